@@ -1,0 +1,93 @@
+// Birth of pods, containers and exec'd processes: the face of core that a monitor (epoll) and caisson-oci (blocking
+// loop) drive. A birth is asynchronous: it begins with clone3, reports over a gate, and waits there for the start.
+#pragma once
+
+#include "core/base.h"
+#include "core/fd.h"
+#include "core/plan.h"
+#include "core/result.h"
+#include "core/text.h"
+
+namespace caisson {
+
+// The namespaces of a pod, held by descriptor only. An empty Fd means the host's.
+struct PodNamespaces {
+  Fd seed;  // small mount namespace that every container of the pod starts from; holds the pod's /dev/shm
+  Fd user;
+  Fd net;
+  Fd ipc;
+  Fd uts;
+  Fd pid;  // set when the pod shares its PID namespace
+};
+
+struct Pod {
+  PodNamespaces ns;
+  Fd init;           // pidfd of the shared PID namespace's init, a child of the caller; empty without one
+  int init_pid = 0;
+};
+
+// Makes the namespaces of a pod from a plan of kind kPod; blocks for 1-3 ms. Undoes itself on error.
+Result<Pod> create_pod(const PlanView& plan);
+
+struct BirthRequest {
+  const PlanView* plan = nullptr;      // kind kContainer
+  const PodNamespaces* pod = nullptr;  // namespaces whose path in the spec is "caisson:pod"
+  int target_pid_ns = -1;              // the PID namespace whose path is "caisson:target"
+  int cgroup = -1;                     // directory the process is born in (CLONE_INTO_CGROUP); -1: the caller's
+  int stdio[3] = {-1, -1, -1};         // -1: /dev/null; ignored where the plan asks for a terminal
+};
+
+struct ExecRequest {
+  const PlanView* plan = nullptr;  // kind kExec
+  int init = -1;                   // pidfd of the container's first process
+  int cgroup = -1;
+  int stdio[3] = {-1, -1, -1};
+};
+
+struct Birth {
+  int pid = 0;
+  Fd pidfd;  // of the first stage; with a user namespace, GateReport::kChild brings that of the container
+  Fd gate;   // SOCK_SEQPACKET, non-blocking: reports arrive here; EOF without kFailed after release = exec succeeded
+};
+
+Result<Birth> begin_birth(const BirthRequest& request);
+Result<Birth> begin_exec(const ExecRequest& request);
+
+// What a stage says over the gate. Fixed size: a stage allocates nothing.
+struct GateReport {
+  enum Kind : u32 {
+    kChild = 1,     // descriptor: pidfd of stage 2, a child of the caller; pid
+    kTerminal = 2,  // descriptor: pty master
+    kReady = 3,     // everything but exec is done; uid, gid, groups are those the process will have
+    kFailed = 4,    // step, err, index say what failed; the process ends
+  };
+  static constexpr u32 kGroupsMax = 256;
+  u32 kind = 0;
+  i32 pid = 0;
+  u32 step = 0;   // Step of plan.h
+  i32 err = 0;    // errno
+  u32 index = 0;  // entry of the plan that the step worked on
+  u32 uid = 0;
+  u32 gid = 0;
+  u32 group_count = 0;
+  u32 groups[kGroupsMax] = {};
+};
+
+// Reads one report; `passed` receives its descriptor if it carries one. Error EAGAIN: nothing yet. kind 0: EOF.
+Result<GateReport> read_gate(int gate, Fd& passed);
+
+// Lets a process that reported kReady go on to exec.
+Status release_gate(int gate);
+
+// The sentence for a failed birth: names the object of the plan and the cause; keeps the phrases that callers of
+// runc classify by ("executable file not found in $PATH", "no such file or directory", "permission denied").
+struct BirthError {
+  i32 err = 0;
+  const char* call = "";   // system call
+  const char* stage = "";  // name of the step
+  String path;             // object
+  String message;
+};
+BirthError describe_failure(const PlanView& plan, const GateReport& report);
+
+}  // namespace caisson

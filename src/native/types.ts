@@ -1,0 +1,143 @@
+/** The addon's surface. Every function that can block runs on libuv's pool and answers with a promise. */
+
+/** A descriptor owned by JavaScript: close it, or hand it on. Closing twice is harmless. */
+export interface NativeFd {
+  /** The number, or -1 once closed. */
+  readonly fd: number
+  close(): void
+}
+
+/** Shape of every error the addon throws or rejects with. */
+export interface NativeError extends Error {
+  /** Symbolic errno: `ENOENT`. */
+  code: string
+  /** Negative errno, as Node's own errors carry it. */
+  errno: number
+  /** System call or operation: `openat2`, `compile`. */
+  syscall: string
+  /** The object it failed on: a path, a property, an id. */
+  path?: string
+}
+
+export interface Compiled {
+  plan: Buffer
+  warnings: string[]
+}
+
+export interface SpawnOptions {
+  /** Descriptor of the executable (execveat) . */
+  exe: number
+  argv: string[]
+  env: string[]
+  /** fds[i] becomes descriptor i of the child; -1 is /dev/null. Everything else is closed. */
+  fds: number[]
+  /** Directory descriptor of the cgroup it is born in (CLONE_INTO_CGROUP). */
+  cgroup?: number
+}
+
+export interface ExitStatus {
+  /** Exit code, or null when a signal ended it. */
+  code: number | null
+  /** Signal number, or null. */
+  signal: number | null
+}
+
+export interface Child {
+  readonly pid: number
+  readonly exited: Promise<ExitStatus>
+  kill(signal: number): void
+  ref(): void
+  unref(): void
+}
+
+/** A SOCK_SEQPACKET connection. */
+export interface Channel {
+  /** One frame, with descriptors by SCM_RIGHTS (they stay the caller's). Throws EAGAIN when the peer does not read. */
+  send(frame: Buffer, fds?: readonly number[]): void
+  /** Called for each frame; `fds` are the receiver's to close. */
+  onFrame: ((frame: Buffer, fds: NativeFd[]) => void) | null
+  /** The peer has gone, or an error ended the connection. Called once. */
+  onClose: ((error: NativeError | null) => void) | null
+  /** SO_PEERCRED of the other side. */
+  readonly peer: { pid: number; uid: number; gid: number }
+  close(): void
+  ref(): void
+  unref(): void
+}
+
+export interface CgroupRoot {
+  /** Where cgroup v2 is mounted: `/sys/fs/cgroup`, or `/sys/fs/cgroup/unified` on a hybrid host. */
+  path: string
+  /** Controllers of the root: `cgroup.controllers`. */
+  controllers: string[]
+  hybrid: boolean
+}
+
+export interface LayerLimits {
+  /** Entries in one layer. */
+  maxEntries: number
+  /** Bytes of file content in one layer. */
+  maxBytes: number
+}
+
+export interface LayerStats {
+  entries: number
+  /** Bytes of regular files. */
+  bytes: number
+}
+
+/** Applies one uncompressed layer tar to a directory, safely; whiteouts become overlayfs whiteouts. */
+export interface LayerUnpacker {
+  /** Takes the next bytes of the tar; resolves when they are applied. One call at a time. */
+  write(chunk: Buffer): Promise<void>
+  /** The end of the stream: checks that the archive is whole, sets directory times. */
+  finish(): Promise<LayerStats>
+  /** Ends the work and frees all; the directory is the caller's to remove. */
+  abort(): void
+}
+
+export interface HostFeatures {
+  kernel: string
+  /** Each newer call that is used when present: name → detected. */
+  features: Record<string, boolean>
+}
+
+export interface Native {
+  compilePod(input: string): Compiled
+  compileContainer(input: string): Compiled
+  compileExec(input: string): Compiled
+
+  /** A sealed memfd with the data (about 15 µs for small data). */
+  sealedMemfd(name: string, data: Buffer, executable?: boolean): NativeFd
+  /** Reads a memfd that a monitor sent, up to `limit` bytes. */
+  readMemfd(fd: number, limit: number): Buffer
+  spawn(options: SpawnOptions): Child
+  /** Connects to `name` in the directory `dirfd` (through /proc/self/fd: no 108-byte limit). */
+  connectChannel(dirfd: number, name: string): Channel
+
+  /** Opens a directory: O_PATH | O_DIRECTORY | O_CLOEXEC. */
+  openDirectory(path: string): Promise<NativeFd>
+  /** openat2(2). `flags`, `mode`, `resolve` are the kernel's numbers. */
+  openat2(dirfd: number, path: string, flags: number, mode: number, resolve: number): Promise<NativeFd>
+  /** Creates `name` with O_EXCL, mode 0600, and fallocates `size` bytes, so that a full disk cannot lose a later write. */
+  preallocate(dirfd: number, name: string, size: number): Promise<NativeFd>
+  /** An exclusive flock; rejects with EAGAIN when another process holds it. */
+  lockFile(path: string): Promise<NativeFd>
+  /** Removes a tree without following links, below a directory descriptor; absent is fine. */
+  removeTree(dirfd: number, name: string): Promise<void>
+
+  cgroupRoot(): Promise<CgroupRoot>
+  /** mkdir -p below the root and enables `controllers` along the way; rejects with ENOTSUP naming the missing one. */
+  cgroupEnsure(root: string, path: string, controllers: readonly string[]): Promise<NativeFd>
+  /** `cgroup.kill`, waits until it is empty, removes the cgroup with all below it; absent is fine. */
+  cgroupDestroy(root: string, path: string): Promise<void>
+  /** The file of a cgroup, at most 64 KiB. */
+  cgroupRead(dirfd: number, file: string): Promise<string>
+  cgroupWrite(dirfd: number, file: string, value: string): Promise<void>
+  cgroupFreeze(dirfd: number, frozen: boolean): Promise<void>
+
+  createLayerUnpacker(dirfd: number, limits: LayerLimits): LayerUnpacker
+  hostFeatures(): Promise<HostFeatures>
+  /** SO_PEERCRED of a connected unix socket. */
+  peerCredentials(fd: number): { pid: number; uid: number; gid: number }
+}
