@@ -112,6 +112,8 @@ export interface Native {
   /** Reads a memfd that a monitor sent, up to `limit` bytes. */
   readMemfd(fd: number, limit: number): Buffer
   spawn(options: SpawnOptions): Child
+  /** A connected SOCK_SEQPACKET pair: one end as a channel, the other to be handed to a child. */
+  channelPair(): { channel: Channel; peer: NativeFd }
   /** Connects to `name` in the directory `dirfd` (through /proc/self/fd: no 108-byte limit). */
   connectChannel(dirfd: number, name: string): Channel
 

@@ -1,0 +1,185 @@
+/**
+ * What a caller asks for, in the runtime's own terms: free of gRPC, serialisable, kept whole in the durable records, so that a
+ * repeated request can be compared field by field (law 5).
+ */
+
+export interface PodMetadata {
+  name: string
+  namespace: string
+  uid: string
+  attempt: number
+}
+
+export interface DnsConfig {
+  servers: string[]
+  searches: string[]
+  options: string[]
+}
+
+/** One contiguous range of ids; see user_namespaces(7). */
+export interface IdMapping {
+  containerId: number
+  hostId: number
+  length: number
+}
+
+export interface UserNamespace {
+  uids: IdMapping[]
+  gids: IdMapping[]
+}
+
+export interface PodConfig {
+  metadata: PodMetadata
+  /** Empty: the host's name (only with the host's network). */
+  hostname: string
+  /** Absolute host directory that container log paths are relative to; empty: no logs. */
+  logDirectory: string
+  /** Null: the host's resolv.conf is copied. */
+  dns: DnsConfig | null
+  labels: Record<string, string>
+  annotations: Record<string, string>
+  /** Parent of the containers' cgroups, absolute below the cgroup root; empty: `<pods slice>`. */
+  cgroupParent: string
+  sysctls: Record<string, string>
+  network: 'pod' | 'node'
+  pid: 'pod' | 'container' | 'node'
+  ipc: 'pod' | 'node'
+  /** Null: the initial user namespace. */
+  user: UserNamespace | null
+  /** Whether privileged containers are allowed in it. */
+  privileged: boolean
+  runtimeHandler: string
+}
+
+export type Propagation = 'private' | 'host-to-container' | 'bidirectional'
+
+export interface VolumeMount {
+  /** Absolute path inside the container. */
+  containerPath: string
+  /** Path on the host; symlinks in it are resolved there; created as a directory when missing. */
+  hostPath: string
+  readonly: boolean
+  recursiveReadonly: boolean
+  selinuxRelabel: boolean
+  propagation: Propagation
+}
+
+export interface DeviceMapping {
+  containerPath: string
+  hostPath: string
+  /** Any of `r`, `w`, `m`. */
+  permissions: string
+}
+
+export interface SecurityProfile {
+  type: 'runtime-default' | 'unconfined' | 'localhost'
+  /** Absolute path of the profile on the host; only with `localhost`. */
+  path: string
+}
+
+/** Limits in the kernel's units; a missing or zero field is unset. */
+export interface Resources {
+  /** cpu.max, microseconds. */
+  cpuPeriod?: number
+  /** cpu.max, microseconds per period; -1: no limit. */
+  cpuQuota?: number
+  /** v1 shares, converted to cpu.weight as runc and crun do. */
+  cpuShares?: number
+  /** Bytes. */
+  memoryLimit?: number
+  /** Bytes of memory and swap together; equal to the limit: no swap. */
+  memorySwapLimit?: number
+  oomScoreAdj?: number
+  cpusetCpus?: string
+  cpusetMems?: string
+  hugepageLimits?: { pageSize: string; limit: number }[]
+  unified?: Record<string, string>
+  pids?: number
+}
+
+export interface ContainerConfig {
+  metadata: { name: string; attempt: number }
+  /** Id or reference of an image that is present. */
+  image: string
+  /** What the user wrote; reported back. */
+  userSpecifiedImage: string
+  /** Overrides the image's entrypoint; with it, the image's cmd is dropped. */
+  command: string[]
+  /** Overrides the image's cmd. */
+  args: string[]
+  workingDir: string
+  env: { key: string; value: string }[]
+  mounts: VolumeMount[]
+  devices: DeviceMapping[]
+  labels: Record<string, string>
+  annotations: Record<string, string>
+  /** Relative to the pod's log directory; empty: output is discarded. */
+  logPath: string
+  stdin: boolean
+  stdinOnce: boolean
+  tty: boolean
+  /** Signal number; 0: the image's, else SIGTERM. */
+  stopSignal: number
+  privileged: boolean
+  pid: 'pod' | 'container' | 'node' | 'target'
+  /** With `pid: 'target'`: the container whose PID namespace it joins. */
+  targetId: string
+  capabilities: { add: string[]; drop: string[]; ambient: string[] }
+  /** Null: from runAsUsername or the image. */
+  runAsUser: number | null
+  runAsGroup: number | null
+  runAsUsername: string
+  supplementalGroups: number[]
+  supplementalGroupsPolicy: 'merge' | 'strict'
+  readonlyRootfs: boolean
+  noNewPrivs: boolean
+  maskedPaths: string[]
+  readonlyPaths: string[]
+  seccomp: SecurityProfile
+  resources: Resources
+}
+
+export type PodState = 'ready' | 'notready'
+export type ContainerState = 'created' | 'running' | 'exited' | 'unknown'
+
+/** Nanoseconds since the epoch. */
+export type Nanoseconds = bigint
+
+export interface PodStatus {
+  id: string
+  config: PodConfig
+  state: PodState
+  createdAt: Nanoseconds
+  /** Address of the pod's network namespace for tools; null with the host's network. */
+  netns: string | null
+  ip: string
+}
+
+export interface ProcessIdentity {
+  uid: number
+  gid: number
+  groups: number[]
+}
+
+export interface ContainerStatus {
+  id: string
+  podId: string
+  config: ContainerConfig
+  state: ContainerState
+  createdAt: Nanoseconds
+  startedAt: Nanoseconds
+  finishedAt: Nanoseconds
+  exitCode: number
+  /** `Completed`, `Error`, `OOMKilled`, `StartError`, `Unknown`; empty until it has exited. */
+  reason: string
+  message: string
+  oomKilled: boolean
+  /** Config digest of the image. */
+  imageId: string
+  /** Absolute path of the log file, or empty. */
+  logPath: string
+  /** Host pid of the first process; 0 unless created or running. */
+  pid: number
+  user: ProcessIdentity
+  stopSignal: number
+}

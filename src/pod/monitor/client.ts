@@ -1,0 +1,315 @@
+import { CaissonError } from '../../errors.ts'
+import type { Channel, Native, NativeFd } from '../../native/types.ts'
+import { decodeFrame, decodePayload, encodeFrame, frameFlag, frameType, type Frame, type FrameType } from './frames.ts'
+
+/** A container as its monitor knows it. Nanoseconds since the epoch; 0: not yet. */
+export interface MonitoredContainer {
+  id: string
+  state: 'creating' | 'created' | 'running' | 'exited'
+  pid: number
+  createdAt: bigint
+  startedAt: bigint
+  finishedAt: bigint
+  exitCode: number
+  signal: number
+  oomKilled: boolean
+  uid: number
+  gid: number
+  groups: number[]
+}
+
+export interface MonitorExit {
+  id: string
+  exitCode: number
+  signal: number
+  oomKilled: boolean
+  startedAt: bigint
+  finishedAt: bigint
+}
+
+export interface ExecResult {
+  exitCode: number
+  signal: number
+  timedOut: boolean
+  stdout: Buffer
+  stderr: Buffer
+  /** Bytes that were written beyond the limit and discarded. */
+  truncated: boolean
+}
+
+export interface CreateRequest {
+  id: string
+  cgroupName: string
+  logName: string | null
+  terminal: boolean
+  stdin: boolean
+  stdinOnce: boolean
+  targetId: string | null
+  stopSignal: number
+}
+
+export interface Created {
+  pid: number
+  createdAt: bigint
+  uid: number
+  gid: number
+  groups: number[]
+}
+
+interface Pending {
+  resolve: (reply: Reply) => void
+  reject: (error: unknown) => void
+}
+
+interface Reply {
+  payload: Record<string, unknown>
+  fds: NativeFd[]
+}
+
+const payloadMax = 1 << 20
+
+/** One connection to a monitor: requests and their replies, events as they come. */
+export class MonitorClient {
+  readonly #native: Native
+  readonly #channel: Channel
+  readonly #pending = new Map<number, Pending>()
+  #nextRequest = 1
+  #closed: CaissonError | null = null
+  onExit: ((exit: MonitorExit) => void) | null = null
+  onOom: ((event: { id: string }) => void) | null = null
+  /** The monitor has gone without being asked to. */
+  onGone: (() => void) | null = null
+
+  constructor(native: Native, channel: Channel) {
+    this.#native = native
+    this.#channel = channel
+    channel.onFrame = (bytes, fds) => this.#receive(bytes, fds)
+    channel.onClose = (error) => this.#gone(error)
+  }
+
+  /** Credentials of the process that listens: the monitor's own. */
+  get pid(): number {
+    return this.#channel.peer.pid
+  }
+
+  async hello(lease: 'detached' | 'bound'): Promise<{ buildId: string; pod: string; pid: number }> {
+    const { payload } = await this.#call(frameType.hello, { owner: true, lease })
+    return { buildId: text(payload, 'buildId'), pod: text(payload, 'pod'), pid: number(payload, 'pid') }
+  }
+
+  async list(): Promise<{ state: string; containers: MonitoredContainer[] }> {
+    const { payload } = await this.#call(frameType.list, {})
+    const pod = payload['pod'] as Record<string, unknown>
+    const containers = payload['containers'] as Record<string, unknown>[]
+    return {
+      state: text(pod, 'state'),
+      containers: containers.map((entry) => ({
+        id: text(entry, 'id'),
+        state: text(entry, 'state') as MonitoredContainer['state'],
+        pid: number(entry, 'pid'),
+        createdAt: nanoseconds(entry, 'createdAt'),
+        startedAt: nanoseconds(entry, 'startedAt'),
+        finishedAt: nanoseconds(entry, 'finishedAt'),
+        exitCode: number(entry, 'exitCode'),
+        signal: number(entry, 'signal'),
+        oomKilled: entry['oomKilled'] === true,
+        ...identity(entry),
+      })),
+    }
+  }
+
+  /** Kills a container, or every container of the pod, with cgroup.kill. */
+  async kill(container?: string): Promise<void> {
+    await this.#call(frameType.kill, container === undefined ? {} : { container })
+  }
+
+  /** Replaces the monitor's program in place; it keeps pid, children and descriptors. */
+  async reexec(executable: number): Promise<{ buildId: string }> {
+    const { payload } = await this.#call(frameType.reexec, {}, [executable])
+    return { buildId: text(payload, 'buildId') }
+  }
+
+  async setupPod(plan: number): Promise<void> {
+    await this.#call(frameType.podSetup, {}, [plan])
+  }
+
+  async createContainer(
+    request: CreateRequest,
+    fds: { plan: number; cgroupParent: number; exitRecord: number; logDirectory: number | null },
+  ): Promise<Created> {
+    const passed = [fds.plan, fds.cgroupParent, fds.exitRecord]
+    if (fds.logDirectory !== null) passed.push(fds.logDirectory)
+    const { payload } = await this.#call(frameType.containerCreate, request, passed)
+    return { pid: number(payload, 'pid'), createdAt: nanoseconds(payload, 'createdAt'), ...identity(payload) }
+  }
+
+  async startContainer(id: string): Promise<bigint> {
+    const { payload } = await this.#call(frameType.containerStart, { id })
+    return nanoseconds(payload, 'startedAt')
+  }
+
+  async signalContainer(id: string, signal: number): Promise<void> {
+    await this.#call(frameType.containerSignal, { id, signal })
+  }
+
+  async removeContainer(id: string): Promise<void> {
+    await this.#call(frameType.containerRemove, { id })
+  }
+
+  /** @param limit bytes kept of each stream; what is written beyond is discarded */
+  async exec(id: string, plan: number, timeoutMs: number, limit: number): Promise<ExecResult> {
+    const { payload, fds } = await this.#call(frameType.exec, { id, timeoutMs, limit }, [plan])
+    try {
+      const [stdout, stderr] = fds
+      if (stdout === undefined || stderr === undefined) {
+        throw new CaissonError('ERR_MONITOR_PROTOCOL', 'the monitor answered exec without its output')
+      }
+      const sizes = number(payload, 'stdoutSize') > limit || number(payload, 'stderrSize') > limit
+      return {
+        exitCode: number(payload, 'exitCode'),
+        signal: number(payload, 'signal'),
+        timedOut: payload['timedOut'] === true,
+        stdout: this.#native.readMemfd(stdout.fd, limit),
+        stderr: this.#native.readMemfd(stderr.fd, limit),
+        truncated: sizes,
+      }
+    } finally {
+      for (const fd of fds) fd.close()
+    }
+  }
+
+  async reopenLog(id: string): Promise<void> {
+    await this.#call(frameType.logReopen, { id })
+  }
+
+  /** Ends the pod and the monitor. */
+  async shutdown(): Promise<void> {
+    await this.#call(frameType.shutdown, {})
+  }
+
+  /** Drops the connection; a detached pod goes on. */
+  close(): void {
+    this.onGone = null
+    this.#gone(null)
+    this.#channel.close()
+  }
+
+  #call(type: FrameType, payload: object, fds: readonly number[] = []): Promise<Reply> {
+    if (this.#closed !== null) return Promise.reject(this.#closed)
+    const request = this.#nextRequest
+    this.#nextRequest = (request + 1) >>> 0 || 1
+    return new Promise((resolve, reject) => {
+      this.#pending.set(request, { resolve, reject })
+      try {
+        this.#channel.send(encodeFrame(type, request, payload), fds)
+      } catch (error) {
+        this.#pending.delete(request)
+        reject(error as Error)
+      }
+    })
+  }
+
+  #receive(bytes: Buffer, fds: NativeFd[]): void {
+    let frame: Frame
+    try {
+      frame = decodeFrame(bytes)
+      if ((frame.flags & frameFlag.payloadInMemfd) !== 0) frame.payload = this.#payloadOf(fds)
+    } catch (error) {
+      for (const fd of fds) fd.close()
+      this.#gone(error)
+      this.#channel.close()
+      return
+    }
+    const payload = (frame.payload ?? {}) as Record<string, unknown>
+    if ((frame.flags & frameFlag.event) !== 0) {
+      for (const fd of fds) fd.close()
+      this.#event(frame.type, payload)
+      return
+    }
+    const pending = this.#pending.get(frame.request)
+    this.#pending.delete(frame.request)
+    if (pending === undefined || (frame.flags & frameFlag.error) !== 0) {
+      for (const fd of fds) fd.close()
+      pending?.reject(remoteError(payload))
+      return
+    }
+    pending.resolve({ payload, fds })
+  }
+
+  #payloadOf(fds: NativeFd[]): unknown {
+    const memfd = fds.pop()
+    if (memfd === undefined) throw new CaissonError('ERR_MONITOR_PROTOCOL', 'a frame promised a memfd and brought none')
+    try {
+      return decodePayload(this.#native.readMemfd(memfd.fd, payloadMax))
+    } finally {
+      memfd.close()
+    }
+  }
+
+  #event(type: number, payload: Record<string, unknown>): void {
+    if (type === frameType.eventExit) {
+      this.onExit?.({
+        id: text(payload, 'id'),
+        exitCode: number(payload, 'exitCode'),
+        signal: number(payload, 'signal'),
+        oomKilled: payload['oomKilled'] === true,
+        startedAt: nanoseconds(payload, 'startedAt'),
+        finishedAt: nanoseconds(payload, 'finishedAt'),
+      })
+    } else if (type === frameType.eventOom) {
+      this.onOom?.({ id: text(payload, 'id') })
+    }
+  }
+
+  #gone(cause: unknown): void {
+    if (this.#closed !== null) return
+    this.#closed = new CaissonError('ERR_MONITOR_GONE', 'the connection to the pod’s monitor has ended', { cause })
+    for (const { reject } of this.#pending.values()) reject(this.#closed)
+    this.#pending.clear()
+    this.onGone?.()
+  }
+}
+
+/** An error reply, in the shape of a native error. */
+function remoteError(payload: Record<string, unknown>): Error {
+  const message = typeof payload['message'] === 'string' ? payload['message'] : 'the monitor refused the request'
+  const error = new Error(message) as Error & Record<string, unknown>
+  error['code'] = payload['code']
+  if (typeof payload['errno'] === 'number') error['errno'] = -Math.abs(payload['errno'])
+  error['syscall'] = payload['syscall']
+  if (typeof payload['path'] === 'string' && payload['path'] !== '') error['path'] = payload['path']
+  error['stage'] = payload['stage']
+  return error
+}
+
+function text(payload: Record<string, unknown>, key: string): string {
+  const value = payload[key]
+  if (typeof value !== 'string') throw missing(key)
+  return value
+}
+
+function number(payload: Record<string, unknown>, key: string): number {
+  const value = payload[key]
+  if (typeof value !== 'number') throw missing(key)
+  return value
+}
+
+function nanoseconds(payload: Record<string, unknown>, key: string): bigint {
+  const value = payload[key]
+  if (typeof value === 'number' && Number.isSafeInteger(value)) return BigInt(value)
+  if (typeof value !== 'string' || !/^\d{1,19}$/.test(value)) throw missing(key)
+  return BigInt(value)
+}
+
+function identity(payload: Record<string, unknown>): { uid: number; gid: number; groups: number[] } {
+  const groups = payload['groups']
+  return {
+    uid: number(payload, 'uid'),
+    gid: number(payload, 'gid'),
+    groups: Array.isArray(groups) ? groups.filter((gid) => typeof gid === 'number') : [],
+  }
+}
+
+function missing(key: string): CaissonError {
+  return new CaissonError('ERR_MONITOR_PROTOCOL', `the monitor's answer lacks "${key}"`)
+}
