@@ -1,0 +1,109 @@
+/**
+ * The part of the OCI runtime specification (1.3, config.md and config-linux.md) that this runtime writes. The reader is core's
+ * compiler: names and units are the specification's.
+ */
+
+export interface Spec {
+  ociVersion: string
+  hostname?: string
+  process: Process
+  root: { path: string; readonly: boolean }
+  mounts: Mount[]
+  linux: Linux
+  annotations?: Record<string, string>
+}
+
+export interface Process {
+  terminal: boolean
+  user: { uid: number; gid: number; additionalGids?: number[]; umask?: number }
+  args: string[]
+  env: string[]
+  cwd: string
+  capabilities: CapabilitySets
+  rlimits?: { type: string; soft: number; hard: number }[]
+  noNewPrivileges: boolean
+  oomScoreAdj?: number
+}
+
+export interface CapabilitySets {
+  bounding: string[]
+  effective: string[]
+  permitted: string[]
+  inheritable: string[]
+  ambient: string[]
+}
+
+export interface Mount {
+  destination: string
+  type: string
+  source: string
+  options: string[]
+}
+
+export interface Namespace {
+  type: 'pid' | 'network' | 'mount' | 'ipc' | 'uts' | 'user' | 'cgroup' | 'time'
+  /** `caisson:pod`, `caisson:target`, or a file; absent: a new one. */
+  path?: string
+}
+
+export interface Linux {
+  namespaces: Namespace[]
+  uidMappings?: SpecIdMapping[]
+  gidMappings?: SpecIdMapping[]
+  devices: Device[]
+  resources: LinuxResources
+  seccomp?: Seccomp
+  rootfsPropagation?: string
+  maskedPaths: string[]
+  readonlyPaths: string[]
+  sysctl?: Record<string, string>
+}
+
+export interface SpecIdMapping {
+  containerID: number
+  hostID: number
+  size: number
+}
+
+export interface Device {
+  path: string
+  type: 'c' | 'b' | 'p'
+  major: number
+  minor: number
+  fileMode: number
+  uid: number
+  gid: number
+}
+
+export interface DeviceRule {
+  allow: boolean
+  type?: 'a' | 'c' | 'b'
+  major?: number
+  minor?: number
+  access: string
+}
+
+export interface LinuxResources {
+  devices: DeviceRule[]
+  memory?: { limit?: number; swap?: number }
+  cpu?: { shares?: number; quota?: number; period?: number; cpus?: string; mems?: string }
+  pids?: { limit: number }
+  hugepageLimits?: { pageSize: string; limit: number }[]
+  unified?: Record<string, string>
+}
+
+/** linux.seccomp; a profile from the operator passes through as it is read. */
+export interface Seccomp {
+  defaultAction: string
+  defaultErrnoRet?: number
+  architectures?: string[]
+  flags?: string[]
+  syscalls?: SeccompRule[]
+}
+
+export interface SeccompRule {
+  names: string[]
+  action: string
+  errnoRet?: number
+  args?: { index: number; value: number; valueTwo?: number; op: string }[]
+}

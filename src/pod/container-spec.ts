@@ -1,0 +1,108 @@
+import { allowAll, defaultDeviceRules } from '../oci/devices.ts'
+import { capabilitySets } from '../oci/capabilities.ts'
+import { containerResources } from '../oci/resources.ts'
+import { processArgs, processEnv } from '../oci/process.ts'
+import { runtimeDefaultSeccomp } from '../oci/seccomp-default.ts'
+import type { Device, DeviceRule, Namespace, Process, Seccomp, Spec } from '../oci/runtime-spec.ts'
+import { CaissonError } from '../errors.ts'
+import type { ImageConfig } from '../image/config.ts'
+import { containerMounts } from './container-mounts.ts'
+import type { HostFacts } from './host.ts'
+import type { ContainerConfig, PodConfig } from './config.ts'
+
+/** What was fetched for this container before its specification is written: all I/O is done by then. */
+export interface ContainerFacts {
+  image: ImageConfig
+  /** Host directory with the pod's hostname, hosts and resolv.conf. */
+  podFiles: string
+  /** Content of the seccomp profile of type localhost. */
+  seccompProfile: Seccomp | null
+  devices: Device[]
+  deviceRules: DeviceRule[]
+}
+
+/** The OCI specification of a container: pure. */
+export function containerSpec(pod: PodConfig, config: ContainerConfig, facts: ContainerFacts, host: HostFacts): Spec {
+  const hostname = pod.hostname === '' ? host.hostname : pod.hostname
+  const capabilities = capabilitySets({ ...config.capabilities, privileged: config.privileged }, host.capabilities)
+  const process: Process = {
+    terminal: config.tty,
+    // replaced by the look-up in the assembled root; see processUser
+    user: { uid: config.runAsUser ?? 0, gid: config.runAsGroup ?? 0 },
+    args: processArgs(config, facts.image),
+    env: processEnv(config.env, facts.image.env, { hostname, tty: config.tty }),
+    cwd: config.workingDir || facts.image.workingDir || '/',
+    capabilities,
+    noNewPrivileges: config.noNewPrivs,
+  }
+  if (config.resources.oomScoreAdj !== undefined) process.oomScoreAdj = config.resources.oomScoreAdj
+
+  const seccomp = seccompOf(config, facts, capabilities.bounding)
+  const rules = config.privileged ? [allowAll] : [...defaultDeviceRules, ...facts.deviceRules]
+  return {
+    ociVersion: '1.3.0',
+    process,
+    root: { path: 'rootfs', readonly: config.readonlyRootfs },
+    mounts: containerMounts(pod, config, { podFiles: facts.podFiles, cgroupOptions: host.cgroupOptions }),
+    linux: {
+      namespaces: namespaces(pod, config),
+      ...(pod.user === null ? {} : userMappings(pod.user)),
+      devices: facts.devices,
+      resources: { devices: rules, ...containerResources(config.resources) },
+      ...(seccomp === null ? {} : { seccomp }),
+      maskedPaths: config.privileged ? [] : config.maskedPaths,
+      readonlyPaths: config.privileged ? [] : config.readonlyPaths,
+    },
+  }
+}
+
+function namespaces(pod: PodConfig, config: ContainerConfig): Namespace[] {
+  const list: Namespace[] = [{ type: 'mount' }]
+  if (!config.privileged) list.push({ type: 'cgroup' })
+  if (pod.network === 'pod') list.push({ type: 'network', path: 'caisson:pod' }, { type: 'uts', path: 'caisson:pod' })
+  if (pod.ipc === 'pod') list.push({ type: 'ipc', path: 'caisson:pod' })
+  if (pod.user !== null) list.push({ type: 'user', path: 'caisson:pod' })
+  if (config.pid === 'container') list.push({ type: 'pid' })
+  if (config.pid === 'pod') list.push({ type: 'pid', path: 'caisson:pod' })
+  if (config.pid === 'target') list.push({ type: 'pid', path: 'caisson:target' })
+  return list
+}
+
+function userMappings(user: NonNullable<PodConfig['user']>): Pick<Spec['linux'], 'uidMappings' | 'gidMappings'> {
+  const convert = (mappings: typeof user.uids): { containerID: number; hostID: number; size: number }[] =>
+    mappings.map(({ containerId, hostId, length }) => ({ containerID: containerId, hostID: hostId, size: length }))
+  return { uidMappings: convert(user.uids), gidMappings: convert(user.gids) }
+}
+
+function seccompOf(config: ContainerConfig, facts: ContainerFacts, bounding: readonly string[]): Seccomp | null {
+  if (config.privileged || config.seccomp.type === 'unconfined') return null
+  if (config.seccomp.type === 'runtime-default') return runtimeDefaultSeccomp(bounding)
+  if (facts.seccompProfile === null) {
+    throw new CaissonError('ERR_INVALID_ARGUMENT', `seccomp profile ${config.seccomp.path} was not read`)
+  }
+  return facts.seccompProfile
+}
+
+/** How the executor finds the process's identity in the assembled root (docs/architecture.md, "Inputs of the compiler"). */
+export interface UserInput {
+  text: string
+  gid: number | null
+  supplementalGroups: number[]
+  policy: 'merge' | 'strict'
+  setHome: boolean
+}
+
+/** run_as_user, else run_as_username, else the image's USER; a group that is given wins over the image's. */
+export function processUser(config: ContainerConfig, image: ImageConfig): UserInput {
+  const { runAsUser, runAsUsername, runAsGroup } = config
+  if (runAsGroup !== null && runAsUser === null && runAsUsername === '') {
+    throw new CaissonError('ERR_INVALID_ARGUMENT', 'run_as_group is given without run_as_user or run_as_username')
+  }
+  return {
+    text: runAsUser !== null ? String(runAsUser) : runAsUsername !== '' ? runAsUsername : image.user,
+    gid: runAsGroup,
+    supplementalGroups: config.supplementalGroups,
+    policy: config.supplementalGroupsPolicy,
+    setHome: true,
+  }
+}

@@ -1,0 +1,163 @@
+import { join } from 'node:path'
+
+import { CaissonError } from '../errors.ts'
+import type {
+  ContainerConfig,
+  ContainerState,
+  ContainerStatus,
+  Nanoseconds,
+  ProcessIdentity,
+} from './config.ts'
+import type { MonitorExit } from './monitor/client.ts'
+import type { Pod } from './pod.ts'
+
+/** How a container's first process ended, or why it never ran. */
+export interface ContainerExit {
+  exitCode: number
+  oomKilled: boolean
+  startedAt: Nanoseconds
+  finishedAt: Nanoseconds
+  reason: string
+  message: string
+}
+
+/** Exit code of a container whose end nobody saw. */
+export const lostExitCode = 255
+/** Exit code of a container whose program could not be executed, as containerd reports it. */
+export const startErrorExitCode = 128
+
+/** One container in memory: a state machine (created → running → exited) and the answers to every read (law 4). */
+export class Container {
+  readonly id: string
+  readonly pod: Pod
+  readonly config: ContainerConfig
+  readonly createdAt: Nanoseconds
+  readonly imageId: string
+  readonly user: ProcessIdentity
+  readonly stopSignal: number
+  /** The process as the specification gave it: what exec starts from. */
+  readonly process: object
+  readonly seccomp: object | null
+  /** Resolves when it has exited. */
+  readonly exited: Promise<ContainerExit>
+  pid: number
+  /** Whether a stop has sent the stop signal: it is sent once. */
+  stopSignalled = false
+  /** Shared by concurrent removals. */
+  removal: Promise<void> | null = null
+  #state: ContainerState = 'created'
+  #startedAt: Nanoseconds = 0n
+  #exit: ContainerExit | null = null
+  #resolveExited!: (exit: ContainerExit) => void
+
+  constructor(fields: {
+    id: string
+    pod: Pod
+    config: ContainerConfig
+    createdAt: Nanoseconds
+    imageId: string
+    user: ProcessIdentity
+    stopSignal: number
+    process: object
+    seccomp: object | null
+    pid: number
+  }) {
+    this.id = fields.id
+    this.pod = fields.pod
+    this.config = fields.config
+    this.createdAt = fields.createdAt
+    this.imageId = fields.imageId
+    this.user = fields.user
+    this.stopSignal = fields.stopSignal
+    this.process = fields.process
+    this.seccomp = fields.seccomp
+    this.pid = fields.pid
+    this.exited = new Promise((resolve) => {
+      this.#resolveExited = resolve
+    })
+  }
+
+  get state(): ContainerState {
+    return this.#state
+  }
+
+  get logPath(): string {
+    return logPathOf(this.pod.config.logDirectory, this.config.logPath)
+  }
+
+  get exit(): ContainerExit | null {
+    return this.#exit
+  }
+
+  markRunning(startedAt: Nanoseconds): void {
+    // the exit of a short process may be told before the answer to its start is handled
+    if (this.#state === 'created') this.#state = 'running'
+    this.#startedAt = startedAt
+  }
+
+  /** The end; only the first one counts. */
+  markExited(exit: ContainerExit): void {
+    if (this.#exit !== null) return
+    this.#exit = exit
+    this.#state = 'exited'
+    this.pid = 0
+    if (exit.startedAt !== 0n) this.#startedAt = exit.startedAt
+    this.#resolveExited(exit)
+  }
+
+  status(): ContainerStatus {
+    const exit = this.#exit
+    return {
+      id: this.id,
+      podId: this.pod.id,
+      config: this.config,
+      state: this.#state,
+      createdAt: this.createdAt,
+      startedAt: this.#startedAt,
+      finishedAt: exit?.finishedAt ?? 0n,
+      exitCode: exit?.exitCode ?? 0,
+      reason: exit?.reason ?? '',
+      message: exit?.message ?? '',
+      oomKilled: exit?.oomKilled ?? false,
+      imageId: this.imageId,
+      logPath: this.logPath,
+      pid: this.pid,
+      user: this.user,
+      stopSignal: this.stopSignal,
+    }
+  }
+}
+
+export function logPathOf(directory: string, path: string): string {
+  return directory === '' || path === '' ? '' : join(directory, path)
+}
+
+/** What the kubelet shows for an exit that the monitor reported. */
+export function exitOf(exit: Omit<MonitorExit, 'id'>): ContainerExit {
+  const exitCode = exit.signal !== 0 ? 128 + exit.signal : exit.exitCode
+  return {
+    exitCode,
+    oomKilled: exit.oomKilled,
+    startedAt: exit.startedAt,
+    finishedAt: exit.finishedAt,
+    reason: exit.oomKilled ? 'OOMKilled' : exitCode === 0 ? 'Completed' : 'Error',
+    message: '',
+  }
+}
+
+/** The exit of a container that ended while nobody could see how. */
+export function lostExit(message: string): ContainerExit {
+  return { exitCode: lostExitCode, oomKilled: false, startedAt: 0n, finishedAt: now(), reason: 'Unknown', message }
+}
+
+/** The wall clock in nanoseconds, of millisecond precision. */
+export function now(): Nanoseconds {
+  return BigInt(Date.now()) * 1_000_000n
+}
+
+export function notRunning(container: Container, operation: string): CaissonError {
+  return new CaissonError(
+    'ERR_CONTAINER_STATE',
+    `cannot ${operation} container ${container.id}: it is ${container.state}, not running`,
+  )
+}

@@ -1,0 +1,36 @@
+import type { ImageService } from '../image/index.ts'
+import type { Native, NativeFd } from '../native/types.ts'
+import type { HostFacts } from './host.ts'
+import type { Layout } from './layout.ts'
+
+/** The subset of pino that the library asks of its embedder's logger. */
+export interface Logger {
+  debug(fields: object, message: string): void
+  info(fields: object, message: string): void
+  warn(fields: object, message: string): void
+  error(fields: object, message: string): void
+}
+
+export interface CgroupSettings {
+  /** Slice of the monitors, absolute below the cgroup root; never a pod's cgroup. */
+  monitors: string
+  /** Parent of containers whose pod names none. */
+  pods: string
+  /** What happens to a limit whose controller the host lacks. */
+  missingController: 'error' | 'warn'
+}
+
+/** What every part of the domain is given. */
+export interface Context {
+  readonly native: Native
+  readonly layout: Layout
+  readonly host: HostFacts
+  readonly images: ImageService
+  readonly logger: Logger
+  readonly cgroup: CgroupSettings
+  /** `bound`: pods end with this process. */
+  readonly lease: 'detached' | 'bound'
+  /** The monitor's program, sealed. */
+  readonly monitorProgram: NativeFd
+  readonly buildId: string
+}

@@ -1,0 +1,73 @@
+import { readFile, readlink } from 'node:fs/promises'
+import { hostname } from 'node:os'
+
+import { CaissonError } from '../errors.ts'
+import { capabilitiesOfMask } from '../oci/capabilities.ts'
+import type { Native } from '../native/types.ts'
+
+/** What the host offers and allows, read once when the runtime opens. */
+export interface HostFacts {
+  hostname: string
+  bootId: string
+  /** Capabilities that the service holds: what it can give. */
+  capabilities: readonly string[]
+  /** Mount point of cgroup v2. */
+  cgroupRoot: string
+  /** Controllers of the cgroup root. */
+  controllers: readonly string[]
+  /** Superblock options of the host's cgroup2 mount. */
+  cgroupOptions: readonly string[]
+}
+
+const minimumKernel = [6, 1] as const
+const superOptions = ['nsdelegate', 'memory_recursiveprot', 'memory_localevents', 'favordynmods']
+
+/** @throws CaissonError ERR_HOST_UNSUPPORTED naming what the host lacks */
+export async function readHost(native: Native): Promise<HostFacts> {
+  if (process.getuid?.() !== 0) {
+    throw new CaissonError('ERR_HOST_UNSUPPORTED', `Caisson must run as root (this is uid ${process.getuid?.() ?? 'unknown'})`)
+  }
+  const { kernel } = await native.hostFeatures()
+  const [major = 0, minor = 0] = kernel.split('.').map((part) => Number.parseInt(part, 10))
+  if (major < minimumKernel[0] || (major === minimumKernel[0] && minor < minimumKernel[1])) {
+    throw new CaissonError('ERR_HOST_UNSUPPORTED', `kernel ${kernel} is too old: Caisson needs Linux ${minimumKernel.join('.')} or later`)
+  }
+  await assertHostMountNamespace()
+  const { path, controllers } = await native.cgroupRoot()
+  const [status, bootId, mounts] = await Promise.all([
+    readFile('/proc/self/status', 'utf8'),
+    readFile('/proc/sys/kernel/random/boot_id', 'utf8'),
+    readFile('/proc/self/mountinfo', 'utf8'),
+  ])
+  const held = mask(status, 'CapBnd') & mask(status, 'CapPrm')
+  const line = mounts.split('\n').find((entry) => entry.split(' ')[4] === path && entry.includes(' - cgroup2 '))
+  const options = (line?.split(' ').at(-1) ?? '').split(',')
+  return {
+    hostname: hostname(),
+    bootId: bootId.trim(),
+    capabilities: capabilitiesOfMask(held),
+    cgroupRoot: path,
+    controllers,
+    cgroupOptions: options.filter((option) => superOptions.includes(option)),
+  }
+}
+
+function mask(status: string, name: string): bigint {
+  const value = new RegExp(`^${name}:\\s*([0-9a-f]+)$`, 'm').exec(status)?.[1]
+  return BigInt(`0x${value ?? '0'}`)
+}
+
+/**
+ * A service in a mount namespace of its own would keep Bidirectional volumes from the host and hide the host's later mounts
+ * from containers (DESIGN section 2). Tests take a private namespace knowingly and say so.
+ */
+async function assertHostMountNamespace(): Promise<void> {
+  if (process.env['CAISSON_PRIVATE_MOUNT_NAMESPACE'] === '1') return
+  const [own, init] = await Promise.all([readlink('/proc/self/ns/mnt'), readlink('/proc/1/ns/mnt')])
+  if (own !== init) {
+    throw new CaissonError(
+      'ERR_HOST_UNSUPPORTED',
+      'Caisson must run in the host’s mount namespace (PID 1’s): remove PrivateMounts, ProtectSystem and the like from its unit',
+    )
+  }
+}

@@ -1,0 +1,58 @@
+import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+
+import { CaissonError } from '../errors.ts'
+import type { DnsConfig, PodConfig } from './config.ts'
+
+const hostFileMax = 1 << 20
+
+/** Writes the files that every container of a pod finds in /etc: hostname, hosts, resolv.conf. */
+export async function writePodFiles(directory: string, config: PodConfig, hostname: string): Promise<void> {
+  const [hosts, resolv] = await Promise.all([
+    config.network === 'node' ? hostFile('/etc/hosts') : Promise.resolve(podHosts(hostname)),
+    config.dns === null ? hostFile('/etc/resolv.conf') : Promise.resolve(resolvConf(config.dns)),
+  ])
+  // the directory of the pod's state is 0700; this one is read by containers through their mounts only
+  await mkdir(directory, { mode: 0o700 })
+  await Promise.all([
+    publish(join(directory, 'hostname'), `${hostname}\n`),
+    publish(join(directory, 'hosts'), hosts),
+    publish(join(directory, 'resolv.conf'), resolv),
+  ])
+}
+
+async function publish(path: string, content: string): Promise<void> {
+  await writeFile(path, content, { flag: 'wx' })
+  await chmod(path, 0o644) // whatever the umask is: users inside a container read it
+}
+
+/** resolv.conf(5), in the order that containerd writes and its users compare with: search, nameserver, options. */
+export function resolvConf(dns: DnsConfig): string {
+  for (const word of [...dns.searches, ...dns.servers, ...dns.options]) {
+    if (!/^[\x21-\x7e]+$/.test(word)) {
+      throw new CaissonError('ERR_INVALID_ARGUMENT', `dns_config: ${JSON.stringify(word)} is not one word of printable ASCII`)
+    }
+  }
+  const lines: string[] = []
+  if (dns.searches.length > 0) lines.push(`search ${dns.searches.join(' ')}`)
+  for (const server of dns.servers) lines.push(`nameserver ${server}`)
+  if (dns.options.length > 0) lines.push(`options ${dns.options.join(' ')}`)
+  return lines.map((line) => `${line}\n`).join('')
+}
+
+function podHosts(hostname: string): string {
+  const names = ['127.0.0.1\tlocalhost', '::1\tlocalhost ip6-localhost ip6-loopback']
+  if (hostname !== 'localhost') names.push(`127.0.1.1\t${hostname}`)
+  return names.map((line) => `${line}\n`).join('')
+}
+
+async function hostFile(path: string): Promise<string> {
+  try {
+    const content = await readFile(path, 'utf8')
+    if (content.length > hostFileMax) throw new CaissonError('ERR_HOST_UNSUPPORTED', `${path} is larger than ${hostFileMax} bytes`)
+    return content
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return ''
+    throw error
+  }
+}

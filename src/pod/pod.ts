@@ -1,0 +1,58 @@
+import type { NativeFd } from '../native/types.ts'
+import type { Nanoseconds, PodConfig, PodState, PodStatus } from './config.ts'
+import type { Container } from './container.ts'
+import type { MonitorClient } from './monitor/client.ts'
+
+/** One pod in memory. Its monitor is there while it is ready, and null from the moment it stops. */
+export class Pod {
+  readonly id: string
+  readonly config: PodConfig
+  readonly createdAt: Nanoseconds
+  readonly containers = new Map<string, Container>()
+  state: PodState
+  monitor: MonitorClient | null
+  /** The parent cgroup of its containers, opened when the first one is created. */
+  cgroupParent: Promise<NativeFd> | null = null
+  /** Shared by concurrent calls. */
+  stopping: Promise<void> | null = null
+  removal: Promise<void> | null = null
+
+  constructor(fields: {
+    id: string
+    config: PodConfig
+    createdAt: Nanoseconds
+    state: PodState
+    monitor: MonitorClient | null
+  }) {
+    this.id = fields.id
+    this.config = fields.config
+    this.createdAt = fields.createdAt
+    this.state = fields.state
+    this.monitor = fields.monitor
+  }
+
+  status(): PodStatus {
+    return {
+      id: this.id,
+      config: this.config,
+      state: this.state,
+      createdAt: this.createdAt,
+      netns: null,
+      ip: '',
+    }
+  }
+
+  /** Lets go of what this process holds for the pod; the pod itself goes on or has ended. */
+  release(): void {
+    this.monitor?.close()
+    this.monitor = null
+    const parent = this.cgroupParent
+    this.cgroupParent = null
+    parent?.then(
+      (fd) => {
+        fd.close()
+      },
+      () => undefined, // it was never opened: nothing to close, and its error went to who asked for it
+    )
+  }
+}
