@@ -1,0 +1,312 @@
+#include "core/plan.h"
+
+#include <sys/stat.h>
+
+#include "core/build_id.h"
+#include "core/uapi.h"
+
+namespace caisson {
+
+namespace {
+
+constexpr u32 kSections = static_cast<u32>(Section::kCount);
+
+struct SectionRule {
+  const char* name;
+  u32 size;  // of a record
+  u32 max;   // records
+};
+constexpr SectionRule kRules[kSections] = {
+    {"args", sizeof(Str), 65'536},
+    {"env", sizeof(Str), 65'536},
+    {"groups", sizeof(u32), 256},
+    {"rlimits", sizeof(RlimitEntry), 16},
+    {"seccomp", sizeof(u64), uapi::kSeccompMaxInstructions},
+    {"uidMappings", sizeof(IdMapping), 340},  // user_namespaces(7): at most 340 lines
+    {"gidMappings", sizeof(IdMapping), 340},
+    {"layers", sizeof(Str), 500},  // OVL_MAX_STACK of fs/overlayfs
+    {"mounts", sizeof(MountEntry), 4'096},
+    {"devices", sizeof(DeviceEntry), 4'096},
+    {"links", sizeof(LinkEntry), 64},
+    {"maskedPaths", sizeof(Str), 4'096},
+    {"readonlyPaths", sizeof(Str), 4'096},
+    {"volumes", sizeof(Str), 1'024},
+    {"sysctl", sizeof(SysctlEntry), 1'024},
+    {"cgroup writes", sizeof(CgroupWrite), 1'024},
+    {"device program", sizeof(u64), 65'536},
+};
+
+constexpr u32 kPropagationTypes = uapi::kMsShared | uapi::kMsSlave | uapi::kMsPrivate | uapi::kMsUnbindable;
+constexpr u64 kMountAttrs = uapi::kMountAttrRdonly | uapi::kMountAttrNosuid | uapi::kMountAttrNodev |
+                            uapi::kMountAttrNoexec | uapi::kMountAttrAtimeMask | uapi::kMountAttrNodiratime |
+                            uapi::kMountAttrNosymfollow;
+constexpr u64 kSuperblockFlags = uapi::kMsSynchronous | uapi::kMsMandlock | uapi::kMsDirsync | uapi::kMsSilent |
+                                 uapi::kMsIVersion | uapi::kMsLazytime;
+constexpr u32 kSeccompFlags = uapi::kSeccompFilterFlagTsync | uapi::kSeccompFilterFlagLog |
+                              uapi::kSeccompFilterFlagSpecAllow | uapi::kSeccompFilterFlagWaitKillableRecv;
+constexpr u32 kRlimitCount = 16;  // RLIM_NLIMITS
+
+Error invalid(const char* what) { return Error(EINVAL, "parse plan", what); }
+
+// Walks a plan whose header is known to lie inside the blob.
+class Validator {
+ public:
+  explicit Validator(span<const u8> blob) : blob_(blob), head_(*reinterpret_cast<const PlanHeader*>(blob.data())) {}
+
+  Status run() {
+    CAISSON_TRY(layout());
+    CAISSON_TRY(header());
+    CAISSON_TRY(texts(Section::kArgs, Form::kAny));
+    CAISSON_TRY(texts(Section::kEnv, Form::kAny));
+    CAISSON_TRY(texts(Section::kLayers, Form::kName));
+    CAISSON_TRY(texts(Section::kMasked, Form::kAbsolute));
+    CAISSON_TRY(texts(Section::kReadonly, Form::kAbsolute));
+    CAISSON_TRY(texts(Section::kVolumes, Form::kAbsolute));
+    CAISSON_TRY(mappings(Section::kUidMap));
+    CAISSON_TRY(mappings(Section::kGidMap));
+    for (const RlimitEntry& e : records<RlimitEntry>(Section::kRlimits)) {
+      if (e.resource >= kRlimitCount || e.soft > e.hard) return invalid("rlimits");
+    }
+    for (const MountEntry& e : records<MountEntry>(Section::kMounts)) CAISSON_TRY(mount(e));
+    for (const DeviceEntry& e : records<DeviceEntry>(Section::kDevices)) CAISSON_TRY(device(e));
+    for (const LinkEntry& e : records<LinkEntry>(Section::kLinks)) {
+      CAISSON_TRY(text(e.path, Form::kAbsolute, "links"));
+      CAISSON_TRY(text(e.target, Form::kPath, "links"));
+    }
+    for (const SysctlEntry& e : records<SysctlEntry>(Section::kSysctls)) {
+      CAISSON_TRY(text(e.key, Form::kRelative, "sysctl"));
+      CAISSON_TRY(text(e.value, Form::kPath, "sysctl"));
+    }
+    for (const CgroupWrite& e : records<CgroupWrite>(Section::kCgroupWrites)) {
+      CAISSON_TRY(text(e.file, Form::kName, "cgroup writes"));
+      CAISSON_TRY(text(e.value, Form::kPath, "cgroup writes"));
+      if ((e.flags & ~u32{kCgroupFlagsAll}) != 0) return invalid("cgroup writes");
+    }
+    return ok();
+  }
+
+ private:
+  enum class Form {
+    kAny,       // no bound but the plan's
+    kPath,      // at most kPlanPathMax bytes
+    kAbsolute,  // a path that begins with a slash
+    kRelative,  // a path without a leading slash or a ".." component
+    kName,      // one component
+  };
+
+  template <typename T>
+  span<const T> records(Section s) const {
+    Slice slice = head_.sections[static_cast<u32>(s)];
+    return {reinterpret_cast<const T*>(blob_.data() + slice.offset), slice.count};
+  }
+
+  Status layout() {
+    if (head_.strings < sizeof(PlanHeader) || head_.strings > head_.size || head_.strings_size == 0 ||
+        head_.strings_size > head_.size - head_.strings)
+      return invalid("string table");
+    for (u32 i = 0; i < kSections; ++i) {
+      Slice slice = head_.sections[i];
+      if (slice.count == 0) continue;
+      u64 end = u64{slice.offset} + u64{slice.count} * kRules[i].size;
+      if (slice.count > kRules[i].max) return Error(E2BIG, "parse plan", kRules[i].name);
+      if (slice.offset % 8 != 0 || slice.offset < sizeof(PlanHeader) || end > head_.strings)
+        return invalid(kRules[i].name);
+    }
+    strings_ = reinterpret_cast<const char*>(blob_.data() + head_.strings);
+    budget_ = head_.strings_size;
+    return ok();
+  }
+
+  // Every string is counted against the size of the table, so that overlapping ones cannot make this quadratic.
+  Status text(Str s, Form form, const char* what) {
+    if (s.offset >= head_.strings_size || s.length >= head_.strings_size - s.offset || strings_[s.offset + s.length] != 0)
+      return invalid(what);
+    if (s.length > budget_) return invalid(what);
+    budget_ -= s.length;
+    string_view v(strings_ + s.offset, s.length);
+    if (v.find('\0') != v.npos) return invalid(what);
+    if (form != Form::kAny && v.size() > kPlanPathMax) return Error(ENAMETOOLONG, "parse plan", what);
+    if (form == Form::kAbsolute && !v.starts_with('/')) return invalid(what);
+    if (form == Form::kName && (v.empty() || v == "." || v == ".." || v.find('/') != v.npos)) return invalid(what);
+    if (form == Form::kRelative && (v.empty() || v.starts_with('/') || climbs(v))) return invalid(what);
+    return ok();
+  }
+
+  static bool climbs(string_view path) {
+    while (!path.empty()) {
+      size_t end = path.find('/');
+      if (path.substr(0, end) == "..") return true;
+      if (end == path.npos) break;
+      path.remove_prefix(end + 1);
+    }
+    return false;
+  }
+
+  Status texts(Section s, Form form) {
+    for (Str each : records<Str>(s)) CAISSON_TRY(text(each, form, kRules[static_cast<u32>(s)].name));
+    return ok();
+  }
+
+  Status mappings(Section s) {
+    for (const IdMapping& e : records<IdMapping>(s)) {
+      // The last id, 2^32-1, is "no id" (setresuid(2)).
+      if (e.size == 0 || e.container > ~u32{0} - e.size || e.host > ~u32{0} - e.size)
+        return invalid(kRules[static_cast<u32>(s)].name);
+    }
+    return ok();
+  }
+
+  Status propagation(u32 value, const char* what) {
+    u32 type = value & ~static_cast<u32>(uapi::kMsRec);
+    if ((type & ~kPropagationTypes) != 0 || (type & (type - 1)) != 0) return invalid(what);
+    return ok();
+  }
+
+  Status header() {
+    for (const NamespaceEntry& e : head_.namespaces) {
+      if (e.mode >= NamespaceMode::kCount) return invalid("namespaces");
+      CAISSON_TRY(text(e.path, e.mode == NamespaceMode::kPath ? Form::kAbsolute : Form::kPath, "namespaces"));
+    }
+    CAISSON_TRY(text(head_.id, Form::kPath, "id"));
+    CAISSON_TRY(text(head_.hostname, Form::kPath, "hostname"));
+    CAISSON_TRY(text(head_.domainname, Form::kPath, "domainname"));
+    const RootEntry& root = head_.root;
+    if (root.kind >= RootKind::kCount || (root.flags & ~u32{kRootFlagsAll}) != 0) return invalid("root");
+    CAISSON_TRY(text(root.path, root.kind == RootKind::kNone ? Form::kPath : Form::kAbsolute, "root.path"));
+    CAISSON_TRY(text(root.upper, root.kind == RootKind::kOverlay ? Form::kAbsolute : Form::kPath, "root.upper"));
+    CAISSON_TRY(propagation(root.propagation, "rootfsPropagation"));
+    const ProcessEntry& process = head_.process;
+    if ((process.flags & ~u32{kProcessFlagsAll}) != 0) return invalid("process.flags");
+    if ((process.seccomp_flags & ~kSeccompFlags) != 0) return invalid("seccomp.flags");
+    if (process.umask > 0777 || process.rows > 0xffff || process.columns > 0xffff) return invalid("process");
+    if (process.oom_score_adj < -1000 || process.oom_score_adj > 1000) return invalid("process.oomScoreAdj");
+    // 2^32-1 means "unchanged" to setresuid(2), setgroups(2) refuses it.
+    if (process.uid == ~u32{0} || process.gid == ~u32{0}) return invalid("process.user");
+    for (u32 group : records<u32>(Section::kGroups)) {
+      if (group == ~u32{0}) return invalid("process.user.additionalGids");
+    }
+    CAISSON_TRY(text(process.cwd, head_.kind == PlanKind::kPod ? Form::kPath : Form::kAbsolute, "process.cwd"));
+    CAISSON_TRY(text(process.user, Form::kPath, "process.user"));
+    if (head_.kind != PlanKind::kPod && records<Str>(Section::kArgs).empty()) return invalid("process.args");
+    if (head_.kind == PlanKind::kContainer && root.kind == RootKind::kNone) return invalid("root");
+    if (root.kind == RootKind::kOverlay && records<Str>(Section::kLayers).empty()) return invalid("layers");
+    return ok();
+  }
+
+  Status mount(const MountEntry& e) {
+    if (e.kind >= MountKind::kCount || (e.flags & ~u32{kMountFlagsAll}) != 0) return invalid("mounts");
+    CAISSON_TRY(text(e.fstype, Form::kPath, "mounts.type"));
+    CAISSON_TRY(text(e.source, e.kind == MountKind::kBind ? Form::kAbsolute : Form::kPath, "mounts.source"));
+    CAISSON_TRY(text(e.destination, Form::kAbsolute, "mounts.destination"));
+    CAISSON_TRY(text(e.data, Form::kPath, "mounts.options"));
+    if (e.kind == MountKind::kFilesystem && e.fstype.length == 0) return invalid("mounts.type");
+    if (((e.attr_set | e.attr_clr | e.recursive_set | e.recursive_clr) & ~kMountAttrs) != 0 ||
+        (e.superblock & ~kSuperblockFlags) != 0)
+      return invalid("mounts.options");
+    return propagation(e.propagation, "mounts.options");
+  }
+
+  Status device(const DeviceEntry& e) {
+    CAISSON_TRY(text(e.path, Form::kAbsolute, "devices.path"));
+    CAISSON_TRY(text(e.source, Form::kPath, "devices"));
+    if (e.type != S_IFCHR && e.type != S_IFBLK && e.type != S_IFIFO) return invalid("devices.type");
+    if (e.mode > 07777 || e.uid == ~u32{0} || e.gid == ~u32{0}) return invalid("devices");
+    if (e.major > 0xfff || e.minor > 0xfffff) return invalid("devices.major");  // MINORBITS of the kernel: 12 + 20 bits
+    return ok();
+  }
+
+  span<const u8> blob_;
+  const PlanHeader& head_;
+  const char* strings_ = nullptr;
+  u32 budget_ = 0;
+};
+
+}  // namespace
+
+Result<PlanView> PlanView::parse(span<const u8> blob) {
+  if (blob.size() > kPlanMax) return Error(E2BIG, "parse plan", "size");
+  if (blob.size() < sizeof(PlanHeader) || reinterpret_cast<uintptr_t>(blob.data()) % 8 != 0) return invalid("size");
+  const auto* head = reinterpret_cast<const PlanHeader*>(blob.data());
+  if (head->magic != kPlanMagic) return invalid("magic");
+  if (string_view(head->build, sizeof head->build) != build_id().substr(0, sizeof head->build))
+    return invalid("build: the plan was compiled by another build of Caisson");
+  if (head->kind < PlanKind::kPod || head->kind > PlanKind::kExec) return invalid("kind");
+  if (head->size != blob.size()) return invalid("size");
+  CAISSON_TRY(Validator(blob).run());
+  PlanView view;
+  view.bytes_ = blob.data();
+  view.head_ = head;
+  view.strings_ = reinterpret_cast<const char*>(blob.data() + head->strings);
+  return view;
+}
+
+PlanBuilder::PlanBuilder(PlanKind kind) {
+  head_.magic = kPlanMagic;
+  head_.kind = kind;
+  string_view build = build_id().substr(0, sizeof head_.build);
+  memcpy(head_.build, build.data(), build.size());
+  strings_.push(0);  // Str{} is the empty string
+}
+
+Str PlanBuilder::string(string_view text) {
+  if (text.empty()) return {};
+  if (text.find('\0') != text.npos) {
+    if (error_.err == 0) error_ = Error(EINVAL, "compile", text.substr(0, text.find('\0')));
+    return {};
+  }
+  if (text.size() > kPlanMax - strings_.size()) {
+    if (error_.err == 0) error_ = Error(E2BIG, "compile", text.substr(0, 64));
+    return {};
+  }
+  Str s{static_cast<u32>(strings_.size()), static_cast<u32>(text.size())};
+  for (char c : text) strings_.push(static_cast<u8>(c));
+  strings_.push(0);
+  return s;
+}
+
+u32 PlanBuilder::count(Section section) const {
+  u32 i = static_cast<u32>(section);
+  return static_cast<u32>(sections_[i].size() / kRules[i].size);
+}
+
+void PlanBuilder::append(Section section, const void* record, size_t size) {
+  u32 i = static_cast<u32>(section);
+  if (size != kRules[i].size) abort();  // a mistake of the caller, found by its first test
+  if (count(section) >= kRules[i].max) {
+    if (error_.err == 0) error_ = Error(E2BIG, "compile", kRules[i].name);
+    return;
+  }
+  const u8* bytes = static_cast<const u8*>(record);
+  for (size_t at = 0; at < size; ++at) sections_[i].push(bytes[at]);
+}
+
+Result<Vec<u8>> PlanBuilder::finish() {
+  if (error_.err != 0) return error_;
+  size_t size = sizeof(PlanHeader);
+  for (u32 i = 0; i < kSections; ++i) {
+    size = (size + 7) & ~size_t{7};
+    head_.sections[i] = {static_cast<u32>(size), count(static_cast<Section>(i))};
+    size += sections_[i].size();
+  }
+  head_.strings = static_cast<u32>(size);
+  head_.strings_size = static_cast<u32>(strings_.size());
+  size += strings_.size();
+  if (size > kPlanMax) return Error(E2BIG, "compile", "plan");
+  head_.size = static_cast<u32>(size);
+
+  Vec<u8> blob;
+  blob.reserve(size);
+  auto put = [&](const void* from, size_t n) {
+    for (size_t i = 0; i < n; ++i) blob.push(static_cast<const u8*>(from)[i]);
+  };
+  put(&head_, sizeof head_);
+  for (const Vec<u8>& section : sections_) {
+    while (blob.size() % 8 != 0) blob.push(0);
+    put(section.data(), section.size());
+  }
+  put(strings_.data(), strings_.size());
+  CAISSON_TRY(PlanView::parse({blob.data(), blob.size()}));
+  return blob;
+}
+
+}  // namespace caisson

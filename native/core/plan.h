@@ -1,0 +1,366 @@
+// The plan: what a pod, a container or an exec'd process is to be, compiled beforehand from text into one flat, bounded,
+// self-contained blob. It is private to one build. Whoever maps it validates every offset, count, string and enumeration
+// once; after that the stages between clone and exec read it without a check and without allocating.
+//
+// Layout: PlanHeader, then the records of each section (8-byte aligned), then the string table. A Str is an offset into
+// the string table and a length; every string ends in NUL and holds no other, so it can be handed to a system call.
+#pragma once
+
+#include "core/base.h"
+#include "core/result.h"
+#include "core/text.h"
+
+namespace caisson {
+
+enum class PlanKind : u32 { kPod = 1, kContainer = 2, kExec = 3 };
+
+// What a stage was doing: the vocabulary of failures. step_name() gives the word for an error message.
+enum class Step : u32 {
+  kNone,
+  kClone,
+  kPrepare,          // descriptors, dumpable, parent-death signal
+  kOpenSource,       // index: mount
+  kCreateSource,     // index: mount
+  kIdmapSource,      // index: mount
+  kOpenDevice,       // index: device
+  kOpenRoot,
+  kOpenLayers,
+  kOpenUpper,
+  kIdmapLayers,
+  kOpenNamespace,    // index: NamespaceType
+  kJoinNamespace,    // index: NamespaceType
+  kUnshare,          // index: NamespaceType
+  kMapUser,
+  kJoinSeed,
+  kMountOverlay,
+  kAttachRoot,
+  kMount,            // index: mount
+  kMountTarget,      // index: mount
+  kMountAttributes,  // index: mount
+  kCopyUp,           // index: mount
+  kDevice,           // index: device
+  kSymlink,          // index: link
+  kMask,             // index: masked path
+  kReadonlyPath,     // index: readonly path
+  kVolume,           // index: volume
+  kReadonlyRoot,
+  kRootPropagation,
+  kPivotRoot,
+  kHostname,
+  kSysctl,           // index: sysctl
+  kShm,
+  kLoopback,
+  kResolveUser,
+  kTerminal,
+  kConsole,
+  kStdio,
+  kStageTwo,
+  kGate,
+  kSession,
+  kRlimit,           // index: rlimit
+  kOomScore,
+  kKeyring,
+  kCapabilities,
+  kIdentity,
+  kCwd,
+  kNoNewPrivileges,
+  kCloseRange,
+  kSeccomp,
+  kLookupExecutable,
+  kExec,
+  kCount,
+};
+const char* step_name(Step step);
+
+enum class NamespaceType : u32 { kUser, kMount, kPid, kNetwork, kIpc, kUts, kCgroup, kTime, kCount };
+enum class NamespaceMode : u32 {
+  kHost,    // the caller's own: the type is not listed in the spec
+  kNew,     // kPod plans: the pod has one of its own
+  kPod,     // "caisson:pod"
+  kTarget,  // "caisson:target"; PID namespaces only
+  kPath,    // the file at `path`
+  kCount,
+};
+const char* namespace_name(NamespaceType type);  // the spec's word: "user", "mount", "pid", "network"...
+u64 namespace_flag(NamespaceType type);          // CLONE_NEW*
+
+struct Str {
+  u32 offset = 0;
+  u32 length = 0;  // without the NUL
+};
+
+struct NamespaceEntry {
+  NamespaceMode mode = NamespaceMode::kHost;
+  Str path = {};
+};
+
+struct IdMapping {
+  u32 container = 0;
+  u32 host = 0;
+  u32 size = 0;
+};
+
+enum ProcessFlag : u32 {
+  kProcessTerminal = 1u << 0,
+  kProcessConsoleSize = 1u << 1,
+  kProcessUmask = 1u << 2,            // absent: inherited
+  kProcessOomScoreAdj = 1u << 3,      // absent: untouched
+  kProcessNoNewPrivileges = 1u << 4,
+  kProcessCapabilities = 1u << 5,     // absent: no set is changed beyond what the change of uid does
+  kProcessLookupUser = 1u << 6,       // `user` is looked up in the assembled root; else uid, gid, groups as they stand
+  kProcessGid = 1u << 7,              // with kProcessLookupUser: `gid` wins over the primary group
+  kProcessGroupsStrict = 1u << 8,     // with kProcessLookupUser: groups are the listed ones only (KEP-3619)
+  kProcessSetHome = 1u << 9,          // with kProcessLookupUser: HOME from passwd when env has none
+  kProcessNewKeyring = 1u << 10,      // a session keyring of its own, named _ses.<id>
+  kProcessFlagsAll = (1u << 11) - 1,
+};
+
+enum CapabilitySet : u32 { kCapBounding, kCapEffective, kCapInheritable, kCapPermitted, kCapAmbient, kCapSets };
+
+struct ProcessEntry {
+  u32 flags = 0;  // ProcessFlag
+  u32 umask = 0;
+  i32 oom_score_adj = 0;
+  u32 rows = 0;
+  u32 columns = 0;
+  u32 uid = 0;
+  u32 gid = 0;
+  u32 seccomp_flags = 0;     // SECCOMP_FILTER_FLAG_*
+  u64 capabilities[kCapSets] = {};  // bit n: capability n
+  Str cwd = {};                   // absolute
+  Str user = {};                  // "name[:group]", "uid[:gid]" or ""
+};
+
+enum class RootKind : u32 { kNone, kBind, kOverlay, kCount };
+enum RootFlag : u32 { kRootReadonly = 1u << 0, kRootFlagsAll = 1u };
+
+struct RootEntry {
+  RootKind kind = RootKind::kNone;
+  u32 flags = 0;        // RootFlag
+  u32 propagation = 0;  // MS_SHARED, MS_SLAVE, MS_PRIVATE or MS_UNBINDABLE, with MS_REC or not; 0: private
+  Str path = {};             // bind: the root; overlay: the directory of layers
+  Str upper = {};            // overlay: the directory that holds upper/ and work/
+};
+
+enum class MountKind : u32 {
+  kFilesystem,  // a new instance of `fstype`
+  kBind,        // a clone of `source`
+  kPodShm,      // the pod's /dev/shm ("caisson:shm"); with the host's IPC namespace the compiler binds /dev/shm instead
+  kRemount,     // changes the flags of what is mounted at `destination`
+  kCount,
+};
+enum MountFlag : u32 {
+  kMountRecursive = 1u << 0,     // bind: with submounts
+  kMountCreateSource = 1u << 1,  // bind: a missing source becomes a directory, mode 0755
+  kMountCopyUp = 1u << 2,        // tmpcopyup: the tmpfs starts with what the root has at `destination`
+  kMountIdmap = 1u << 3,         // idmapped with the container's user namespace
+  kMountIdmapRecursive = 1u << 4,
+  kMountFlagsAll = (1u << 5) - 1,
+};
+
+struct MountEntry {
+  MountKind kind = MountKind::kFilesystem;
+  u32 flags = 0;          // MountFlag
+  Str fstype = {};             // kFilesystem: "proc", "tmpfs", "cgroup2"...
+  Str source = {};             // kBind: a host path; kFilesystem: the source that mountinfo shows
+  Str destination = {};        // absolute, inside the root
+  Str data = {};               // kFilesystem: comma-separated options of the file system
+  u64 superblock = 0;     // kFilesystem: MS_SYNCHRONOUS, MS_DIRSYNC, MS_MANDLOCK, MS_LAZYTIME, MS_I_VERSION, MS_SILENT
+  u64 attr_set = 0;       // MOUNT_ATTR_*, on this mount
+  u64 attr_clr = 0;       // a member of MOUNT_ATTR__ATIME in attr_set needs the whole mask here
+  u64 recursive_set = 0;  // MOUNT_ATTR_*, on this mount and all below (rro...)
+  u64 recursive_clr = 0;
+  u32 propagation = 0;    // MS_SHARED, MS_SLAVE, MS_PRIVATE, MS_UNBINDABLE, with MS_REC or not; 0: private, recursively
+  u32 reserved = 0;
+};
+
+// A device node. The compiler lists the default ones too (null zero full random urandom tty).
+struct DeviceEntry {
+  Str path = {};      // absolute, inside the root
+  Str source = {};    // the host's node, which is bound where nodes cannot be made (user namespaces); "": the same path
+  u32 type = 0;  // S_IFCHR, S_IFBLK, S_IFIFO
+  u32 major = 0;
+  u32 minor = 0;
+  u32 mode = 0;  // permission bits
+  u32 uid = 0;
+  u32 gid = 0;
+};
+
+// A symlink made after the mounts and devices unless something is there: /dev/fd, /dev/stdin, /dev/ptmx...
+struct LinkEntry {
+  Str path = {};
+  Str target = {};
+};
+
+struct RlimitEntry {
+  u64 soft = 0;
+  u64 hard = 0;
+  u32 resource = 0;  // RLIMIT_*
+  u32 reserved = 0;
+};
+
+struct SysctlEntry {
+  Str key = {};    // with slashes, below /proc/sys: "net/ipv4/ip_forward"
+  Str value = {};
+};
+
+enum CgroupWriteFlag : u32 {
+  kCgroupIgnoreMissing = 1u << 0,  // ENOENT is fine (hugetlb.*.rsvd.max, memory.swap.max "max")
+  kCgroupFlagsAll = 1u,
+};
+// Written to the container's cgroup before its process is born, in this order.
+struct CgroupWrite {
+  Str file = {};  // "memory.max": no slash
+  Str value = {};
+  u32 flags = 0;
+  u32 reserved = 0;
+};
+
+enum class Section : u32 {
+  kArgs,           // Str
+  kEnv,            // Str: "KEY=value"
+  kGroups,         // u32: supplementary
+  kRlimits,        // RlimitEntry
+  kSeccomp,        // u64: struct sock_filter, at most 4096
+  kUidMap,         // IdMapping: a new user namespace
+  kGidMap,         // IdMapping
+  kLayers,         // Str: names in RootEntry::path, the topmost first
+  kMounts,         // MountEntry, in order
+  kDevices,        // DeviceEntry
+  kLinks,          // LinkEntry
+  kMasked,         // Str: absolute paths
+  kReadonly,       // Str: absolute paths
+  kVolumes,        // Str: absolute directories made inside the root when missing
+  kSysctls,        // SysctlEntry
+  kCgroupWrites,   // CgroupWrite
+  kDeviceProgram,  // u64: struct bpf_insn of the BPF_PROG_TYPE_CGROUP_DEVICE program; none: no program
+  kCount,
+};
+
+// Bytes from the start of the plan, number of records.
+struct Slice {
+  u32 offset = 0;
+  u32 count = 0;
+};
+
+struct PlanHeader {
+  u32 magic = 0;
+  PlanKind kind = PlanKind::kPod;
+  char build[16] = {};  // build_id() of the program that compiled it
+  u32 size = 0;         // of the whole plan, bytes
+  u32 strings = 0;      // offset of the string table
+  u32 strings_size = 0;
+  u32 reserved = 0;
+  Slice sections[static_cast<u32>(Section::kCount)];
+  NamespaceEntry namespaces[static_cast<u32>(NamespaceType::kCount)];
+  u64 shm_size = 0;  // kPod: bytes of the pod's /dev/shm
+  Str id = {};
+  Str hostname = {};      // kContainer: only with a UTS namespace of its own; "" leaves it alone
+  Str domainname = {};
+  RootEntry root;          // kContainer
+  ProcessEntry process;    // kContainer, kExec
+
+  const NamespaceEntry& ns(NamespaceType type) const { return namespaces[static_cast<u32>(type)]; }
+  NamespaceEntry& ns(NamespaceType type) { return namespaces[static_cast<u32>(type)]; }
+};
+static_assert(sizeof(PlanHeader) % 8 == 0);
+
+inline constexpr u32 kPlanMagic = 0x504e5343;  // "CSNP" in memory order
+inline constexpr size_t kPlanMax = size_t{8} << 20;
+inline constexpr u32 kPlanPathMax = 4095;
+
+// A validated plan; valid as long as the bytes behind it.
+class PlanView {
+ public:
+  // Validates everything once. `blob` is 8-byte aligned. Errors: EINVAL with the name of what is wrong, E2BIG.
+  static Result<PlanView> parse(span<const u8> blob);
+
+  const PlanHeader& head() const { return *head_; }
+  const ProcessEntry& process() const { return head_->process; }
+  const RootEntry& root() const { return head_->root; }
+  PlanKind kind() const { return head_->kind; }
+
+  const char* c_str(Str s) const { return strings_ + s.offset; }
+  string_view text(Str s) const { return {c_str(s), s.length}; }
+
+  span<const Str> args() const { return section<Str>(Section::kArgs); }
+  span<const Str> env() const { return section<Str>(Section::kEnv); }
+  span<const u32> groups() const { return section<u32>(Section::kGroups); }
+  span<const RlimitEntry> rlimits() const { return section<RlimitEntry>(Section::kRlimits); }
+  span<const u64> seccomp() const { return section<u64>(Section::kSeccomp); }
+  span<const IdMapping> uid_map() const { return section<IdMapping>(Section::kUidMap); }
+  span<const IdMapping> gid_map() const { return section<IdMapping>(Section::kGidMap); }
+  span<const Str> layers() const { return section<Str>(Section::kLayers); }
+  span<const MountEntry> mounts() const { return section<MountEntry>(Section::kMounts); }
+  span<const DeviceEntry> devices() const { return section<DeviceEntry>(Section::kDevices); }
+  span<const LinkEntry> links() const { return section<LinkEntry>(Section::kLinks); }
+  span<const Str> masked() const { return section<Str>(Section::kMasked); }
+  span<const Str> readonly_paths() const { return section<Str>(Section::kReadonly); }
+  span<const Str> volumes() const { return section<Str>(Section::kVolumes); }
+  span<const SysctlEntry> sysctls() const { return section<SysctlEntry>(Section::kSysctls); }
+  span<const CgroupWrite> cgroup_writes() const { return section<CgroupWrite>(Section::kCgroupWrites); }
+  span<const u64> device_program() const { return section<u64>(Section::kDeviceProgram); }
+
+ private:
+  template <typename T>
+  span<const T> section(Section s) const {
+    Slice slice = head_->sections[static_cast<u32>(s)];
+    return {reinterpret_cast<const T*>(bytes_ + slice.offset), slice.count};
+  }
+  const u8* bytes_ = nullptr;
+  const PlanHeader* head_ = nullptr;
+  const char* strings_ = nullptr;
+};
+
+// A plan mapped from a memfd; unmaps it at the end. The memfd must be sealed against writing, shrinking and growing:
+// else its sender could change it after the validation. Errors: EPERM (not sealed), those of fcntl, fstat, mmap, parse.
+class PlanMap {
+ public:
+  static Result<PlanMap> map(int memfd);
+  PlanMap(PlanMap&& o) noexcept;
+  PlanMap& operator=(PlanMap&& o) noexcept;
+  PlanMap(const PlanMap&) = delete;
+  PlanMap& operator=(const PlanMap&) = delete;
+  ~PlanMap();
+  const PlanView& view() const { return view_; }
+
+ private:
+  PlanMap() = default;
+  void* base_ = nullptr;
+  size_t size_ = 0;
+  PlanView view_;
+};
+
+// Builds a plan. Records may come in any order; strings are copied.
+class PlanBuilder {
+ public:
+  explicit PlanBuilder(PlanKind kind);
+
+  // Namespaces, root, process, id and host name are set directly; sections and sizes are the builder's business.
+  PlanHeader& head() { return head_; }
+  ProcessEntry& process() { return head_.process; }
+  RootEntry& root() { return head_.root; }
+  NamespaceEntry& ns(NamespaceType type) { return head_.ns(type); }
+
+  Str string(string_view text);
+  // Appends a record to a section; T is the section's type as listed at Section.
+  template <typename T>
+  void add(Section section, const T& record) {
+    append(section, &record, sizeof(T));
+  }
+  void add_text(Section section, string_view text) { add(section, string(text)); }
+  u32 count(Section section) const;
+
+  // The finished plan, parsed once for proof: a plan that finish() gives always maps.
+  // Errors: E2BIG, EINVAL (a NUL in a string, a value out of range), naming the part.
+  Result<Vec<u8>> finish();
+
+ private:
+  void append(Section section, const void* record, size_t size);
+  PlanHeader head_;
+  Vec<u8> sections_[static_cast<u32>(Section::kCount)];
+  Vec<u8> strings_;
+  Error error_;  // the first; err 0: none
+};
+
+}  // namespace caisson

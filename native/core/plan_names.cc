@@ -1,0 +1,39 @@
+// The words of a plan: names of steps and namespaces for error messages.
+#include "core/plan.h"
+#include "core/uapi.h"
+
+namespace caisson {
+
+namespace {
+
+constexpr const char* kSteps[] = {
+    "start", "clone", "prepare", "open source", "create source", "idmap source", "open device", "open root", "open layers",
+    "open upper directory", "idmap layers", "open namespace", "join namespace", "unshare", "map user", "join pod",
+    "mount overlay", "attach root", "mount", "mount target", "mount attributes", "tmpcopyup", "device", "symlink",
+    "mask path", "readonly path", "volume", "readonly root", "root propagation", "pivot_root", "hostname", "sysctl",
+    "shared memory", "loopback", "resolve user", "terminal", "console", "stdio", "second stage", "gate", "session",
+    "rlimit", "oom score", "keyring", "capabilities", "identity", "cwd", "no new privileges", "close descriptors",
+    "seccomp", "look up executable", "exec",
+};
+static_assert(sizeof kSteps / sizeof *kSteps == static_cast<u32>(Step::kCount));
+
+struct NamespaceWord {
+  const char* name;
+  u64 flag;
+};
+constexpr NamespaceWord kNamespaces[] = {
+    {"user", uapi::kCloneNewuser},   {"mount", uapi::kCloneNewns},   {"pid", uapi::kCloneNewpid},
+    {"network", uapi::kCloneNewnet}, {"ipc", uapi::kCloneNewipc},    {"uts", uapi::kCloneNewuts},
+    {"cgroup", uapi::kCloneNewcgroup}, {"time", uapi::kCloneNewtime},
+};
+static_assert(sizeof kNamespaces / sizeof *kNamespaces == static_cast<u32>(NamespaceType::kCount));
+
+}  // namespace
+
+const char* step_name(Step step) { return step < Step::kCount ? kSteps[static_cast<u32>(step)] : "unknown step"; }
+
+const char* namespace_name(NamespaceType type) { return kNamespaces[static_cast<u32>(type)].name; }
+
+u64 namespace_flag(NamespaceType type) { return kNamespaces[static_cast<u32>(type)].flag; }
+
+}  // namespace caisson
