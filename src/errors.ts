@@ -48,6 +48,7 @@ export const errorKinds = {
   ERR_IMAGE_REFERENCE: 'invalidArgument',
   ERR_IMAGE_PLATFORM: 'failedPrecondition',
   ERR_IMAGE_INVALID: 'failedPrecondition',
+  ERR_IMAGE_UNSUPPORTED: 'failedPrecondition',
   ERR_IMAGE_IN_USE: 'failedPrecondition',
   ERR_IMAGE_SIGNATURE: 'failedPrecondition',
   ERR_IMAGE_VOLUME_MOUNT: 'failedPrecondition',
