@@ -1,0 +1,74 @@
+#include "core/unpack/layer_attributes.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "core/uapi.h"
+
+namespace caisson {
+namespace {
+
+// /proc/self/fd/N reaches the very inode of an O_PATH descriptor, a symbolic link's too, for calls that have no
+// AT_EMPTY_PATH on Linux 6.1 (fchmodat2 came with 6.6, setxattrat with 6.13).
+struct ProcName {
+  explicit ProcName(int fd) { snprintf(text, sizeof text, "/proc/self/fd/%d", fd); }
+  char text[32];
+};
+
+// What an archive may not set. overlayfs would take trusted.overlay.* and user.overlay.* of a lower layer as its own
+// records: a redirect or metacopy made by an image shows files of other directories and layers, an opaque or whiteout
+// hides them beside the layer format's own marks. They also appear by mistake, in layers made from an upper directory;
+// so they are passed over, not refused. security.selinux is a label of the policy of the host that made the image.
+bool is_foreign(string_view name) {
+  return name.starts_with("trusted.overlay.") || name.starts_with("user.overlay.") || name == "security.selinux";
+}
+
+Error failed(const char* call, const tar::Entry& entry) { return Error::last(call, entry.path); }
+
+Error xattr_failed(const tar::Entry& entry, const tar::Xattr& xattr) {
+  int err = errno;
+  String what;
+  what.append(xattr.name).append(" of ").append(entry.path);
+  return Error(err, "setxattr", what);
+}
+
+// Owner before mode and extended attributes: chown(2) clears the set-user-ID bit and security.capability.
+Status set_xattrs(int fd, const char* proc_name, const tar::Entry& entry) {
+  bool plain = entry.type == tar::Type::kFile || entry.type == tar::Type::kDirectory;
+  for (const tar::Xattr& xattr : entry.xattrs) {
+    if (is_foreign(xattr.name)) continue;
+    // xattr(7): user attributes exist on files and directories only, on every file system.
+    if (!plain && xattr.name.view().starts_with("user.")) continue;
+    int done = proc_name == nullptr
+                   ? fsetxattr(fd, xattr.name.c_str(), xattr.value.c_str(), xattr.value.size(), 0)
+                   : setxattr(proc_name, xattr.name.c_str(), xattr.value.c_str(), xattr.value.size(), 0);
+    if (done != 0) return xattr_failed(entry, xattr);
+  }
+  return ok();
+}
+
+}  // namespace
+
+Status set_attributes(int fd, const tar::Entry& entry) {
+  if (fchown(fd, entry.uid, entry.gid) != 0) return failed("fchown", entry);
+  if (fchmod(fd, entry.mode) != 0) return failed("fchmod", entry);
+  CAISSON_TRY(set_xattrs(fd, nullptr, entry));
+  const struct timespec times[2] = {{0, UTIME_OMIT}, {entry.mtime, entry.mtime_nsec}};
+  if (futimens(fd, times) != 0) return failed("futimens", entry);
+  return ok();
+}
+
+Status set_attributes_of_path(int fd, const tar::Entry& entry) {
+  if (fchownat(fd, "", entry.uid, entry.gid, uapi::kAtEmptyPath) != 0) return failed("fchownat", entry);
+  ProcName name(fd);
+  if (entry.type != tar::Type::kSymlink && chmod(name.text, entry.mode) != 0) return failed("chmod", entry);
+  CAISSON_TRY(set_xattrs(fd, name.text, entry));
+  const struct timespec times[2] = {{0, UTIME_OMIT}, {entry.mtime, entry.mtime_nsec}};
+  if (utimensat(fd, "", times, uapi::kAtEmptyPath) != 0) return failed("utimensat", entry);
+  return ok();
+}
+
+}  // namespace caisson

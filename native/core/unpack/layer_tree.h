@@ -1,0 +1,64 @@
+// LayerTree: resolves names of a hostile archive inside of one directory, by descriptors only.
+//
+// Policy, that of containerd and umoci: a name below a symbolic link lands where the link points, with the layer's
+// directory as the root of every absolute target and of every ".."; no link leads out. Parents that are missing are
+// made (root:root, 0755), also where a link dangles: its target may well live in a layer below.
+#pragma once
+
+#include <sys/stat.h>
+
+#include "core/base.h"
+#include "core/fd.h"
+#include "core/result.h"
+#include "core/text.h"
+
+namespace caisson {
+
+// Brings an archive's name into normal form: no leading or doubled slash, no "." or "..". An absolute name is taken
+// from the layer's root; empty: the root itself. Error EPERM: ".." leads out of the root.
+Status clean_name(string_view raw, String& out);
+
+// Whether a stat is that of overlayfs' whiteout: character device 0:0.
+bool is_whiteout(const struct stat& st);
+
+// Marks a directory as opaque for overlayfs (trusted.overlay.opaque=y): what lower layers hold in it is hidden.
+Status make_opaque(int dirfd, string_view name);
+
+// Removes `name` below `parent`, with all that is in it; two descriptors whatever the depth. Follows no link.
+Status evict(int parent, const char* name, string_view what);
+
+class LayerTree {
+ public:
+  // `root` is any descriptor of the directory, O_PATH too; it stays the caller's.
+  static Result<LayerTree> open(int root);
+  LayerTree(LayerTree&&) noexcept = default;
+
+  int root() const { return root_.get(); }
+
+  // The directory that holds `path` (clean, not empty), made if missing, open for reading; valid until the next call.
+  // Its modification time is that of its own entry, so the tree puts it back once another directory is asked for.
+  Result<int> parent_of(string_view path, String& leaf);
+  // Puts the time of the last parent back. Due before a directory's own time is set, and at the end.
+  Status settle();
+
+  // Opens what `path` names, without following its last component: O_PATH.
+  Result<Fd> find(string_view path) const;
+
+ private:
+  explicit LayerTree(Fd root) : root_(static_cast<Fd&&>(root)) {}
+  Result<Fd> open_directory(string_view path) const;
+  Result<Fd> make_directories(string_view path) const;
+
+  Fd root_;
+  Fd parent_;
+  String parent_path_;
+  struct timespec parent_mtime_ = {};
+};
+
+// openat2(2) of a single component that must not be a link.
+Result<Fd> open_leaf(int dirfd, const char* name, int flags, u32 mode, string_view what);
+
+// Makes a directory of mode 0755 and leaves the modification time of `dirfd` as it is.
+Result<Fd> make_directory(int dirfd, const char* name, string_view what);
+
+}  // namespace caisson
