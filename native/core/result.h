@@ -66,12 +66,14 @@ struct Unit {};
 using Status = Result<Unit>;
 inline Status ok() { return Unit{}; }
 
-// Yields the value or returns the error from the calling function.
-#define CAISSON_TRY(expr)                        \
-  __extension__({                                \
-    auto caisson_result_ = (expr);               \
-    if (!caisson_result_) return caisson_result_.error(); \
-    caisson_result_.take();                      \
+// Yields the value or returns the error from the calling function. The counter lets one stand inside another.
+#define CAISSON_TRY(expr) CAISSON_TRY_NAMED_(expr, __COUNTER__)
+#define CAISSON_TRY_NAMED_(expr, n) CAISSON_TRY_NAMED2_(expr, n)
+#define CAISSON_TRY_NAMED2_(expr, n)                        \
+  __extension__({                                           \
+    auto caisson_result_##n = (expr);                       \
+    if (!caisson_result_##n) return caisson_result_##n.error(); \
+    caisson_result_##n.take();                              \
   })
 
 }  // namespace caisson

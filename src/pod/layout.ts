@@ -57,7 +57,8 @@ export class Layout {
     return join(this.state, 'boot-id')
   }
 
-  get lock(): string {
-    return join(this.state, 'lock')
+  /** Held by the one process that owns the instance, and by the one that owns the state directory. */
+  get locks(): string[] {
+    return [join(this.root, 'instances', this.instance, 'lock'), join(this.state, 'lock')]
   }
 }

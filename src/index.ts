@@ -1,0 +1,135 @@
+import { mkdir } from 'node:fs/promises'
+
+import { CaissonError } from './errors.ts'
+import { ImageService } from './image/index.ts'
+import { buildId, monitorExecutable, native } from './native/index.ts'
+import type { NativeFd } from './native/types.ts'
+import { Containers } from './pod/containers.ts'
+import type { CgroupSettings, Context, Logger } from './pod/context.ts'
+import { readHost, type HostFacts } from './pod/host.ts'
+import { Layout } from './pod/layout.ts'
+import { Pods } from './pod/pods.ts'
+import { reconcile } from './pod/reconcile.ts'
+
+export { CaissonError, errorKind, errorMessage, isCaissonError, type ErrorCode } from './errors.ts'
+export type * from './pod/config.ts'
+export type { ContainerExit } from './pod/container.ts'
+export type { CgroupSettings, Logger } from './pod/context.ts'
+export type { HostFacts } from './pod/host.ts'
+export type { ExecResult } from './pod/monitor/client.ts'
+export { version } from './version.ts'
+
+export interface RuntimeOptions {
+  /** Durable data; default `/var/lib/caisson`. */
+  root?: string
+  /** What a reboot invalidates, best on a tmpfs; default `/run/caisson`. */
+  state?: string
+  /** Name of this runtime's pods below the root: one process owns it at a time; default `default`. */
+  instance?: string
+  /** `bound` (default): pods end with this process. `detached`: they go on, and the next one to open takes them over. */
+  lease?: 'bound' | 'detached'
+  cgroup?: Partial<CgroupSettings>
+  /** Registries, as `host[:port]`, that are spoken to over plain HTTP; loopback always is. */
+  insecureRegistries?: readonly string[]
+  logger?: Logger
+}
+
+const silent: Logger = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} }
+
+/** Containers as a library: images, pods and containers of one instance. The CRI service is built on nothing else. */
+export class Runtime {
+  readonly images: ImageService
+  readonly pods: Pods
+  readonly containers: Containers
+  readonly host: HostFacts
+  readonly layout: Layout
+  readonly #locks: NativeFd[]
+  #closed = false
+
+  private constructor(context: Context, pods: Pods, containers: Containers, locks: NativeFd[]) {
+    this.images = context.images
+    this.host = context.host
+    this.layout = context.layout
+    this.pods = pods
+    this.containers = containers
+    this.#locks = locks
+  }
+
+  /**
+   * Opens an instance: checks the host, takes its lock, and adopts the pods that an earlier process left.
+   *
+   * @throws CaissonError ERR_HOST_UNSUPPORTED, ERR_INSTANCE_IN_USE
+   */
+  static async open(options: RuntimeOptions = {}): Promise<Runtime> {
+    const logger = options.logger ?? silent
+    const layout = new Layout({
+      root: options.root ?? '/var/lib/caisson',
+      state: options.state ?? '/run/caisson',
+      instance: options.instance ?? 'default',
+    })
+    const host = await readHost(native)
+    // 0700: images hold set-uid files that no other user may reach (CVE-2021-41103)
+    await mkdir(layout.pods, { recursive: true, mode: 0o700 })
+    await mkdir(layout.state, { recursive: true, mode: 0o700 })
+    const locks = await lockInstance(layout)
+    const images = await ImageService.open({
+      root: layout.root,
+      native,
+      logger,
+      insecureRegistries: options.insecureRegistries ?? [],
+    })
+    try {
+      const context: Context = {
+        native,
+        layout,
+        host,
+        images,
+        logger,
+        cgroup: {
+          monitors: options.cgroup?.monitors ?? '/caisson.slice',
+          pods: options.cgroup?.pods ?? '/caisson.slice/pods',
+          missingController: options.cgroup?.missingController ?? 'error',
+        },
+        lease: options.lease ?? 'bound',
+        monitorProgram: await monitorExecutable(),
+        buildId,
+      }
+      const pods = new Pods(context)
+      const containers = new Containers(context, pods)
+      await reconcile(context, pods, containers)
+      images.adoptionComplete()
+      return new Runtime(context, pods, containers, locks)
+    } catch (error) {
+      await images.close()
+      for (const lock of locks) lock.close()
+      throw error
+    }
+  }
+
+  /** Lets go of everything; detached pods go on, bound ones end. Closing twice is harmless. */
+  async close(): Promise<void> {
+    if (this.#closed) return
+    this.#closed = true
+    for (const pod of this.pods.all()) pod.release()
+    await this.images.close()
+    for (const lock of this.#locks) lock.close()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+}
+
+async function lockInstance(layout: Layout): Promise<NativeFd[]> {
+  const held: NativeFd[] = []
+  for (const path of layout.locks) {
+    try {
+      held.push(await native.lockFile(path))
+    } catch (error) {
+      for (const lock of held) lock.close()
+      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error
+      throw new CaissonError('ERR_INSTANCE_IN_USE', `another process holds ${path}: is a service running on it?`, { cause: error })
+    }
+  }
+  return held
+}

@@ -1,0 +1,91 @@
+import { readFile } from 'node:fs/promises'
+
+import type { ContainerConfig } from './config.ts'
+import { Container, exitOf, type ContainerExit } from './container.ts'
+import type { Context } from './context.ts'
+import type { Layout } from './layout.ts'
+import type { Pod } from './pod.ts'
+import { readRecord, writeRecord } from './records.ts'
+
+/** What is durable of a container: its request and identity. Its end is in `exit`, which the monitor writes. */
+export async function writeContainerRecord(context: Context, container: Container): Promise<void> {
+  const { id, pod, config, createdAt, imageId, user, stopSignal, process, seccomp } = container
+  await writeRecord(context.layout.containerRecord(pod.id, id), {
+    id,
+    createdAt,
+    imageId,
+    user,
+    stopSignal,
+    process,
+    seccomp,
+    config,
+    // only an end that the monitor does not know: a failed start, or a monitor that died
+    ...(container.exit === null || container.exit.reason === 'Completed' || container.exit.reason === 'Error'
+      ? {}
+      : { end: container.exit }),
+  })
+}
+
+/** @returns null when there is no record: the creation never ended */
+export async function readContainerRecord(
+  layout: Layout,
+  pod: Pod,
+  id: string,
+): Promise<{ container: Container; end: ContainerExit | null } | null> {
+  const record = await readRecord(layout.containerRecord(pod.id, id))
+  if (record === null) return null
+  const fields = record as unknown as {
+    createdAt: string
+    imageId: string
+    user: Container['user']
+    stopSignal: number
+    process: object
+    seccomp: object | null
+    config: ContainerConfig
+    end?: Omit<ContainerExit, 'startedAt' | 'finishedAt'> & { startedAt: string; finishedAt: string }
+  }
+  const container = new Container({
+    id,
+    pod,
+    config: fields.config,
+    createdAt: BigInt(fields.createdAt),
+    imageId: fields.imageId,
+    user: fields.user,
+    stopSignal: fields.stopSignal,
+    process: fields.process,
+    seccomp: fields.seccomp,
+    pid: 0,
+  })
+  const { end } = fields
+  return {
+    container,
+    end: end === undefined ? null : { ...end, startedAt: BigInt(end.startedAt), finishedAt: BigInt(end.finishedAt) },
+  }
+}
+
+/** The exit record that a monitor wrote: one line, the rest of the preallocated file is zeros. */
+export async function readExitRecord(layout: Layout, podId: string, id: string): Promise<ContainerExit | null> {
+  let text: string
+  try {
+    text = await readFile(layout.exitRecord(podId, id), 'latin1')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
+    throw error
+  }
+  const end = text.indexOf('\n')
+  if (end <= 0) return null // nothing written: it had not exited
+  const record = JSON.parse(text.slice(0, end)) as {
+    exitCode: number
+    signal: number
+    oomKilled: boolean
+    startedAt: string
+    finishedAt: string
+  }
+  return exitOf({
+    exitCode: record.exitCode,
+    signal: record.signal,
+    oomKilled: record.oomKilled,
+    startedAt: BigInt(record.startedAt),
+    finishedAt: BigInt(record.finishedAt),
+  })
+}

@@ -1,0 +1,249 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import { mkdir, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+
+import { CaissonError } from '../errors.ts'
+import type { ContainerConfig, ContainerStatus } from './config.ts'
+import { createContainer } from './create-container.ts'
+import { exitOf, now, notRunning, startErrorExitCode, type Container, type ContainerExit } from './container.ts'
+import type { Context } from './context.ts'
+import { findByPrefix } from './ids.ts'
+import { alreadyExists, firstDifference, Joins } from './joins.ts'
+import type { ExecResult } from './monitor/client.ts'
+import type { Pod } from './pod.ts'
+import { renameIfPresent, type Pods } from './pods.ts'
+import { writeContainerRecord } from './container-record.ts'
+import { destroyContainerCgroup } from './tear-down.ts'
+
+/**
+ * Bytes of exec output kept of each stream. A kubelet takes replies of 16 MiB, both streams together, so two full ones must fit
+ * (CVE-2022-1708, CVE-2022-31030: unbounded output exhausted the service).
+ */
+const execOutputMax = (8 << 20) - 4096
+
+/** The containers of one instance: CreateContainer and its kin, free of gRPC. */
+export class Containers {
+  readonly #context: Context
+  readonly #pods: Pods
+  readonly #containers = new Map<string, Container>()
+  readonly #joins = new Joins<ContainerConfig>()
+
+  constructor(context: Context, pods: Pods) {
+    this.#context = context
+    this.#pods = pods
+    pods.onMonitor = (pod) => {
+      this.#follow(pod)
+    }
+    pods.onRemoved = (pod) => {
+      for (const id of pod.containers.keys()) this.#containers.delete(id)
+    }
+  }
+
+  /** Brings a container to the point before exec and returns its id; an equal request that is repeated gets the same one. */
+  create(podId: string, config: ContainerConfig): Promise<string> {
+    const pod = this.#pods.require(podId)
+    const { name, attempt } = config.metadata
+    if (name === '') throw new CaissonError('ERR_INVALID_ARGUMENT', 'metadata.name is empty')
+    if (pod.state !== 'ready') throw new CaissonError('ERR_SANDBOX_STATE', `pod ${pod.id} is not ready`)
+    const what = `container ${name} (attempt ${attempt}) of pod ${pod.id}`
+    const existing = [...pod.containers.values()].find(
+      ({ config: { metadata } }) => metadata.name === name && metadata.attempt === attempt,
+    )
+    if (existing !== undefined) {
+      const field = existing.state === 'created' ? firstDifference(existing.config, config) : `state: it is ${existing.state}`
+      if (field !== null) return Promise.reject(alreadyExists(what, existing.id, field))
+      return Promise.resolve(existing.id)
+    }
+    return this.#joins.run(JSON.stringify([pod.id, name, attempt]), what, config, async () => {
+      const target = config.pid === 'target' ? this.#target(pod, config) : null
+      const container = await createContainer(this.#context, pod, config, target)
+      this.adopt(container)
+      return container.id
+    })
+  }
+
+  #target(pod: Pod, config: ContainerConfig): Container {
+    const target = this.require(config.targetId)
+    if (target.pod !== pod) {
+      throw new CaissonError('ERR_INVALID_ARGUMENT', `target container ${target.id} is in another pod`)
+    }
+    if (target.state !== 'running') throw notRunning(target, 'join the PID namespace of')
+    return target
+  }
+
+  /** Executes the process; an error says why it could not be, and the container has exited then. */
+  async start(idOrPrefix: string): Promise<void> {
+    const container = this.require(idOrPrefix)
+    const { monitor } = container.pod
+    if (container.state !== 'created' || monitor === null) {
+      throw new CaissonError('ERR_CONTAINER_STATE', `cannot start container ${container.id}: it is ${container.state}`)
+    }
+    try {
+      container.markRunning(await monitor.startContainer(container.id))
+    } catch (error) {
+      container.markExited({
+        exitCode: startErrorExitCode,
+        oomKilled: false,
+        startedAt: 0n,
+        finishedAt: now(),
+        reason: 'StartError',
+        message: error instanceof Error ? error.message : String(error),
+      })
+      await writeContainerRecord(this.#context, container)
+      throw error
+    }
+  }
+
+  /**
+   * Sends the stop signal once, waits `timeoutSeconds`, then kills. Fine when it has exited or is unknown. Concurrent calls share
+   * the signal; the one whose time ends first kills.
+   */
+  async stop(idOrPrefix: string, timeoutSeconds: number, signal?: AbortSignal): Promise<void> {
+    const container = this.find(idOrPrefix)
+    if (container === undefined || container.state !== 'running') return
+    const { monitor } = container.pod
+    if (monitor === null) return
+    if (timeoutSeconds > 0) {
+      if (!container.stopSignalled) {
+        container.stopSignalled = true
+        await monitor.signalContainer(container.id, container.stopSignal)
+      }
+      if (await exitedWithin(container, timeoutSeconds * 1000, signal)) return
+    }
+    await monitor.kill(container.id)
+    await Promise.race([container.exited, aborted(signal)])
+  }
+
+  /** Sends any signal to the first process. */
+  async signal(idOrPrefix: string, number: number): Promise<void> {
+    const container = this.require(idOrPrefix)
+    if (container.state !== 'running') throw notRunning(container, 'signal')
+    await this.#monitorOf(container).signalContainer(container.id, number)
+  }
+
+  /** Removes a container, killing it first when it runs; its log stays. An unknown one is fine. */
+  async remove(idOrPrefix: string): Promise<void> {
+    const container = this.find(idOrPrefix)
+    if (container === undefined) return
+    container.removal ??= this.#remove(container).finally(() => {
+      container.removal = null
+    })
+    await container.removal
+  }
+
+  async #remove(container: Container): Promise<void> {
+    const { layout, images } = this.#context
+    const { id, pod } = container
+    if (pod.monitor === null) await destroyContainerCgroup(this.#context, pod, id)
+    else await pod.monitor.removeContainer(id)
+    await mkdir(layout.trash, { recursive: true, mode: 0o700 })
+    const trashed = join(layout.trash, `container-${id}`)
+    await renameIfPresent(layout.container(pod.id, id), trashed)
+    this.#containers.delete(id)
+    pod.containers.delete(id)
+    await images.release(id)
+    await rm(trashed, { recursive: true, force: true })
+  }
+
+  /**
+   * Runs a command beside the container's first process, with its identity, and waits for it.
+   *
+   * @param timeoutSeconds 0: no limit; when it ends, all that the command started is killed
+   */
+  async exec(idOrPrefix: string, args: readonly string[], timeoutSeconds: number): Promise<ExecResult> {
+    const container = this.require(idOrPrefix)
+    if (container.state !== 'running') throw notRunning(container, 'exec in')
+    if (args.length === 0 || args[0] === '') throw new CaissonError('ERR_INVALID_ARGUMENT', 'exec: the command is empty')
+    const { native } = this.#context
+    const { uid, gid, groups } = container.user
+    const { plan } = native.compileExec(
+      JSON.stringify({
+        process: { ...container.process, args, terminal: false },
+        user: { text: String(uid), gid, supplementalGroups: groups, policy: 'strict', setHome: true },
+        ...(container.seccomp === null ? {} : { seccomp: container.seccomp }),
+      }),
+    )
+    const memfd = native.sealedMemfd('caisson-exec-plan', plan)
+    try {
+      return await this.#monitorOf(container).exec(container.id, memfd.fd, timeoutSeconds * 1000, execOutputMax)
+    } finally {
+      memfd.close()
+    }
+  }
+
+  /** Switches to a new log file at the same path, after the old one was renamed. */
+  async reopenLog(idOrPrefix: string): Promise<void> {
+    const container = this.require(idOrPrefix)
+    if (container.state !== 'running') throw notRunning(container, 'reopen the log of')
+    await this.#monitorOf(container).reopenLog(container.id)
+  }
+
+  /** Resolves when the container has exited. */
+  async wait(idOrPrefix: string, signal?: AbortSignal): Promise<ContainerExit> {
+    return await Promise.race([this.require(idOrPrefix).exited, aborted(signal)])
+  }
+
+  find(idOrPrefix: string): Container | undefined {
+    return findByPrefix(this.#containers, idOrPrefix)
+  }
+
+  /** @throws CaissonError ERR_CONTAINER_NOT_FOUND */
+  require(idOrPrefix: string): Container {
+    const container = this.find(idOrPrefix)
+    if (container === undefined) {
+      throw new CaissonError('ERR_CONTAINER_NOT_FOUND', `container "${idOrPrefix}" does not exist`)
+    }
+    return container
+  }
+
+  status(idOrPrefix: string): ContainerStatus {
+    return this.require(idOrPrefix).status()
+  }
+
+  all(): Iterable<Container> {
+    return this.#containers.values()
+  }
+
+  adopt(container: Container): void {
+    this.#containers.set(container.id, container)
+    container.pod.containers.set(container.id, container)
+  }
+
+  #follow(pod: Pod): void {
+    const { monitor } = pod
+    if (monitor === null) return
+    monitor.onExit = (exit) => {
+      this.#containers.get(exit.id)?.markExited(exitOf(exit))
+    }
+    monitor.onGone = () => {
+      void this.#pods.monitorGone(pod)
+    }
+  }
+
+  #monitorOf(container: Container): NonNullable<Pod['monitor']> {
+    const { monitor } = container.pod
+    if (monitor === null) throw new CaissonError('ERR_SANDBOX_STATE', `pod ${container.pod.id} is not ready`)
+    return monitor
+  }
+}
+
+async function exitedWithin(container: Container, ms: number, signal: AbortSignal | undefined): Promise<boolean> {
+  const timer = new AbortController()
+  const stop = signal === undefined ? timer.signal : AbortSignal.any([timer.signal, signal])
+  try {
+    return await Promise.race([
+      container.exited.then(() => true),
+      delay(ms, false, { signal: stop, ref: false }),
+    ])
+  } finally {
+    timer.abort()
+  }
+}
+
+/** Rejects when the signal aborts; otherwise never settles. */
+function aborted(signal: AbortSignal | undefined): Promise<never> {
+  return new Promise((_resolve, reject) => {
+    if (signal?.aborted === true) reject(signal.reason as Error)
+    signal?.addEventListener('abort', () => reject(signal.reason as Error), { once: true })
+  })
+}

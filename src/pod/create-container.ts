@@ -1,0 +1,175 @@
+import { mkdir, readFile, rm } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+
+import { CaissonError } from '../errors.ts'
+import { parseSignal } from '../oci/process.ts'
+import type { Seccomp } from '../oci/runtime-spec.ts'
+import type { NativeFd } from '../native/types.ts'
+import type { ContainerConfig } from './config.ts'
+import { Container } from './container.ts'
+import { writeContainerRecord } from './container-record.ts'
+import { containerSpec, processUser } from './container-spec.ts'
+import type { Context } from './context.ts'
+import { hostDevices } from './host-devices.ts'
+import { newId } from './ids.ts'
+import type { Pod } from './pod.ts'
+import { cgroupParentOf, containerCgroupName, destroyContainerCgroup } from './tear-down.ts'
+import { UndoStack } from './undo.ts'
+
+const exitRecordSize = 4096
+const seccompProfileMax = 1 << 20
+const sigterm = 15
+
+/** Makes a container and brings it to the point before exec; everything is undone when a step fails (law 6). */
+export async function createContainer(
+  context: Context,
+  pod: Pod,
+  config: ContainerConfig,
+  target: Container | null,
+): Promise<Container> {
+  const { native, layout, host, images, logger } = context
+  if (config.privileged && !pod.config.privileged) {
+    throw new CaissonError('ERR_INVALID_ARGUMENT', 'a privileged container needs a privileged pod')
+  }
+  const id = newId()
+  const undo = new UndoStack()
+  const held: NativeFd[] = []
+  const hold = (fd: NativeFd): NativeFd => {
+    held.push(fd)
+    return fd
+  }
+  try {
+    const image = images.status(config.image)
+    if (image === null) {
+      throw new CaissonError('ERR_IMAGE_NOT_FOUND', `image "${config.image}" is not present`, { fields: { image: config.image } })
+    }
+    await images.acquireLease(image.id, id)
+    undo.push('image lease', () => images.release(id))
+    const { config: imageConfig, lower, layersRoot } = await images.resolveLayers(image.id)
+
+    const { devices, rules } = await hostDevices(config)
+    const spec = containerSpec(
+      pod.config,
+      config,
+      {
+        image: imageConfig,
+        podFiles: join(layout.podState(pod.id), 'etc'),
+        seccompProfile: config.seccomp.type === 'localhost' ? await seccompProfile(config.seccomp.path) : null,
+        devices,
+        deviceRules: rules,
+      },
+      host,
+    )
+    const upper = layout.rootfs(pod.id, id)
+    const { plan, warnings } = native.compileContainer(
+      JSON.stringify({
+        spec,
+        rootfs: { layersRoot, lower, upper },
+        user: processUser(config, imageConfig),
+        volumes: imageConfig.volumes,
+        createMountSources: true,
+        controllers: host.controllers,
+        missingController: context.cgroup.missingController,
+      }),
+    )
+    for (const warning of warnings) logger.warn({ container: id, pod: pod.id }, warning)
+
+    const directory = layout.container(pod.id, id)
+    await mkdir(join(upper, 'upper'), { recursive: true, mode: 0o700 })
+    undo.push('container directory', () => rm(directory, { recursive: true, force: true }))
+    await mkdir(join(upper, 'work'), { mode: 0o700 })
+
+    const directoryFd = hold(await native.openDirectory(directory))
+    const exitRecord = hold(await native.preallocate(directoryFd.fd, 'exit', exitRecordSize))
+    const planFd = hold(native.sealedMemfd('caisson-plan', plan))
+    const logDirectory = await openLogDirectory(context, pod, config)
+    if (logDirectory !== null) hold(logDirectory)
+
+    pod.cgroupParent ??= native.cgroupEnsure(host.cgroupRoot, cgroupParentOf(context, pod), host.controllers)
+    const cgroupParent = await pod.cgroupParent.catch((error: unknown) => {
+      pod.cgroupParent = null // the next container tries again
+      throw error
+    })
+
+    const { monitor } = pod
+    if (monitor === null) throw new CaissonError('ERR_SANDBOX_STATE', `pod ${pod.id} has stopped`)
+    undo.push('container', () => (pod.monitor === null ? destroyContainerCgroup(context, pod, id) : monitor.removeContainer(id)))
+    const stopSignal = stopSignalOf(config, imageConfig.stopSignal)
+    const created = await monitor.createContainer(
+      {
+        id,
+        cgroupName: containerCgroupName(id),
+        logName: logDirectory === null ? null : config.logPath,
+        terminal: config.tty,
+        stdin: config.stdin,
+        stdinOnce: config.stdinOnce,
+        targetId: target?.id ?? null,
+        stopSignal,
+      },
+      {
+        plan: planFd.fd,
+        cgroupParent: cgroupParent.fd,
+        exitRecord: exitRecord.fd,
+        logDirectory: logDirectory?.fd ?? null,
+      },
+    )
+    const container = new Container({
+      id,
+      pod,
+      config,
+      createdAt: created.createdAt,
+      imageId: image.id,
+      user: { uid: created.uid, gid: created.gid, groups: created.groups },
+      stopSignal,
+      process: spec.process,
+      seccomp: spec.linux.seccomp ?? null,
+      pid: created.pid,
+    })
+    await writeContainerRecord(context, container)
+    if (pod.state !== 'ready') throw new CaissonError('ERR_SANDBOX_STATE', `pod ${pod.id} has stopped`)
+    undo.commit()
+    return container
+  } catch (error) {
+    for (const failure of await undo.unwind()) {
+      logger.error({ container: id, pod: pod.id, err: failure.error }, `cannot undo ${failure.what}`)
+    }
+    throw error
+  } finally {
+    for (const fd of held) fd.close()
+  }
+}
+
+function stopSignalOf(config: ContainerConfig, imageSignal: string): number {
+  if (config.stopSignal !== 0) return config.stopSignal
+  // a name that no kernel knows comes from the image: the default serves better than a refusal
+  return parseSignal(imageSignal) ?? sigterm
+}
+
+async function openLogDirectory(context: Context, pod: Pod, config: ContainerConfig): Promise<NativeFd | null> {
+  const { logDirectory } = pod.config
+  if (logDirectory === '' || config.logPath === '') return null
+  if (config.logPath.startsWith('/') || config.logPath.split('/').includes('..')) {
+    throw new CaissonError('ERR_INVALID_ARGUMENT', `log_path "${config.logPath}" leaves the pod’s log directory`)
+  }
+  await mkdir(dirname(join(logDirectory, config.logPath)), { recursive: true, mode: 0o755 })
+  return await context.native.openDirectory(logDirectory)
+}
+
+async function seccompProfile(path: string): Promise<Seccomp> {
+  const invalid = (why: string, cause?: unknown): CaissonError =>
+    new CaissonError('ERR_INVALID_ARGUMENT', `seccomp profile ${path}: ${why}`, { cause })
+  if (!path.startsWith('/')) throw invalid('the path is not absolute')
+  let text: string
+  try {
+    text = await readFile(path, 'utf8')
+  } catch (error) {
+    throw invalid('cannot be read', error)
+  }
+  if (text.length > seccompProfileMax) throw invalid(`larger than ${seccompProfileMax} bytes`)
+  try {
+    return JSON.parse(text) as Seccomp // its members are checked by core's compiler, property by property
+  } catch (error) {
+    throw invalid('is not JSON', error)
+  }
+}
+

@@ -1,0 +1,24 @@
+import type { PodConfig } from './config.ts'
+import type { HostFacts } from './host.ts'
+
+const shmSize = 64 << 20
+
+/** The input of the pod compiler (docs/architecture.md, "Inputs of the compiler"). */
+export function podPlanInput(id: string, config: PodConfig, host: HostFacts): object {
+  const { user } = config
+  const mappings = (list: NonNullable<typeof user>['uids']): object[] =>
+    list.map(({ containerId, hostId, length }) => ({ containerID: containerId, hostID: hostId, size: length }))
+  return {
+    id,
+    hostname: config.network === 'node' ? '' : config.hostname || host.hostname,
+    namespaces: {
+      network: config.network,
+      ipc: config.ipc,
+      uts: config.network, // its own exactly when the network is
+      pid: config.pid,
+      user: user === null ? null : { uidMappings: mappings(user.uids), gidMappings: mappings(user.gids) },
+    },
+    sysctl: config.sysctls,
+    shmSize,
+  }
+}

@@ -1,0 +1,238 @@
+import { mkdir, rename, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+
+import { CaissonError } from '../errors.ts'
+import type { PodConfig, PodStatus } from './config.ts'
+import { now } from './container.ts'
+import type { Context } from './context.ts'
+import { findByPrefix, newId } from './ids.ts'
+import { alreadyExists, firstDifference, Joins } from './joins.ts'
+import { spawnMonitor } from './monitor/spawn.ts'
+import { podPlanInput } from './pod-input.ts'
+import { writePodFiles } from './pod-files.ts'
+import { Pod } from './pod.ts'
+import { writeRecord } from './records.ts'
+import { endContainers, tearDownPod } from './tear-down.ts'
+import { UndoStack } from './undo.ts'
+
+const nameMax = 253
+
+/** The pods of one instance: RunPodSandbox and its kin, free of gRPC. */
+export class Pods {
+  readonly #context: Context
+  readonly #pods = new Map<string, Pod>()
+  readonly #joins = new Joins<PodConfig>()
+  /** A pod has a monitor: somebody should listen to it. */
+  onMonitor: (pod: Pod) => void = () => undefined
+  /** A pod was removed with its containers. */
+  onRemoved: (pod: Pod) => void = () => undefined
+
+  constructor(context: Context) {
+    this.#context = context
+  }
+
+  /** Makes the pod's sandbox and returns its id; an equal request that is repeated gets the same one (law 5). */
+  run(config: PodConfig): Promise<string> {
+    validate(config)
+    const { name, namespace, uid, attempt } = config.metadata
+    const what = `pod ${namespace}/${name} (uid ${uid}, attempt ${attempt})`
+    const existing = [...this.#pods.values()].find(({ config: { metadata } }) => sameMetadata(metadata, config.metadata))
+    if (existing !== undefined) {
+      const field = existing.state === 'ready' ? firstDifference(existing.config, config) : 'state: it has been stopped'
+      if (field !== null) return Promise.reject(alreadyExists(what, existing.id, field))
+      return Promise.resolve(existing.id)
+    }
+    return this.#joins.run(JSON.stringify([namespace, name, uid, attempt]), what, config, () => this.#create(config))
+  }
+
+  async #create(config: PodConfig): Promise<string> {
+    const { native, layout, host, logger, cgroup, lease, monitorProgram, buildId } = this.#context
+    const id = newId()
+    const undo = new UndoStack()
+    const plan = native.compilePod(JSON.stringify(podPlanInput(id, config, host)))
+    for (const warning of plan.warnings) logger.warn({ pod: id }, warning)
+    try {
+      const stateDirectory = layout.podState(id)
+      await mkdir(stateDirectory, { mode: 0o700 })
+      undo.push('state directory', () => rm(stateDirectory, { recursive: true, force: true }))
+      await writePodFiles(join(stateDirectory, 'etc'), config, config.hostname || host.hostname)
+
+      const monitorCgroup = monitorCgroupOf(cgroup.monitors, id)
+      const cgroupFd = await native.cgroupEnsure(host.cgroupRoot, monitorCgroup, [])
+      undo.push('monitor cgroup', () => native.cgroupDestroy(host.cgroupRoot, monitorCgroup))
+      const { client } = await spawnMonitor(native, {
+        podId: id,
+        executable: monitorProgram,
+        stateDirectory,
+        cgroup: cgroupFd,
+        undo,
+      }).finally(() => {
+        cgroupFd.close()
+      })
+      undo.push('monitor connection', () => {
+        client.close()
+      })
+      const hello = await client.hello(lease)
+      if (hello.buildId !== buildId) {
+        throw new CaissonError('ERR_MONITOR_PROTOCOL', `monitor of build ${hello.buildId} under a service of build ${buildId}`)
+      }
+      const memfd = native.sealedMemfd('caisson-pod-plan', plan.plan)
+      await client.setupPod(memfd.fd).finally(() => {
+        memfd.close()
+      })
+
+      const pod = new Pod({ id, config, createdAt: now(), state: 'ready', monitor: client })
+      const directory = layout.pod(id)
+      await mkdir(join(directory, 'containers'), { recursive: true, mode: 0o700 })
+      undo.push('pod directory', () => rm(directory, { recursive: true, force: true }))
+      await writePodRecord(this.#context, pod)
+      this.#pods.set(id, pod)
+      this.onMonitor(pod)
+      undo.commit()
+      logger.info({ pod: id, name: config.metadata.name, namespace: config.metadata.namespace }, 'pod is ready')
+      return id
+    } catch (error) {
+      for (const failure of await undo.unwind()) logger.error({ pod: id, err: failure.error }, `cannot undo ${failure.what}`)
+      throw error
+    }
+  }
+
+  /** Ends the pod's containers and its sandbox; a pod that is unknown or has stopped is fine. */
+  async stop(idOrPrefix: string): Promise<void> {
+    const pod = this.find(idOrPrefix)
+    if (pod === undefined || pod.state === 'notready') return
+    pod.stopping ??= this.#stop(pod).finally(() => {
+      pod.stopping = null
+    })
+    await pod.stopping
+  }
+
+  async #stop(pod: Pod): Promise<void> {
+    // from here on nothing new is created in it
+    pod.state = 'notready'
+    try {
+      await endContainers(this.#context, pod)
+      await tearDownPod(this.#context, pod)
+      await writePodRecord(this.#context, pod)
+    } catch (error) {
+      pod.state = 'ready' // the stop is tried again; a pod that still holds something must not look stopped
+      throw error
+    }
+    this.#context.logger.info({ pod: pod.id }, 'pod has stopped')
+  }
+
+  /** Removes the pod with its containers, stopping them first; an unknown pod is fine. */
+  async remove(idOrPrefix: string): Promise<void> {
+    const pod = this.find(idOrPrefix)
+    if (pod === undefined) return
+    pod.removal ??= this.#remove(pod).finally(() => {
+      pod.removal = null
+    })
+    await pod.removal
+  }
+
+  async #remove(pod: Pod): Promise<void> {
+    const { layout, images } = this.#context
+    await this.stop(pod.id)
+    const trashed = join(layout.trash, `pod-${pod.id}`)
+    await mkdir(layout.trash, { recursive: true, mode: 0o700 })
+    await renameIfPresent(layout.pod(pod.id), trashed)
+    for (const id of pod.containers.keys()) await images.release(id)
+    this.#pods.delete(pod.id)
+    this.onRemoved(pod)
+    await Promise.all([
+      rm(layout.podState(pod.id), { recursive: true, force: true }),
+      rm(trashed, { recursive: true, force: true }),
+    ])
+  }
+
+  /** @returns undefined when no pod has this id or unique prefix */
+  find(idOrPrefix: string): Pod | undefined {
+    return findByPrefix(this.#pods, idOrPrefix)
+  }
+
+  /** @throws CaissonError ERR_SANDBOX_NOT_FOUND */
+  require(idOrPrefix: string): Pod {
+    const pod = this.find(idOrPrefix)
+    if (pod === undefined) throw new CaissonError('ERR_SANDBOX_NOT_FOUND', `pod "${idOrPrefix}" does not exist`)
+    return pod
+  }
+
+  status(idOrPrefix: string): PodStatus {
+    return this.require(idOrPrefix).status()
+  }
+
+  all(): Iterable<Pod> {
+    return this.#pods.values()
+  }
+
+  /** The monitor has died: so has its pod (DESIGN section 2). What is left of it is ended and taken down. */
+  async monitorGone(pod: Pod): Promise<void> {
+    if (pod.state === 'notready') return // it was told to go
+    this.#context.logger.error({ pod: pod.id }, 'the monitor of the pod has died; ending the pod')
+    pod.release()
+    await this.stop(pod.id).catch((error: unknown) => {
+      this.#context.logger.error({ pod: pod.id, err: error }, 'cannot take down the pod of a dead monitor')
+    })
+  }
+
+  /** Takes over a pod that reconciliation found. */
+  adopt(pod: Pod): void {
+    this.#pods.set(pod.id, pod)
+    if (pod.monitor !== null) this.onMonitor(pod)
+  }
+}
+
+export function monitorCgroupOf(slice: string, podId: string): string {
+  return `${slice}/monitor-${podId}`
+}
+
+export async function writePodRecord(context: Context, pod: Pod): Promise<void> {
+  await writeRecord(context.layout.podRecord(pod.id), {
+    id: pod.id,
+    state: pod.state,
+    createdAt: pod.createdAt,
+    bootId: context.host.bootId,
+    config: pod.config,
+  })
+}
+
+export async function renameIfPresent(from: string, to: string): Promise<void> {
+  try {
+    await rename(from, to)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+  }
+}
+
+function sameMetadata(a: PodConfig['metadata'], b: PodConfig['metadata']): boolean {
+  return a.name === b.name && a.namespace === b.namespace && a.uid === b.uid && a.attempt === b.attempt
+}
+
+function validate(config: PodConfig): void {
+  const { name, namespace, uid } = config.metadata
+  for (const [field, value] of Object.entries({ name, namespace, uid })) {
+    if (value === '' || value.length > nameMax) {
+      throw new CaissonError('ERR_INVALID_ARGUMENT', `metadata.${field} must have 1 to ${nameMax} characters`)
+    }
+  }
+  if (config.runtimeHandler !== '') {
+    throw new CaissonError('ERR_UNKNOWN_RUNTIME_HANDLER', `runtime handler "${config.runtimeHandler}" is not configured`)
+  }
+  if (config.logDirectory !== '' && !config.logDirectory.startsWith('/')) {
+    throw new CaissonError('ERR_INVALID_ARGUMENT', `log directory "${config.logDirectory}" is not absolute`)
+  }
+  const { user } = config
+  if (user === null) return
+  const [uids, gids] = [user.uids, user.gids]
+  const [first] = uids
+  if (uids.length !== 1 || gids.length !== 1 || first === undefined || firstDifference(uids, gids) !== null) {
+    throw new CaissonError('ERR_INVALID_ARGUMENT', 'a user namespace takes exactly one mapping, equal for uids and gids')
+  }
+  if (first.containerId !== 0 || first.length <= 0) {
+    throw new CaissonError('ERR_INVALID_ARGUMENT', 'the mapping of a user namespace must begin at container id 0')
+  }
+  if (config.network === 'node') {
+    throw new CaissonError('ERR_INVALID_ARGUMENT', 'a user namespace with the host’s network is not supported')
+  }
+}

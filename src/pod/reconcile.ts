@@ -1,0 +1,163 @@
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+
+import type { PodConfig } from './config.ts'
+import { exitOf, lostExit, type Container } from './container.ts'
+import { readContainerRecord, readExitRecord, writeContainerRecord } from './container-record.ts'
+import type { Containers } from './containers.ts'
+import type { Context } from './context.ts'
+import { isId } from './ids.ts'
+import type { MonitorClient, MonitoredContainer } from './monitor/client.ts'
+import { connectMonitor } from './monitor/spawn.ts'
+import { Pod } from './pod.ts'
+import { monitorCgroupOf, writePodRecord, type Pods } from './pods.ts'
+import { readRecord } from './records.ts'
+import { destroyContainerCgroup, endContainers, tearDownPod } from './tear-down.ts'
+
+/**
+ * Rebuilds all state from the durable records and the monitors (law 3): same ids, same created_at, no lost exit, nothing left
+ * over. What an operation had not finished when the service was killed has no record, and is taken away.
+ */
+export async function reconcile(context: Context, pods: Pods, containers: Containers): Promise<void> {
+  const { layout, logger } = context
+  const sameBoot = await markBoot(context)
+  await mkdir(layout.pods, { recursive: true, mode: 0o700 })
+  await mkdir(layout.podStates, { recursive: true, mode: 0o700 })
+  await rm(layout.trash, { recursive: true, force: true })
+
+  const recorded = new Set<string>()
+  for (const id of (await readdir(layout.pods)).filter(isId)) {
+    const record = await readRecord(layout.podRecord(id))
+    if (record === null) continue
+    recorded.add(id)
+    await adoptPod(context, pods, containers, id, record as unknown as PodRecord, sameBoot)
+  }
+  for (const id of new Set([...(await readdir(layout.pods)), ...(await readdir(layout.podStates))])) {
+    if (!isId(id) || recorded.has(id)) continue
+    logger.warn({ pod: id }, 'taking away a pod whose creation did not end')
+    await discardPod(context, id)
+  }
+}
+
+interface PodRecord {
+  state: Pod['state']
+  createdAt: string
+  config: PodConfig
+}
+
+/** @returns whether the state directory is of this boot; afterwards it is */
+async function markBoot({ layout, host }: Context): Promise<boolean> {
+  const previous = await readFile(layout.bootId, 'utf8').catch((error: unknown) => {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return ''
+    throw error
+  })
+  if (previous === host.bootId) return true
+  await writeFile(layout.bootId, host.bootId, { mode: 0o600 })
+  return false
+}
+
+async function adoptPod(
+  context: Context,
+  pods: Pods,
+  containers: Containers,
+  id: string,
+  record: PodRecord,
+  sameBoot: boolean,
+): Promise<void> {
+  const { layout, logger } = context
+  const monitor = sameBoot && record.state === 'ready' ? await reachMonitor(context, id) : undefined
+  const pod = new Pod({
+    id,
+    config: record.config,
+    createdAt: BigInt(record.createdAt),
+    state: 'ready',
+    monitor: monitor ?? null,
+  })
+  const live = new Map<string, MonitoredContainer>()
+  if (monitor !== undefined) {
+    // listen before asking, so that no exit falls between the list and the first event
+    pods.adopt(pod)
+    for (const container of (await monitor.list()).containers) live.set(container.id, container)
+  }
+  for (const containerId of await readdir(join(layout.pod(id), 'containers'))) {
+    if (!isId(containerId)) continue
+    const found = await readContainerRecord(layout, pod, containerId)
+    if (found === null) {
+      await discardContainer(context, pod, containerId)
+    } else {
+      containers.adopt(found.container)
+      await context.images.acquireLease(found.container.imageId, containerId)
+      await restore(context, found.container, found.end, live.get(containerId))
+    }
+    live.delete(containerId)
+  }
+  for (const orphan of live.keys()) await discardContainer(context, pod, orphan)
+  if (monitor !== undefined) {
+    logger.info({ pod: id, containers: pod.containers.size }, 'adopted a running pod')
+    return
+  }
+  pods.adopt(pod)
+  if (record.state === 'notready') {
+    pod.state = 'notready'
+    return
+  }
+  pod.state = 'notready'
+  logger.warn({ pod: id }, sameBoot ? 'the monitor of the pod is gone; ending the pod' : 'the host has restarted; the pod has ended')
+  await endContainers(context, pod)
+  await tearDownPod(context, pod)
+  await writePodRecord(context, pod)
+}
+
+/** @returns undefined when nobody answers; a monitor of another build replaces its program first */
+async function reachMonitor(context: Context, id: string): Promise<MonitorClient | undefined> {
+  const client = await connectMonitor(context.native, context.layout.podState(id))
+  if (client === undefined) return undefined
+  const hello = await client.hello(context.lease)
+  if (hello.buildId !== context.buildId) {
+    context.logger.info({ pod: id, from: hello.buildId, to: context.buildId }, 'replacing the program of the pod’s monitor')
+    await client.reexec(context.monitorProgram.fd)
+  }
+  return client
+}
+
+async function restore(
+  context: Context,
+  container: Container,
+  end: ReturnType<typeof lostExit> | null,
+  live: MonitoredContainer | undefined,
+): Promise<void> {
+  if (live !== undefined && live.state !== 'exited') {
+    container.pid = live.pid
+    if (live.state === 'running') container.markRunning(live.startedAt)
+    return
+  }
+  const written = await readExitRecord(context.layout, container.pod.id, container.id)
+  const exit = end ?? written ?? (live === undefined ? null : exitOf(live))
+  if (exit !== null) {
+    container.markExited(exit)
+    return
+  }
+  container.markExited(lostExit('its end was not seen: the monitor or the host has ended'))
+  await writeContainerRecord(context, container)
+}
+
+/** A container without a record: nobody was told of it. */
+async function discardContainer(context: Context, pod: Pod, id: string): Promise<void> {
+  if (pod.monitor === null) await destroyContainerCgroup(context, pod, id)
+  else await pod.monitor.removeContainer(id)
+  await rm(context.layout.container(pod.id, id), { recursive: true, force: true })
+}
+
+async function discardPod(context: Context, id: string): Promise<void> {
+  const { layout, native, host, cgroup } = context
+  const client = await connectMonitor(native, layout.podState(id))
+  if (client !== undefined) {
+    await client.shutdown().catch((error: unknown) => {
+      context.logger.warn({ pod: id, err: error }, 'a left-over monitor did not end by itself')
+    })
+    client.close()
+  }
+  await native.cgroupDestroy(host.cgroupRoot, monitorCgroupOf(cgroup.monitors, id))
+  await rm(layout.podState(id), { recursive: true, force: true })
+  await rm(layout.pod(id), { recursive: true, force: true })
+}

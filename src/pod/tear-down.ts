@@ -1,0 +1,44 @@
+import { lostExit } from './container.ts'
+import type { Context } from './context.ts'
+import { monitorCgroupOf } from './pods.ts'
+import type { Pod } from './pod.ts'
+
+/** The container cgroup's name: its prefix is fixed (docs/architecture.md, "The cgroup tree"). */
+export function containerCgroupName(id: string): string {
+  return `crio-caisson-${id}`
+}
+
+export function cgroupParentOf(context: Context, pod: Pod): string {
+  return pod.config.cgroupParent || context.cgroup.pods
+}
+
+/** Ends every container of a pod; they are all EXITED afterwards. */
+export async function endContainers(context: Context, pod: Pod): Promise<void> {
+  const { monitor } = pod
+  if (monitor !== null) {
+    // the monitor kills, reaps, drains and records, and reports every exit before it answers
+    await monitor.shutdown().catch((error: unknown) => {
+      context.logger.warn({ pod: pod.id, err: error }, 'the monitor did not end the pod; ending it by its cgroups')
+    })
+  }
+  await Promise.all(
+    [...pod.containers.values()]
+      .filter(({ state }) => state !== 'exited')
+      .map(async (container) => {
+        await destroyContainerCgroup(context, pod, container.id)
+        container.markExited(lostExit('ended without its monitor'))
+      }),
+  )
+}
+
+export async function destroyContainerCgroup(context: Context, pod: Pod, id: string): Promise<void> {
+  const { native, host } = context
+  await native.cgroupDestroy(host.cgroupRoot, `${cgroupParentOf(context, pod)}/${containerCgroupName(id)}`)
+}
+
+/** Takes down what a pod holds beside its containers: the monitor, its cgroup, the connection. */
+export async function tearDownPod(context: Context, pod: Pod): Promise<void> {
+  const { native, host, cgroup } = context
+  pod.release()
+  await native.cgroupDestroy(host.cgroupRoot, monitorCgroupOf(cgroup.monitors, pod.id))
+}
