@@ -30,11 +30,15 @@ programs := $(if $(shell native/sources monitor),$(OUT)/caisson-monitor) $(if $(
 
 all: $(programs)
 
-$(OUT)/caisson-monitor: $(call objects_of,monitor) $(call objects_of,core)
-$(OUT)/caisson-oci: $(call objects_of,oci) $(call objects_of,core)
-$(OUT)/caisson-probe: $(call objects_of,probe) $(call objects_of,core)
+$(OUT)/caisson-monitor: $(call objects_of,monitor) $(OBJ)/core.a
+$(OUT)/caisson-oci: $(call objects_of,oci) $(OBJ)/core.a
+$(OUT)/caisson-probe: $(call objects_of,probe) $(OBJ)/core.a
 $(programs):
 	$(MUSL_CC) $(LDFLAGS) -o $@ $^ -lgcc
+
+# an archive: a program takes only the parts of core that it uses
+$(OBJ)/core.a: $(call objects_of,core)
+	rm -f $@ && ar rcs $@ $^
 
 $(OBJ)/%.o: native/%.cc
 	@mkdir -p $(@D)
