@@ -23,6 +23,13 @@ using i64 = int64_t;
 using std::span;
 using std::string_view;
 
+// A part of a text, clamped to it: string_view::substr would bring libstdc++'s exception with it.
+inline constexpr string_view part(string_view text, size_t from, size_t count = string_view::npos) {
+  if (from > text.size()) from = text.size();
+  if (count > text.size() - from) count = text.size() - from;
+  return {text.data() + from, count};
+}
+
 // Runs a callable at the end of the scope unless dismissed: one step of an undo stack.
 template <typename F>
 class Defer {

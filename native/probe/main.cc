@@ -43,7 +43,7 @@ template <typename F>
 void each_line(string_view text, F use) {
   while (!text.empty()) {
     size_t end = text.find('\n');
-    string_view line = text.substr(0, end);
+    string_view line = part(text, 0, end);
     if (!line.empty()) use(line);
     if (end == string_view::npos) break;
     text.remove_prefix(end + 1);
@@ -54,8 +54,8 @@ void each_line(string_view text, F use) {
 string_view status_field(string_view status, string_view name) {
   string_view found;
   each_line(status, [&](string_view line) {
-    if (line.size() > name.size() && line.substr(0, name.size()) == name && line[name.size()] == ':') {
-      found = line.substr(name.size() + 1);
+    if (line.size() > name.size() && part(line, 0, name.size()) == name && line[name.size()] == ':') {
+      found = part(line, name.size() + 1);
       while (!found.empty() && (found[0] == '\t' || found[0] == ' ')) found.remove_prefix(1);
     }
   });
@@ -105,12 +105,12 @@ void write_mounts(JsonWriter& json) {
     string_view rest = line;
     for (string_view& field : fields) {
       size_t end = rest.find(' ');
-      field = rest.substr(0, end);
-      rest = end == string_view::npos ? string_view() : rest.substr(end + 1);
+      field = part(rest, 0, end);
+      rest = end == string_view::npos ? string_view() : part(rest, end + 1);
     }
     size_t dash = rest.find("- ");
-    string_view type = dash == string_view::npos ? string_view() : rest.substr(dash + 2);
-    type = type.substr(0, type.find(' '));
+    string_view type = dash == string_view::npos ? string_view() : part(rest, dash + 2);
+    type = part(type, 0, type.find(' '));
     json.begin_array().value(fields[4]).value(type).value(fields[5]).end_array();
   });
   json.end_array();
