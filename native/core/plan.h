@@ -206,7 +206,9 @@ struct SysctlEntry {
 
 enum CgroupWriteFlag : u32 {
   kCgroupIgnoreMissing = 1u << 0,  // ENOENT is fine (hugetlb.*.rsvd.max, memory.swap.max "max")
-  kCgroupFlagsAll = 1u,
+  // Only when the write before found no file: io.weight, where io.bfq.weight is missing.
+  kCgroupIfPreviousMissing = 1u << 1,
+  kCgroupFlagsAll = (1u << 2) - 1,
 };
 // Written to the container's cgroup before its process is born, in this order.
 struct CgroupWrite {
