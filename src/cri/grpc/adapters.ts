@@ -1,0 +1,139 @@
+import { once } from 'node:events'
+import type { handleServerStreamingCall, handleUnaryCall, MethodDefinition } from '@grpc/grpc-js'
+import { CaissonError } from '../../errors.ts'
+import { type CallContext, openCall } from './context.ts'
+import { toStatus } from './errors.ts'
+
+/** Largest message in either direction: what a kubelet and crictl accept (16 MiB, k8s.io/cri-client). */
+export const messageMax = 16 << 20
+
+/** Errors that reach nobody: the caller had gone when they came. */
+export type LateError = (method: string, error: unknown) => void
+
+type Method = MethodDefinition<object, object>
+
+/**
+ * A grpc-js handler for a function that returns a promise. grpc-js itself ignores a rejected promise, so that the caller hangs
+ * and the process dies of an unhandled rejection. The reply is encoded here: what cannot be encoded is an error like others.
+ */
+export function unary(
+  method: Method,
+  handler: (request: object, context: CallContext) => Promise<object>,
+  late: LateError,
+): handleUnaryCall<object, Buffer> {
+  return (call, callback) => {
+    const answer = async (): Promise<void> => {
+      let reply: Buffer | undefined
+      let failure: unknown
+      const scope = openCall(call)
+      const { signal } = scope.context
+      try {
+        reply = encode(method, await handler(call.request, scope.context))
+      } catch (error) {
+        failure = error
+        if (signal.aborted && error !== signal.reason) late(method.path, error)
+      }
+      scope.end()
+      if (reply === undefined) callback(toStatus(failure))
+      else callback(null, reply)
+    }
+    void answer()
+  }
+}
+
+/**
+ * A grpc-js handler for a function that returns an async iterable. Waits while the caller does not read, and ends as soon as
+ * the signal is aborted, whether the iterable heeds it or not.
+ */
+export function serverStream(
+  method: Method,
+  handler: (request: object, context: CallContext) => AsyncIterable<object>,
+  late: LateError,
+  stopping: AbortSignal,
+): handleServerStreamingCall<object, Buffer> {
+  return (call) => {
+    const answer = async (): Promise<void> => {
+      const scope = openCall(call, stopping)
+      const { signal } = scope.context
+      let failure: unknown
+      try {
+        for await (const message of untilAborted(handler(call.request, scope.context), signal, (error) =>
+          late(method.path, error),
+        )) {
+          if (!call.write(encode(method, message))) await once(call, 'drain', { signal })
+        }
+      } catch (error) {
+        failure = signal.aborted ? signal.reason : error
+      }
+      scope.end()
+      if (call.cancelled) return
+      // Sets the status and ends the stream; what was written before still goes out.
+      if (failure !== undefined) call.emit('error', toStatus(failure))
+      else call.end()
+    }
+    void answer()
+  }
+}
+
+function encode(method: Method, message: object): Buffer {
+  const bytes = method.responseSerialize(message)
+  if (bytes.length > messageMax) {
+    throw new CaissonError(
+      'ERR_LIMIT_EXCEEDED',
+      `the reply of ${method.path} has ${bytes.length} bytes, and ${messageMax} is the limit: ` +
+        'narrow the filter, or use the streaming call of the same list',
+    )
+  }
+  return bytes
+}
+
+/** Iterates `source` until the signal is aborted; then throws its reason without waiting for the source. */
+async function* untilAborted<T>(
+  source: AsyncIterable<T>,
+  signal: AbortSignal,
+  late: (error: unknown) => void,
+): AsyncGenerator<T, void, undefined> {
+  signal.throwIfAborted()
+  const iterator = source[Symbol.asyncIterator]()
+  const report = (error: unknown): void => {
+    if (error !== signal.reason) late(error)
+  }
+  let ended = false
+  try {
+    for (;;) {
+      const step = await orAborted(iterator.next(), signal, report).catch((error: unknown) => {
+        ended = !signal.aborted
+        throw error
+      })
+      if (step.done === true) {
+        ended = true
+        return
+      }
+      yield step.value
+    }
+  } finally {
+    if (!ended) iterator.return?.().catch(report)
+  }
+}
+
+/** A listener for each step: a race against one promise of the whole stream would grow with every message. */
+function orAborted<T>(promise: Promise<T>, signal: AbortSignal, late: (error: unknown) => void): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => {
+      reject(signal.reason as Error)
+    }
+    if (signal.aborted) onAbort()
+    signal.addEventListener('abort', onAbort, { once: true })
+    promise.then(
+      (value) => {
+        signal.removeEventListener('abort', onAbort)
+        resolve(value)
+      },
+      (error: unknown) => {
+        signal.removeEventListener('abort', onAbort)
+        if (signal.aborted) late(error)
+        reject(error as Error)
+      },
+    )
+  })
+}

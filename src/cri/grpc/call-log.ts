@@ -1,0 +1,54 @@
+import { ServerInterceptingCall, type ServerInterceptor, status } from '@grpc/grpc-js'
+import type { Logger } from 'pino'
+import { isPast } from './context.ts'
+import { causeOf } from './errors.ts'
+
+export type Log = Pick<Logger, 'debug' | 'info' | 'warn'>
+
+/** What is wrong with us or the host. All other failures are the caller's, or part of normal work. */
+const ours: ReadonlySet<status> = new Set([
+  status.UNKNOWN,
+  status.RESOURCE_EXHAUSTED,
+  status.INTERNAL,
+  status.UNAVAILABLE,
+  status.DATA_LOSS,
+])
+
+/**
+ * Logs every call when it ends: success at debug, failures at info, failures of ours at warn with the error they came from.
+ * Requests and replies are not logged: they hold credentials and environments.
+ */
+export function callLog(log: Log): ServerInterceptor {
+  return (method, call) => {
+    const started = performance.now()
+    let ended = false
+    const end = (code: status, details: string, cause?: unknown): void => {
+      if (ended) return
+      ended = true
+      const fields = {
+        method: method.path,
+        code: status[code],
+        ms: Math.round((performance.now() - started) * 10) / 10,
+        peer: call.getPeer(),
+      }
+      if (code === status.OK) log.debug(fields, 'call')
+      else if (ours.has(code)) log.warn({ ...fields, err: cause }, details)
+      else log.info(fields, details)
+    }
+    return new ServerInterceptingCall(call, {
+      start(next) {
+        next({
+          // Comes after every call; what ended without a status was cancelled, or ended by grpc-js's own deadline timer.
+          onCancel() {
+            if (isPast(Number(call.getDeadline()))) end(status.DEADLINE_EXCEEDED, 'the deadline has passed')
+            else end(status.CANCELLED, 'the caller has gone')
+          },
+        })
+      },
+      sendStatus(sent, next) {
+        end(sent.code ?? status.OK, sent.details ?? '', causeOf(sent.metadata))
+        next(sent)
+      },
+    })
+  }
+}

@@ -1,0 +1,31 @@
+import { GrpcClient } from './client.ts'
+import {
+  type CaissonClient,
+  caissonService,
+  type ImageClient,
+  imageService,
+  type RuntimeClient,
+  runtimeService,
+} from './services.ts'
+
+/** A service of ours, by its three gRPC services. */
+export interface Connection {
+  readonly runtime: RuntimeClient
+  readonly image: ImageClient
+  readonly caisson: CaissonClient
+  /** @throws CaissonError ERR_SERVICE_UNREACHABLE after `timeoutMs` */
+  ready(timeoutMs: number): Promise<void>
+  close(): void
+}
+
+/** Connects to the service on a socket; the connection is made by the first call or by `ready`. */
+export function connect(socketPath: string): Connection {
+  const client = new GrpcClient(socketPath)
+  return {
+    runtime: client.service(runtimeService),
+    image: client.service(imageService),
+    caisson: client.service(caissonService),
+    ready: (timeoutMs) => client.ready(timeoutMs),
+    close: () => client.close(),
+  }
+}

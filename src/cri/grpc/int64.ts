@@ -1,0 +1,31 @@
+import Long from 'long'
+
+/**
+ * A time or an amount for an int64 field. protobufjs encodes a bigint as 0 without a word; its types take `number | Long`
+ * only, so that a bigint that was not converted here fails to compile.
+ *
+ * @throws RangeError when the value does not fit in 64 bits with a sign
+ */
+export function ns(value: bigint): Long {
+  if (BigInt.asIntN(64, value) !== value) throw new RangeError(`${value} does not fit in an int64`)
+  return Long.fromBigInt(value)
+}
+
+/** An amount for an uint64 field: bytes, counters. Same failures as {@link ns}. */
+export function u64(value: bigint): Long {
+  if (BigInt.asUintN(64, value) !== value) throw new RangeError(`${value} does not fit in a uint64`)
+  return Long.fromBigInt(value, true)
+}
+
+/** A decoded 64-bit field. An absent one is zero, as everywhere in proto3. */
+export function int64(value: number | Long | null | undefined): bigint {
+  if (value === null || value === undefined) return 0n
+  return typeof value === 'number' ? BigInt(value) : value.toBigInt()
+}
+
+/** The same for amounts that are exact as a number: seconds, ids, bytes. @throws RangeError beyond 2^53 */
+export function safeInt(value: number | Long | null | undefined): number {
+  const number = Number(int64(value))
+  if (!Number.isSafeInteger(number)) throw new RangeError(`${number} is not an exact integer`)
+  return number
+}
