@@ -1,0 +1,36 @@
+#include "addon/error.h"
+
+#include <string.h>
+
+#include <string>
+
+namespace caisson {
+
+Napi::Error make_error(Napi::Env env, const Error& error) {
+  // Not libuv's tables: they know fewer than half of Linux' errors.
+  const char* name = strerrorname_np(error.err);
+  const char* text = strerrordesc_np(error.err);
+  std::string code = name != nullptr ? name : "E" + std::to_string(error.err);
+  std::string message = code + ": ";
+  if (text != nullptr) {
+    size_t start = message.size();
+    message += text;
+    // "No such…" reads "no such…" inside of a sentence; "RFS specific…" stays.
+    bool word = text[0] >= 'A' && text[0] <= 'Z' && !(text[1] >= 'A' && text[1] <= 'Z');
+    if (word) message[start] = static_cast<char>(text[0] + ('a' - 'A'));
+  } else {
+    message += "unknown error";
+  }
+  message += std::string(", ") + error.call;
+  if (error.object[0] != '\0') message += std::string(" '") + error.object + "'";
+
+  Napi::Error result = Napi::Error::New(env, message);
+  Napi::Object fields = result.Value();
+  fields.Set("code", code);
+  fields.Set("errno", -error.err);
+  fields.Set("syscall", error.call);
+  if (error.object[0] != '\0') fields.Set("path", error.object);
+  return result;
+}
+
+}  // namespace caisson
