@@ -1,0 +1,95 @@
+// cgroup v2 by directory descriptors: discovery, creation, control, events, removal. cgroups(7),
+// Documentation/admin-guide/cgroup-v2.rst. No call here writes cgroup.procs: a process is born in its cgroup
+// (CLONE_INTO_CGROUP), since migration takes the kernel's cgroup_threadgroup_rwsem for up to 9 ms.
+#pragma once
+
+#include "core/base.h"
+#include "core/fd.h"
+#include "core/result.h"
+#include "core/text.h"
+
+namespace caisson {
+
+inline constexpr size_t kCgroupFileMax = 64 * 1024;  // bytes read or written of one interface file
+inline constexpr int kCgroupPathMax = 4096;
+
+// --- cgroup_mount.cc
+
+struct CgroupMount {
+  Fd dir;               // the root cgroup as this process sees it
+  String path;          // "/sys/fs/cgroup", or "/sys/fs/cgroup/unified" on a hybrid host
+  bool hybrid = false;  // v1 hierarchies are mounted too: their controllers are missing here
+};
+
+// Finds cgroup2 through /proc/self/mountinfo. ENODEV: none is mounted.
+Result<CgroupMount> find_cgroup_mount();
+
+// --- cgroup_tree.cc
+
+// Opens a cgroup below `parent` ("" is the parent itself); links and ".." never lead out. For CLONE_INTO_CGROUP, bpf and
+// every function below.
+Result<Fd> cgroup_open(int parent, const char* path);
+
+// Makes one new cgroup below `parent` and opens it. EEXIST: the name is taken. EAGAIN: cgroup.max.depth or
+// cgroup.max.descendants of an ancestor is reached.
+Result<Fd> cgroup_create(int parent, const char* name);
+
+// mkdir -p of `path` below `root`, enabling `controllers` for the children of every cgroup along the way and of `path`
+// itself (cgroup.subtree_control), so that a cgroup made in `path` has the files of each. ENOTSUP: the root does not
+// offer a controller, object "<controller> (not in cgroup.controllers of …)". EBUSY: a process sits in a cgroup on the
+// way. Cgroups made by a call that fails are removed again.
+Result<Fd> cgroup_ensure(int root, const char* path, span<const string_view> controllers);
+
+// Removes the cgroup `name` (one component, or a path below `parent`) with every cgroup below it, of any depth. Absent is
+// success. EBUSY: a process is left in it. Waits up to 50 ms for a cgroup whose last process is just being reaped.
+Status cgroup_remove(int parent, const char* name);
+
+// Kill, wait, remove. ETIMEDOUT, naming the cgroup: a process did not die in time (uninterruptible sleep).
+Status cgroup_destroy(int parent, const char* name, int timeout_ms);
+
+// --- cgroup_control.cc
+
+// Reads an interface file into `out`; trailing newline removed. EFBIG: longer than `out`. ENOENT: the controller is not
+// enabled for this cgroup, or the kernel lacks the file.
+Result<string_view> cgroup_read(int cgroup, const char* file, span<char> out);
+
+// One write(2) of the value. ENOENT as above; ERANGE or EINVAL: the kernel refuses the value.
+Status cgroup_write(int cgroup, const char* file, string_view value);
+
+// Whether the words of a file such as cgroup.controllers hold `word`.
+bool cgroup_has_word(string_view words, string_view word);
+
+// SIGKILL to every process of the subtree, forks included (cgroup.kill, Linux 5.14).
+Status cgroup_kill(int cgroup);
+
+// Freezes or thaws the subtree and waits until cgroup.events says so. ETIMEDOUT: the kernel goes on trying.
+Status cgroup_freeze(int cgroup, bool frozen, int timeout_ms);
+
+// --- cgroup_events.cc
+
+struct CgroupEvents {
+  bool populated = false;  // a live process in the subtree
+  bool frozen = false;
+};
+Result<CgroupEvents> cgroup_events(int cgroup);
+
+// A descriptor of cgroup.events to poll for POLLPRI (EPOLLPRI) beside others.
+Result<Fd> cgroup_watch(int cgroup);
+
+// Waits until no process is left in the subtree. ETIMEDOUT. A negative time-out waits for ever.
+Status cgroup_wait_empty(int cgroup, int timeout_ms);
+
+// Counters of memory.events, of the subtree: exec leaves are included. Fields the kernel does not know stay 0.
+struct MemoryEvents {
+  u64 low = 0;
+  u64 high = 0;
+  u64 max = 0;
+  u64 oom = 0;             // the limit was hit and no memory could be reclaimed
+  u64 oom_kill = 0;        // processes killed by the OOM killer
+  u64 oom_group_kill = 0;  // Linux 5.17
+};
+// ENOENT: the memory controller is not enabled here.
+Result<MemoryEvents> cgroup_memory_events(int cgroup);
+MemoryEvents parse_memory_events(string_view text);
+
+}  // namespace caisson

@@ -1,0 +1,59 @@
+#include "core/path.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "core/uapi.h"
+
+namespace caisson {
+
+Result<Fd> open_at2(int dir, const char* path, u64 flags, u64 mode, u64 resolve) {
+  uapi::OpenHow how{flags | O_CLOEXEC, mode, resolve};
+  constexpr int kRacesTolerated = 32;
+  for (int races = 0;;) {
+    long fd = syscall(uapi::kSysOpenat2, dir, path, &how, sizeof how);
+    if (fd >= 0) return Fd(static_cast<int>(fd));
+    if (errno == EINTR) continue;
+    if (errno == EAGAIN && ++races < kRacesTolerated) continue;
+    return Error::last("openat2", path);
+  }
+}
+
+bool is_file_name(string_view name) {
+  return !name.empty() && name.size() <= 255 && name != "." && name != ".." && name.find('/') == name.npos &&
+         name.find('\0') == name.npos;
+}
+
+Result<Fd> make_directory_at(int dir, const char* name, u32 mode, bool reuse) {
+  if (!is_file_name(name)) return Error(EINVAL, "mkdirat", name);
+  if (mkdirat(dir, name, mode) != 0 && !(reuse && errno == EEXIST)) return Error::last("mkdirat", name);
+  return open_at2(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, uapi::kResolveBeneath | uapi::kResolveNoSymlinks);
+}
+
+Result<Fd> preallocate_at(int dir, const char* name, u64 size) {
+  if (!is_file_name(name)) return Error(EINVAL, "openat", name);
+  if (size == 0 || size > u64{1} << 40) return Error(EINVAL, "fallocate", name);
+  Fd file(openat(dir, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
+  if (!file) return Error::last("openat", name);
+  while (fallocate(file.get(), 0, 0, static_cast<off_t>(size)) != 0) {
+    if (errno == EINTR) continue;
+    Error error = Error::last("fallocate", name);
+    unlinkat(dir, name, 0);
+    return error;
+  }
+  return file;
+}
+
+Result<Fd> lock_file(const char* path) {
+  Fd file(open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
+  if (!file) return Error::last("open", path);
+  while (flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EINTR) return Error::last("flock", path);
+  }
+  return file;
+}
+
+}  // namespace caisson

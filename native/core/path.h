@@ -1,0 +1,34 @@
+// Paths as descriptors: openat2, and changes below a directory that never follow a link out of it (law 2).
+#pragma once
+
+#include "core/base.h"
+#include "core/fd.h"
+#include "core/result.h"
+
+namespace caisson {
+
+// openat2(2), retried on EINTR and (a rename or mount raced with a bounded look-up) up to 32 times on EAGAIN.
+// O_CLOEXEC is always added. `resolve` holds the RESOLVE_* bits of uapi.h; a path that leaves its root is EXDEV.
+Result<Fd> open_at2(int dir, const char* path, u64 flags, u64 mode, u64 resolve);
+
+// One component of a name as file systems take it: not empty, at most 255 bytes, no '/', not "." or "..".
+bool is_file_name(string_view name);
+
+// mkdirat(2) of one component and a descriptor of it (O_RDONLY | O_DIRECTORY, links not followed). EEXIST is an error
+// unless `reuse`. The mode is subject to the umask.
+Result<Fd> make_directory_at(int dir, const char* name, u32 mode, bool reuse);
+
+// Creates `name` with O_EXCL and mode 0600, and allocates `size` bytes (fallocate: a later write within them cannot meet
+// ENOSPC). Removes the file again when the allocation fails.
+Result<Fd> preallocate_at(int dir, const char* name, u64 size);
+
+// An exclusive lock (flock(2)) on a file that is created with mode 0600 when absent. EAGAIN: another process holds it.
+// The lock lives as long as the descriptor; the file is never removed (that would let two processes hold two files).
+Result<Fd> lock_file(const char* path);
+
+// Removes a file or a whole tree below a directory descriptor. Symbolic links are removed, never followed; another mount
+// is never entered (EXDEV); absent is success. Any depth, with at most 32 descriptors. A tree that is being filled at
+// the same time ends with ENOTEMPTY.
+Status remove_tree_at(int dir, const char* name);
+
+}  // namespace caisson

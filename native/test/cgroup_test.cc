@@ -1,0 +1,96 @@
+// cgroup.h against the machine's own cgroup2 mount; needs root. Skipped, and said so, without one.
+#include "core/cgroup.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "test/check.h"
+
+using namespace caisson;
+
+namespace {
+
+// A child that is moved into the cgroup and sleeps there.
+pid_t sleeper(int cgroup) {
+  pid_t pid = fork();
+  if (pid == 0) {
+    for (;;) pause();
+  }
+  char text[16];
+  int n = snprintf(text, sizeof text, "%d", pid);
+  CHECK(cgroup_write(cgroup, "cgroup.procs", string_view(text, static_cast<size_t>(n))));
+  return pid;
+}
+
+}  // namespace
+
+int main() {
+  CHECK(cgroup_has_word("cpuset cpu io", "cpu"));
+  CHECK(!cgroup_has_word("cpuset io", "cpu"));
+  CHECK(!cgroup_has_word("", "cpu"));
+  MemoryEvents counts = parse_memory_events("low 0\nhigh 1\nmax 22\noom 3\noom_kill 18446744073709551615\nodd\nx 99999999999999999999\n");
+  CHECK(counts.high == 1 && counts.max == 22 && counts.oom == 3 && counts.oom_kill == ~u64{0} && counts.low == 0);
+
+  auto mount = find_cgroup_mount();
+  char name[64];
+  snprintf(name, sizeof name, "caisson-test-%d", getpid());
+  if (geteuid() != 0 || !mount) {
+    printf("skipped: needs root and a mount of cgroup2\n");
+    return test::done();
+  }
+  int root = mount->dir.get();
+  CHECK(mount->path.view().substr(0, 14) == "/sys/fs/cgroup");
+
+  string_view absent[] = {"nosuch"};
+  char path[128];
+  snprintf(path, sizeof path, "%s/a/b", name);
+  auto refused = cgroup_ensure(root, path, absent);
+  CHECK(!refused && refused.error().err == ENOTSUP && string_view(refused.error().object).find("nosuch") == 0);
+  CHECK(faccessat(root, name, F_OK, 0) != 0);
+
+  auto dots = cgroup_ensure(root, "caisson-test/../x", {});
+  CHECK(!dots && dots.error().err == EINVAL);
+  CHECK(faccessat(root, "caisson-test", F_OK, 0) != 0);
+
+  auto made = cgroup_ensure(root, path, {});
+  CHECK(made);
+  if (!made) return test::done();
+  CHECK(cgroup_ensure(root, path, {}));
+  CHECK(!cgroup_create(root, name));
+  auto leaf = cgroup_create(made->get(), "leaf");
+  CHECK(leaf);
+  CHECK(!cgroup_open(leaf->get(), "../.."));
+
+  pid_t pid = sleeper(leaf->get());
+  auto events = cgroup_events(made->get());
+  CHECK(events && events->populated && !events->frozen);
+  CHECK(cgroup_freeze(made->get(), true, 2000));
+  CHECK(cgroup_events(made->get())->frozen);
+  auto busy = cgroup_remove(root, name);
+  CHECK(!busy && busy.error().err == EBUSY);
+  auto slow = cgroup_wait_empty(made->get(), 20);
+  CHECK(!slow && slow.error().err == ETIMEDOUT);
+  CHECK(cgroup_freeze(made->get(), false, 2000));
+
+  // Deep and broad below it: exec leaves, and what a container with a delegated cgroup can leave behind.
+  auto above = cgroup_open(made->get(), "");
+  for (int i = 0; i < 60; ++i) {
+    auto below = cgroup_create(above->get(), "d");
+    CHECK(below);
+    if (!below) break;
+    CHECK(cgroup_create(above->get(), "sibling"));
+    above->reset(below->release());
+  }
+  CHECK(cgroup_destroy(root, name, 5000));
+  CHECK(faccessat(root, name, F_OK, 0) != 0);
+  int status = 0;
+  CHECK(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+  CHECK(cgroup_destroy(root, name, 5000));
+  CHECK(cgroup_remove(root, "caisson-absent/x"));
+  CHECK(!cgroup_events(made->get()));
+  return test::done();
+}
