@@ -1,0 +1,95 @@
+// A container, from its OCI configuration and what the service adds.
+#include "core/compile.h"
+
+#include "core/compile/context.h"
+#include "core/compile/mount_options.h"
+
+namespace caisson {
+
+namespace compile {
+
+namespace {
+
+// "1.x.y", with or without a suffix: every version 1 is understood (semver), no other.
+Status check_version(const Property& version) {
+  const string_view text = CAISSON_TRY(version.text(kNameMax));
+  if (text.starts_with("1.") && text.size() > 2 && text[2] >= '0' && text[2] <= '9') return ok();
+  return version.invalid(text, "is not a version of the runtime specification 1.x");
+}
+
+Status compile_id(Context& context, const Property& input) {
+  const string_view id = CAISSON_TRY(input["id"].text_or({}, kNameMax));
+  for (const char c : id)
+    if (static_cast<u8>(c) < 0x21 || c == 0x7f || c == '/') return input["id"].invalid(id, "is not the id of a container");
+  context.plan.head().id = context.plan.string(id);
+  if (CAISSON_TRY(input["newKeyring"].flag_or(true))) context.plan.process().flags |= kProcessNewKeyring;
+  return ok();
+}
+
+Status compile_facts(Context& context, const Property& input) {
+  const Property list = input["controllers"];
+  const u32 count = CAISSON_TRY(list.list(64));
+  for (u32 i = 0; i < count; ++i) context.controllers.push(CAISSON_TRY(list.at(i).text(kNameMax)));
+  const Property missing = input["missingController"];
+  const string_view policy = CAISSON_TRY(missing.text_or("error", kNameMax));
+  if (policy != "error" && policy != "warn") return missing.invalid(policy, "is not error or warn");
+  context.warn_missing_controller = policy == "warn";
+  if (input["bundle"].present()) context.bundle = CAISSON_TRY(input["bundle"].absolute_path());
+  return ok();
+}
+
+// What the specification has and this build has not. Refused when it asks for something: an empty list asks nothing.
+Status refuse_unsupported(const Property& spec, const Property& linux) {
+  const Property hooks = CAISSON_TRY(spec.object("hooks"));
+  for (u32 i = 0; i < hooks.value().size(); ++i)
+    if (hooks.at(i).value().size() != 0) return hooks.at(i).error(ENOTSUP, "hooks are not supported by this build");
+  for (const string_view key : {"windows", "solaris", "vm", "zos", "freebsd"})
+    CAISSON_TRY(spec[key].refuse("is of another platform"));
+  if (CAISSON_TRY(linux["netDevices"].map(1024)) != 0)
+    return linux["netDevices"].error(ENOTSUP, "moving network devices is not supported by this build");
+  CAISSON_TRY(linux["intelRdt"].refuse("resctrl is not supported by this build"));
+  CAISSON_TRY(linux["memoryPolicy"].refuse("is not supported by this build"));
+  return linux["personality"].refuse("is not supported by this build");
+}
+
+Status compile(Context& context, const Property& input) {
+  CAISSON_TRY(input.object());
+  Property spec = CAISSON_TRY(input.object("spec"));
+  if (!spec.present()) return spec.error(EINVAL, "is missing");
+  // Its properties are named as its own reader knows them: "linux.resources", not "spec.linux.resources".
+  spec = Property(spec.value());
+  CAISSON_TRY(check_version(spec["ociVersion"]));
+  const Property linux = CAISSON_TRY(spec.object("linux"));
+  if (!linux.present()) return linux.error(EINVAL, "is missing");
+  CAISSON_TRY(refuse_unsupported(spec, linux));
+
+  CAISSON_TRY(compile_facts(context, input));
+  CAISSON_TRY(compile_id(context, input));
+  CAISSON_TRY(compile_namespaces(context, spec, linux));
+  CAISSON_TRY(compile_root(context, input, spec, linux));
+  CAISSON_TRY(compile_mounts(context, spec["mounts"]));
+  CAISSON_TRY(compile_devices(context, linux));
+  CAISSON_TRY(compile_sysctls(context, linux["sysctl"]));
+  CAISSON_TRY(compile_resources(context, CAISSON_TRY(linux.object("resources"))));
+  CAISSON_TRY(compile_process(context, spec["process"]));
+  CAISSON_TRY(compile_identity(context, spec["process"], input["user"]));
+  return compile_filter(context, linux["seccomp"]);
+}
+
+}  // namespace
+
+}  // namespace compile
+
+Result<Compiled> compile_container(string_view json) {
+  const JsonDocument document = CAISSON_TRY(JsonDocument::parse(json));
+  compile::Context context(PlanKind::kContainer);
+  CAISSON_TRY(compile::compile(context, compile::Property(document.root())));
+  Compiled compiled;
+  compiled.plan = CAISSON_TRY(context.plan.finish());
+  compiled.warnings = static_cast<Vec<String>&&>(context.warnings);
+  return compiled;
+}
+
+span<const string_view> mount_options() { return compile::mount_option_words(); }
+
+}  // namespace caisson

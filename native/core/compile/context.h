@@ -1,0 +1,69 @@
+// What the parts of the compiler share while one plan is made. Each part is one concern of the runtime specification in
+// a file of its own; container.cc, exec.cc and pod.cc put them in order.
+#pragma once
+
+#include "core/compile/property.h"
+#include "core/plan.h"
+
+namespace caisson::compile {
+
+struct Context {
+  explicit Context(PlanKind kind) : plan(kind) {}
+
+  PlanBuilder plan;
+  Vec<String> warnings;
+  string_view bundle;      // host directory that relative host paths start from; "": they are refused
+  bool warn_missing_controller = false;
+  Vec<string_view> controllers;  // of the cgroup the container's own is made in
+  // The user namespace's mappings where the spec tells them; a joined one's may be unknown.
+  Vec<IdMapping> uid_map;
+  Vec<IdMapping> gid_map;
+  bool host_dev = false;  // /dev is a bind mount: its nodes and links are the host's business
+
+  // "property: text"; the list is bounded.
+  void warn(const Property& property, string_view text);
+  NamespaceMode mode(NamespaceType type) { return plan.ns(type).mode; }
+};
+
+// linux.namespaces, linux.uidMappings, linux.gidMappings, linux.timeOffsets, hostname, domainname.
+Status compile_namespaces(Context& context, const Property& spec, const Property& linux);
+Status compile_id_mappings(const Property& list, Vec<IdMapping>& out);
+Status compile_hostname(Context& context, const Property& spec);
+
+// root, linux.rootfsPropagation, linux.maskedPaths, linux.readonlyPaths, linux.mountLabel; `rootfs` and `volumes` of the
+// input.
+Status compile_root(Context& context, const Property& input, const Property& spec, const Property& linux);
+
+// mounts
+Status compile_mounts(Context& context, const Property& mounts);
+
+// linux.devices with the default nodes and links.
+Status compile_devices(Context& context, const Property& linux);
+
+// linux.sysctl; the key of a namespace that is not the plan's own is refused.
+Status compile_sysctls(Context& context, const Property& sysctl);
+
+// linux.resources: the writes to the container's cgroup, and the device program.
+Status compile_resources(Context& context, const Property& resources);
+Status compile_device_rules(Context& context, const Property& resources);
+
+// process but for its identity; linux.personality and the like, which belong to the process as well.
+Status compile_process(Context& context, const Property& process);
+
+// process.user, or the input's `user`, which is looked up in the assembled root; capabilities; rlimits.
+Status compile_identity(Context& context, const Property& process, const Property& user);
+
+// linux.seccomp
+Status compile_filter(Context& context, const Property& seccomp);
+
+// A path of the host: absolute, or relative to the bundle where there is one.
+Result<String> host_path(const Context& context, const Property& property);
+
+// A path of the container, without ".", ".." and doubled slashes, so that no stage meets them: ".." stops at the root.
+// A relative one starts at "/" (config.md "Mounts"). Errors as of Property::absolute_path.
+Result<String> container_path(const Property& property);
+
+// Is `path` the directory `above` or inside it? Both as of container_path.
+bool path_within(string_view path, string_view above);
+
+}  // namespace caisson::compile

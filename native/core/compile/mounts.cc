@@ -1,0 +1,157 @@
+// mounts: runtime-spec config.md "Mounts", in their order.
+#include "core/compile/mount_options.h"
+
+#include "core/compile/context.h"
+#include "core/uapi.h"
+
+namespace caisson::compile {
+
+namespace {
+
+constexpr u32 kMountsMax = 4096;
+constexpr u32 kTypeMax = 63;
+constexpr string_view kShm = "caisson:shm";
+
+// Files of /proc that may be covered (lxcfs and the like do); any other mount inside would let a volume stand in for
+// what a runtime writes to, or hide what is masked (CVE-2019-16884, CVE-2025-52881).
+constexpr string_view kCoverable[] = {
+    "/proc/cpuinfo", "/proc/diskstats", "/proc/loadavg", "/proc/meminfo",
+    "/proc/slabinfo", "/proc/stat",     "/proc/swaps",   "/proc/uptime",
+    "/proc/sys/kernel/ns_last_pid", "/proc/sys/crypto/fips_enabled",
+};
+
+struct Mount {
+  const Property& entry;
+  MountOptions options;
+  string_view type;
+  string_view source;
+  MountEntry record;
+};
+
+Status check_destination(const Mount& mount, string_view path) {
+  const Property destination = mount.entry["destination"];
+  if (path == "/") return destination.error(EINVAL, "is the root itself");
+  if (!path_within(path, "/proc")) return ok();
+  if (path == "/proc") {
+    if (mount.options.bind || mount.options.remount || mount.type == "proc") return ok();
+    return destination.invalid(mount.type, "cannot be mounted at /proc");
+  }
+  for (const string_view each : kCoverable)
+    if (path == each) return ok();
+  return destination.invalid(path, "is inside /proc, where only cpuinfo, meminfo, stat and their like are covered");
+}
+
+Status classify(Context& context, Mount& mount) {
+  MountEntry& record = mount.record;
+  MountOptions& options = mount.options;
+  if (mount.source == kShm) {
+    if (!options.bind && mount.type != "bind")
+      return mount.entry["source"].invalid(mount.source, "is bound: the option bind is missing");
+    // With the host's ipc namespace goes the host's /dev/shm.
+    if (context.mode(NamespaceType::kIpc) != NamespaceMode::kHost) {
+      record.kind = MountKind::kPodShm;
+      return ok();
+    }
+    record.kind = MountKind::kBind;
+    record.source = context.plan.string("/dev/shm");
+    return ok();
+  }
+  if (options.remount) {
+    record.kind = MountKind::kRemount;
+    if (options.recursive) record.flags |= kMountRecursive;
+    return ok();
+  }
+  if (options.bind || mount.type == "bind") {
+    record.kind = MountKind::kBind;
+    if (options.recursive) record.flags |= kMountRecursive;
+    if (options.create_source) record.flags |= kMountCreateSource;
+    record.source = context.plan.string(CAISSON_TRY(host_path(context, mount.entry["source"])));
+    return ok();
+  }
+  if (mount.type.empty()) return mount.entry["type"].error(EINVAL, "is missing: only a bind mount has none");
+  record.kind = MountKind::kFilesystem;
+  // The one hierarchy of cgroup v2, whichever of the two names was written.
+  record.fstype = context.plan.string(mount.type == "cgroup" ? string_view("cgroup2") : mount.type);
+  record.source = context.plan.string(mount.source.empty() ? mount.type : mount.source);
+  return ok();
+}
+
+Status check_options(Context& context, Mount& mount) {
+  const Property options = mount.entry["options"];
+  MountEntry& record = mount.record;
+  const bool fresh = record.kind == MountKind::kFilesystem;
+  if (mount.options.copy_up && (!fresh || mount.type != "tmpfs"))
+    return options.invalid("tmpcopyup", "is for tmpfs only");
+  if (mount.options.create_source && record.kind != MountKind::kBind)
+    return options.invalid("x-caisson.create-source", "is for bind mounts only");
+  if (record.kind == MountKind::kRemount && (mount.options.superblock != 0 || !mount.options.data.empty()))
+    return options.error(ENOTSUP, "remount changes the flags of a mount (ro, nosuid...), not of its file system");
+  // mount(2) ignores them with MS_BIND, and so do people who write them.
+  if (!fresh && (record.superblock != 0 || record.data.length != 0)) {
+    context.warn(options, "a bind mount has no options of its file system: sync, size= and their like are left out");
+    record.superblock = 0;
+    record.data = {};
+  }
+  const u32 types = record.propagation & ~static_cast<u32>(uapi::kMsRec);
+  if ((types & (types - 1)) != 0)
+    return options.error(ENOTSUP, "shared after slave is not supported by this build");
+  return ok();
+}
+
+Status compile_idmap(Context& context, Mount& mount) {
+  const Property uids = mount.entry["uidMappings"];
+  const Property gids = mount.entry["gidMappings"];
+  Vec<IdMapping> uid_map, gid_map;
+  CAISSON_TRY(compile_id_mappings(uids, uid_map));
+  CAISSON_TRY(compile_id_mappings(gids, gid_map));
+  if (uid_map.empty() != gid_map.empty())
+    return (uid_map.empty() ? uids : gids).error(EINVAL, "is missing: both mappings are given, or none");
+  const bool own = !uid_map.empty();
+  if (!own && !mount.options.idmap) return ok();
+  if (mount.record.kind != MountKind::kBind)
+    return mount.entry["options"].error(EINVAL, "only bind mounts are idmapped");
+  if (own) return uids.error(ENOTSUP, "mappings of a single mount are not supported by this build");
+  if (context.mode(NamespaceType::kUser) == NamespaceMode::kHost)
+    return mount.entry["options"].invalid("idmap", "needs a user namespace, or mappings of the mount's own");
+  mount.record.flags |= mount.options.recursive_idmap ? kMountIdmap | kMountIdmapRecursive : u32{kMountIdmap};
+  return ok();
+}
+
+Status compile_mount(Context& context, const Property& entry) {
+  CAISSON_TRY(entry.object());
+  Mount mount{entry, CAISSON_TRY(read_mount_options(entry["options"])), {}, {}, {}};
+  mount.type = CAISSON_TRY(entry["type"].text_or({}, kTypeMax));
+  mount.source = CAISSON_TRY(entry["source"].text_or({}, kPathMax));
+  const Property destination = entry["destination"];
+  const String path = CAISSON_TRY(container_path(destination));
+  if (destination.value().string_or({})[0] != '/')
+    context.warn(destination, "is relative, which is deprecated; it starts at /");
+  CAISSON_TRY(check_destination(mount, path));
+  CAISSON_TRY(classify(context, mount));
+
+  MountEntry& record = mount.record;
+  record.destination = context.plan.string(path);
+  record.data = context.plan.string(mount.options.data);
+  record.superblock = mount.options.superblock;
+  record.attr_set = mount.options.attr_set;
+  record.attr_clr = mount.options.attr_clr;
+  record.recursive_set = mount.options.recursive_set;
+  record.recursive_clr = mount.options.recursive_clr;
+  record.propagation = mount.options.propagation;
+  if (mount.options.copy_up) record.flags |= kMountCopyUp;
+  CAISSON_TRY(check_options(context, mount));
+  CAISSON_TRY(compile_idmap(context, mount));
+  if (path.view() == "/dev" && record.kind == MountKind::kBind) context.host_dev = true;
+  context.plan.add(Section::kMounts, record);
+  return ok();
+}
+
+}  // namespace
+
+Status compile_mounts(Context& context, const Property& mounts) {
+  const u32 count = CAISSON_TRY(mounts.list(kMountsMax));
+  for (u32 i = 0; i < count; ++i) CAISSON_TRY(compile_mount(context, mounts.at(i)));
+  return ok();
+}
+
+}  // namespace caisson::compile

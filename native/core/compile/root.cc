@@ -1,0 +1,94 @@
+// The root file system: image layers or a directory, what is hidden in it, what is made read-only, what is made.
+#include "core/compile/context.h"
+#include "core/uapi.h"
+
+namespace caisson::compile {
+
+namespace {
+
+constexpr u32 kLayersMax = 500;  // OVL_MAX_STACK, fs/overlayfs
+constexpr u32 kPathsMax = 4096;
+constexpr u32 kVolumesMax = 1024;
+
+// One safe component: what the layer store names its directories (26 characters of base32), and what a person would.
+// A comma, colon or backslash has a meaning in overlayfs's lowerdir option, a leading dot or dash to people's tools.
+bool layer_name(string_view name) {
+  if (name.empty() || name.size() > kNameMax || name[0] == '.' || name[0] == '-') return false;
+  for (const char c : name) {
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+    if (!plain && c != '.' && c != '-' && c != '_') return false;
+  }
+  return true;
+}
+
+Status compile_overlay(Context& context, const Property& rootfs) {
+  RootEntry& root = context.plan.root();
+  root.kind = RootKind::kOverlay;
+  root.path = context.plan.string(CAISSON_TRY(rootfs["layersRoot"].absolute_path()));
+  root.upper = context.plan.string(CAISSON_TRY(rootfs["upper"].absolute_path()));
+  const Property lower = rootfs["lower"];
+  const u32 count = CAISSON_TRY(lower.list(kLayersMax));
+  if (count == 0) return lower.error(EINVAL, "is empty: an image has at least one layer");
+  for (u32 i = 0; i < count; ++i) {
+    const string_view name = CAISSON_TRY(lower.at(i).text(kNameMax));
+    if (!layer_name(name)) return lower.at(i).invalid(name, "is not the name of a layer");
+    context.plan.add_text(Section::kLayers, name);
+  }
+  return ok();
+}
+
+Status compile_propagation(Context& context, const Property& property) {
+  struct Word {
+    string_view word;
+    u64 bits;
+  };
+  static constexpr Word kWords[] = {
+      {"shared", uapi::kMsShared},         {"rshared", uapi::kMsShared | uapi::kMsRec},
+      {"slave", uapi::kMsSlave},           {"rslave", uapi::kMsSlave | uapi::kMsRec},
+      {"private", uapi::kMsPrivate},       {"rprivate", uapi::kMsPrivate | uapi::kMsRec},
+      {"unbindable", uapi::kMsUnbindable}, {"runbindable", uapi::kMsUnbindable | uapi::kMsRec},
+  };
+  const string_view given = CAISSON_TRY(property.text_or({}, kNameMax));
+  if (given.empty()) return ok();
+  for (const Word& each : kWords) {
+    if (given != each.word) continue;
+    context.plan.root().propagation = static_cast<u32>(each.bits);
+    return ok();
+  }
+  return property.invalid(given, "is not shared, slave, private or unbindable");
+}
+
+Status compile_paths(Context& context, const Property& list, u32 max, Section section) {
+  const u32 count = CAISSON_TRY(list.list(max));
+  for (u32 i = 0; i < count; ++i) {
+    const Property at = list.at(i);
+    const String path = CAISSON_TRY(container_path(at));
+    if (path.view() == "/") return at.error(EINVAL, "is the root itself");
+    context.plan.add_text(section, path);
+  }
+  return ok();
+}
+
+}  // namespace
+
+Status compile_root(Context& context, const Property& input, const Property& spec, const Property& linux) {
+  const Property root = CAISSON_TRY(spec.object("root"));
+  const Property rootfs = CAISSON_TRY(input.object("rootfs"));
+  if (rootfs.present()) {
+    CAISSON_TRY(compile_overlay(context, rootfs));
+  } else {
+    const Property path = root["path"];
+    context.plan.root().kind = RootKind::kBind;
+    context.plan.root().path = context.plan.string(CAISSON_TRY(host_path(context, path)));
+  }
+  if (CAISSON_TRY(root["readonly"].flag_or(false))) context.plan.root().flags |= kRootReadonly;
+  CAISSON_TRY(compile_propagation(context, linux["rootfsPropagation"]));
+  CAISSON_TRY(compile_paths(context, linux["maskedPaths"], kPathsMax, Section::kMasked));
+  CAISSON_TRY(compile_paths(context, linux["readonlyPaths"], kPathsMax, Section::kReadonly));
+  CAISSON_TRY(compile_paths(context, input["volumes"], kVolumesMax, Section::kVolumes));
+  const string_view label = CAISSON_TRY(linux["mountLabel"].text_or({}, kPathMax));
+  if (!label.empty()) return linux["mountLabel"].error(ENOTSUP, "SELinux labels are not supported by this build");
+  return ok();
+}
+
+}  // namespace caisson::compile
