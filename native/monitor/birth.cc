@@ -1,0 +1,31 @@
+#include "monitor/birth.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+namespace caisson::monitor {
+
+Result<Pipe> make_pipe() {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) return Error::last("pipe2");
+  return Pipe{Fd(ends[0]), Fd(ends[1])};
+}
+
+Failure describe_birth(int plan, const GateReport& report) {
+  if (plan >= 0)
+    if (auto map = PlanMap::map(plan)) return Failure::of(describe_failure(map->view(), report));
+  Failure failure;
+  failure.err = report.err;
+  failure.stage = report.step < static_cast<u32>(Step::kCount) ? step_name(static_cast<Step>(report.step)) : "";
+  failure.message.append("birth failed at ").append(failure.stage).append(": ").append(strerror(report.err));
+  return failure;
+}
+
+int exit_code_of(int err) {
+  if (err == ENOENT || err == ENOTDIR) return 127;
+  if (err == EACCES || err == ENOEXEC || err == EISDIR || err == EPERM || err == ELIBBAD) return 126;
+  return 128;
+}
+
+}  // namespace caisson::monitor

@@ -1,0 +1,60 @@
+#include "monitor/cgroup.h"
+
+#include "core/cgroup.h"
+
+namespace caisson::monitor {
+
+Status Cgroup::create(int parent, string_view name) {
+  String wanted(name);
+  directory_ = CAISSON_TRY(cgroup_create(parent, wanted.c_str()));
+  parent_ = parent;
+  name_ = static_cast<String&&>(wanted);
+  return ok();
+}
+
+Status Cgroup::apply(const PlanView& plan) const {
+  for (const CgroupWrite& write : plan.cgroup_writes()) {
+    auto written = cgroup_write(directory_.get(), plan.c_str(write.file), plan.text(write.value));
+    if (written) continue;
+    if ((write.flags & kCgroupIgnoreMissing) != 0 && written.error().err == ENOENT) continue;
+    return written.error();
+  }
+  return ok();
+}
+
+Status Cgroup::kill() const {
+  if (!directory_) return Error(ENOENT, "cgroup.kill");
+  return cgroup_kill(directory_.get());
+}
+
+Status Cgroup::remove() {
+  if (!directory_) return ok();
+  // cgroup_remove waits a while for a cgroup that is just becoming empty; the loop must not, where somebody lives there.
+  auto events = cgroup_events(directory_.get());
+  if (events && events->populated) return Error(EBUSY, "rmdir", name_);
+  CAISSON_TRY(cgroup_remove(parent_, name_.c_str()));
+  forget();
+  return ok();
+}
+
+void Cgroup::forget() {
+  directory_.reset();
+  name_ = String();
+}
+
+void Cgroup::save(HandoverWriter& out, string_view key) const {
+  if (!directory_) return;
+  out.json().key(key);
+  out.json().begin_object();
+  out.fd("directory", directory_);
+  out.json().member("name", name_.view());
+  out.json().end_object();
+}
+
+void Cgroup::restore(const JsonValue& value, int parent) {
+  directory_ = inherited_fd(value["directory"]);
+  name_ = String(value["name"].string_or(""));
+  parent_ = parent;
+}
+
+}  // namespace caisson::monitor

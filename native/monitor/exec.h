@@ -1,0 +1,78 @@
+// A process executed in a running container, its output captured: what ExecSync and probes ask for.
+//
+// It is born in a leaf of its own, `exec-<n>` below the container's cgroup, so that a time-out can kill all it has started
+// and nothing else. Where no leaf can be made (the container has used up cgroup.max.descendants) it is born in the
+// container's cgroup, and a time-out kills the process alone.
+//
+// The answer is given when the process has ended and its output has been read to EOF, or 1 s after its end: a child left in
+// the background may hold the pipes for ever. Such a child lives on, its output is read and discarded, and the leaf is
+// removed when it is empty.
+#pragma once
+
+#include "core/base.h"
+#include "core/fd.h"
+#include "core/launch.h"
+#include "monitor/capture.h"
+#include "monitor/cgroup.h"
+#include "monitor/clock.h"
+#include "monitor/server.h"
+#include "monitor/task.h"
+
+namespace caisson::monitor {
+
+class Exec {
+ public:
+  static constexpr u64 kLimitMax = 16u << 20;  // bytes per stream
+  static constexpr i64 kDrainTime = kSecond;
+  // How long a killed process may take to die before the time-out is answered without its status.
+  static constexpr i64 kKillTime = 2 * kSecond;
+
+  Exec(Loop& loop, Server& server) : loop_(loop), server_(server), stdout_(loop), stderr_(loop) {}
+
+  // Something has ended: the owner looks at gone() and over().
+  Callback<> on_change;
+
+  // Errors leave nothing behind; the ticket is then still the caller's to answer.
+  Status start(Fd plan, int init_pidfd, const Cgroup& container, u32 number, Ticket ticket, u32 timeout_ms, u64 limit);
+
+  bool answered() const { return !ticket_; }
+  bool gone() const { return task_.gone(); }     // every process of ours is reaped
+  bool over() const { return answered() && gone() && !leaf_; }
+  // The container has ended and everything in it is killed: the leaf goes with the container's cgroup.
+  void abandon_leaf();
+
+  void save(HandoverWriter& out) const;
+  void restore(const JsonValue& value, const Cgroup& container);
+
+ private:
+  void bind();
+  Status begin(int plan, int init_pidfd, const Cgroup& container, u64 limit);
+  void ready(const GateReport& report);
+  void failed(const GateReport& report);
+  void executed();
+  void terminal(Fd& master);
+  void exited(ExitStatus status);
+  void processes_gone();
+  void output_ended();
+  void timer_fired();
+  void answer();
+  void remove_leaf();
+  void leaf_changed(u32 events);
+
+  Loop& loop_;
+  Server& server_;
+  Ticket ticket_;
+  Fd plan_;       // until the exec has succeeded: to name what failed
+  Task task_;
+  Cgroup leaf_;
+  Fd leaf_events_;
+  Source leaf_source_;
+  Capture stdout_;
+  Capture stderr_;
+  Timer timer_;
+  ExitStatus status_;
+  bool exited_ = false;
+  bool timed_out_ = false;
+};
+
+}  // namespace caisson::monitor

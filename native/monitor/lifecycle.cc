@@ -1,0 +1,58 @@
+#include "monitor/lifecycle.h"
+
+namespace caisson::monitor {
+
+Transition advance(State state, Event event) {
+  constexpr u32 kEnd = kReadOomCounters | kKillGroup | kDrain;
+  switch (state) {
+    case State::kCreating:
+      if (event == Event::kReady) return {State::kCreated, kAnswerCreate};
+      if (event == Event::kFailed || event == Event::kProcessExit) return {State::kUndoing, kKillGroup | kClear};
+      break;
+    case State::kCreated:
+      if (event == Event::kStart) return {State::kStarting, kRelease};
+      if (event == Event::kFailed) return {State::kFailing, kKillGroup};
+      if (event == Event::kProcessExit) return {State::kDraining, kEnd};
+      break;
+    case State::kStarting:
+      if (event == Event::kExecuted) return {State::kRunning, kAnswerStart};
+      if (event == Event::kFailed) return {State::kFailing, kRefuseStart | kKillGroup};
+      if (event == Event::kProcessExit) return {State::kDraining, kRefuseStart | kEnd};
+      break;
+    case State::kRunning:
+    case State::kFailing:
+      if (event == Event::kProcessExit) return {State::kDraining, kEnd};
+      break;
+    case State::kDraining:
+      if (event == Event::kDrained) return {State::kExited, kRecordExit | kTellExit | kClear};
+      break;
+    case State::kUndoing:
+      if (event == Event::kCleared) return {State::kGone, kRefuseCreate | kForget};
+      break;
+    case State::kExited:
+    case State::kGone:
+      break;
+  }
+  return {state, 0};
+}
+
+string_view state_name(State state) {
+  switch (state) {
+    case State::kCreating:
+    case State::kUndoing:
+      return "creating";
+    case State::kCreated:
+    case State::kStarting:
+      return "created";
+    case State::kRunning:
+    case State::kFailing:
+    case State::kDraining:
+      return "running";
+    case State::kExited:
+    case State::kGone:
+      return "exited";
+  }
+  return "exited";
+}
+
+}  // namespace caisson::monitor

@@ -1,0 +1,92 @@
+#include "monitor/pump.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "monitor/clock.h"
+#include "monitor/report.h"
+
+namespace caisson::monitor {
+
+namespace {
+// One buffer for all: a pump empties it before it returns. 64 KiB is a pipe's default capacity (pipe(7)), so one read
+// empties a full pipe, and one time stamp is taken for it.
+char buffer[64 * 1024];
+}  // namespace
+
+Status Pump::start(Fd input, bool terminal) {
+  int flags = fcntl(input.get(), F_GETFL);
+  if (flags < 0 || fcntl(input.get(), F_SETFL, flags | O_NONBLOCK) != 0) return Error::last("fcntl");
+  source_.on_events.bind<&Pump::on_readable>(this);
+  retry_.on_expiry.bind<&Pump::on_retry>(this);
+  CAISSON_TRY(source_.watch(loop_, input.get(), EPOLLIN));
+  input_ = static_cast<Fd&&>(input);
+  terminal_ = terminal;
+  return ok();
+}
+
+void Pump::on_readable(u32) {
+  ssize_t n = read(input_.get(), buffer, sizeof buffer);
+  if (n > 0) return stream_.feed(file_, string_view(buffer, static_cast<size_t>(n)), realtime_ns());
+  if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
+  if (n < 0 && errno == EIO && terminal_ && !ending_) {
+    // No process has the slave open at the moment (pty(7)); one may open it again, as getty does. The hang-up would be
+    // reported at once, for ever, so the master is looked at later.
+    source_.unwatch();
+    retry_.arm_in(loop_, 100 * kMillisecond);
+    return;
+  }
+  if (n < 0 && !(errno == EIO && terminal_)) {
+    Error error = Error::last("read", "output");
+    report(Level::kError, "the output of a container cannot be read", {}, &error);
+  }
+  end();
+}
+
+void Pump::on_retry() {
+  if (auto watched = source_.watch(loop_, input_.get(), EPOLLIN); !watched) end();
+}
+
+void Pump::expect_end() {
+  ending_ = true;
+  if (!retry_.armed()) return;
+  retry_.cancel();
+  on_retry();
+}
+
+void Pump::stop() {
+  if (!open()) return;
+  source_.unwatch();
+  retry_.cancel();
+  input_.reset();
+  stream_.finish(file_, realtime_ns());
+}
+
+void Pump::end() {
+  stop();
+  on_end();
+}
+
+void Pump::save(HandoverWriter& out, string_view key) const {
+  if (!open()) return;
+  out.json().key(key);
+  out.json().begin_object();
+  out.fd("input", input_);
+  out.json().member("terminal", terminal_);
+  out.json().member("ending", ending_);
+  if (!stream_.pending().empty()) out.bytes("pending", stream_.pending());
+  out.json().end_object();
+}
+
+void Pump::restore(const JsonValue& value) {
+  Fd input = inherited_fd(value["input"]);
+  if (!input) return;
+  ending_ = value["ending"].bool_or(false);
+  String pending = inherited_bytes(value["pending"]);
+  stream_.set_pending(pending);
+  if (auto started = start(static_cast<Fd&&>(input), value["terminal"].bool_or(false)); !started)
+    report(Level::kError, "the output of a container cannot be read", {}, &started.error());
+}
+
+}  // namespace caisson::monitor

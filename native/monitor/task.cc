@@ -1,0 +1,123 @@
+#include "monitor/task.h"
+
+#include <signal.h>
+
+#include "monitor/report.h"
+
+namespace caisson::monitor {
+
+void Task::bind() {
+  stage_.on_exit.bind<&Task::stage_exited>(this);
+  process_.on_exit.bind<&Task::process_exited>(this);
+  gate_source_.on_events.bind<&Task::on_gate>(this);
+}
+
+Status Task::begin(Loop& loop, Birth&& birth) {
+  loop_ = &loop;
+  bind();
+  gate_ = static_cast<Fd&&>(birth.gate);
+  CAISSON_TRY(process_.adopt(loop, static_cast<Fd&&>(birth.pidfd), birth.pid));
+  return gate_source_.watch(loop, gate_.get(), EPOLLIN);
+}
+
+Status Task::release() {
+  if (!gate_) return Error(ESRCH, "release");
+  CAISSON_TRY(release_gate(gate_.get()));
+  released_ = true;
+  return ok();
+}
+
+void Task::kill() {
+  for (const Process* process : {&stage_, &process_})
+    if (auto sent = process->signal(SIGKILL); !sent && sent.error().err != ESRCH)
+      report(Level::kWarn, "cannot kill a process", {}, &sent.error());
+}
+
+void Task::on_gate(u32) { drain_gate(); }
+
+void Task::drain_gate() {
+  while (gate_) {
+    Fd passed;
+    auto read = read_gate(gate_.get(), passed);
+    if (!read && read.error().err == EAGAIN) return;
+    if (!read) {
+      report(Level::kError, "the gate of a birth cannot be read", {}, &read.error());
+      GateReport lost;
+      lost.kind = GateReport::kFailed;
+      lost.err = read.error().err;
+      failed_ = true;
+      gate_source_.unwatch();
+      gate_.reset();
+      kill();
+      on_failed(lost);
+      return;
+    }
+    switch (read->kind) {
+      case 0:
+        gate_source_.unwatch();
+        gate_.reset();
+        if (released_ && !failed_) on_executed();
+        return;
+      case GateReport::kChild: {
+        // What was watched as the process is the first stage; the process itself is its sibling.
+        Fd stage = process_.release();
+        int stage_pid = process_.pid();
+        if (stage) {  // else it has been reaped already
+          if (auto adopted = stage_.adopt(*loop_, static_cast<Fd&&>(stage), stage_pid); !adopted)
+            report(Level::kError, "a process cannot be watched", {}, &adopted.error());
+        }
+        if (auto adopted = process_.adopt(*loop_, static_cast<Fd&&>(passed), read->pid); !adopted)
+          report(Level::kError, "a process cannot be watched", {}, &adopted.error());
+        break;
+      }
+      case GateReport::kTerminal:
+        on_terminal(passed);
+        break;
+      case GateReport::kReady:
+        on_ready(*read);
+        break;
+      case GateReport::kFailed:
+        if (!std::exchange(failed_, true)) on_failed(*read);
+        break;
+    }
+  }
+}
+
+void Task::stage_exited(ExitStatus) {
+  if (gone()) on_gone();
+}
+
+void Task::process_exited(ExitStatus status) {
+  // Its last words, and perhaps a second process, may still be in the gate.
+  drain_gate();
+  if (process_.alive()) return stage_exited(status);
+  on_exit(status);
+  if (gone()) on_gone();
+}
+
+void Task::save(HandoverWriter& out, string_view key) const {
+  out.json().key(key);
+  out.json().begin_object();
+  stage_.save(out, "stage");
+  process_.save(out, "process");
+  out.fd("gate", gate_);
+  out.json().member("pid", process_.pid());
+  out.json().member("released", released_);
+  out.json().member("failed", failed_);
+  out.json().end_object();
+}
+
+void Task::restore(Loop& loop, const JsonValue& value) {
+  loop_ = &loop;
+  bind();
+  stage_.restore(loop, value["stage"]);
+  process_.restore(loop, value["process"]);
+  gate_ = inherited_fd(value["gate"]);
+  released_ = value["released"].bool_or(false);
+  failed_ = value["failed"].bool_or(false);
+  if (!gate_) return;
+  if (auto watched = gate_source_.watch(loop, gate_.get(), EPOLLIN); !watched)
+    report(Level::kError, "a gate cannot be watched", {}, &watched.error());
+}
+
+}  // namespace caisson::monitor

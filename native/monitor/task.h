@@ -1,0 +1,54 @@
+// The first process of a container or an exec, from its birth to its end: what comes over the gate is told before the
+// exit, whatever order epoll sees them in. With a user namespace there are two processes, and both are reaped.
+#pragma once
+
+#include "core/base.h"
+#include "core/fd.h"
+#include "core/launch.h"
+#include "monitor/handover.h"
+#include "monitor/loop.h"
+#include "monitor/process.h"
+
+namespace caisson::monitor {
+
+class Task {
+ public:
+  Callback<Fd&> on_terminal;              // the pty master
+  Callback<const GateReport&> on_ready;
+  Callback<const GateReport&> on_failed;
+  Callback<> on_executed;                 // the gate closed after release: exec has succeeded
+  Callback<ExitStatus> on_exit;           // the process itself is reaped
+  Callback<> on_gone;                     // every process of the birth is reaped
+
+  Status begin(Loop& loop, Birth&& birth);
+  // Lets it go on to exec.
+  Status release();
+  Status signal(int number) const { return process_.signal(number); }
+  // SIGKILL to both processes, for where a cgroup cannot be killed.
+  void kill();
+
+  int pid() const { return process_.pid(); }
+  int pidfd() const { return process_.pidfd(); }
+  bool alive() const { return process_.alive(); }
+  bool gone() const { return !process_.alive() && !stage_.alive(); }
+
+  void save(HandoverWriter& out, string_view key) const;
+  void restore(Loop& loop, const JsonValue& value);
+
+ private:
+  void bind();
+  void on_gate(u32 events);
+  void drain_gate();
+  void stage_exited(ExitStatus status);
+  void process_exited(ExitStatus status);
+
+  Loop* loop_ = nullptr;
+  Process stage_;    // the first of two, once the second is known
+  Process process_;
+  Fd gate_;
+  Source gate_source_;
+  bool released_ = false;
+  bool failed_ = false;
+};
+
+}  // namespace caisson::monitor
