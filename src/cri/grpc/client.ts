@@ -10,6 +10,7 @@ import { CaissonError } from '../../errors.ts'
 import { messageMax } from './adapters.ts'
 import type { Calls, ServiceSpec } from './definition.ts'
 import { fromServiceError } from './errors.ts'
+import { assertSocketPath } from './socket.ts'
 
 export interface CallOptions {
   /** Ends the call; it then rejects with the signal's reason. */
@@ -25,7 +26,9 @@ export class GrpcClient {
   readonly #socketPath: string
   readonly #client: Client
 
+  /** @throws CaissonError ERR_SOCKET_PATH */
   constructor(socketPath: string) {
+    assertSocketPath(socketPath)
     this.#socketPath = socketPath
     this.#client = new Client(`unix:${socketPath}`, credentials.createInsecure(), {
       // Node's HTTP/2 refuses an authority that is a path.

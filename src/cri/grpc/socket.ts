@@ -1,10 +1,22 @@
-import { lstat, unlink } from 'node:fs/promises'
+import { access, lstat, unlink } from 'node:fs/promises'
 import { chmodSync } from 'node:fs'
 import { connect, type Server } from 'node:net'
+import { dirname } from 'node:path'
 import { CaissonError, isSystemError } from '../../errors.ts'
 
 /** sun_path of unix(7) without its final NUL. libuv cuts longer paths without a word. */
 const pathMax = 107
+
+/** @throws CaissonError ERR_SOCKET_PATH when a socket cannot have this path */
+export function assertSocketPath(path: string): void {
+  const length = Buffer.byteLength(path)
+  if (path.startsWith('/') && length <= pathMax && !path.includes('\0')) return
+  throw new CaissonError(
+    'ERR_SOCKET_PATH',
+    `socket ${path}: an absolute path of at most ${pathMax} bytes is needed (this has ${length})`,
+    { fields: { path } },
+  )
+}
 
 /** Takes an exclusive flock on a file that it makes; rejects with EAGAIN when another process has it: the addon's `lockFile`. */
 export type LockFile = (path: string) => Promise<{ close(): void }>
@@ -19,16 +31,9 @@ const backlog = 128
  * @throws CaissonError ERR_SOCKET_IN_USE when somebody listens there, ERR_SOCKET_PATH when no socket can be made there
  */
 export async function claimSocket(path: string, lockFile: LockFile): Promise<{ close(): void }> {
-  const length = Buffer.byteLength(path)
-  if (!path.startsWith('/') || length > pathMax) {
-    throw new CaissonError(
-      'ERR_SOCKET_PATH',
-      `socket ${path}: an absolute path of at most ${pathMax} bytes is needed (this has ${length})`,
-      {
-        fields: { path },
-      },
-    )
-  }
+  assertSocketPath(path)
+  // libuv turns bind's ENOENT into EACCES.
+  await access(dirname(path))
   const lock = await lockFile(`${path}.lock`).catch((error: unknown) => {
     if (isSystemError(error) && error.code === 'EAGAIN') throw inUse(path, error)
     throw error
