@@ -129,6 +129,19 @@ void LogFile::note_failure(int err, u64 records) {
          &error);
 }
 
+void LogFile::save(HandoverWriter& out, string_view key) const {
+  out.json().key(key);
+  out.json().begin_object();
+  out.fd("file", file_);
+  out.json().member("lost", lost_);
+  out.json().end_object();
+}
+
+void LogFile::restore(const JsonValue& value) {
+  file_ = inherited_fd(value["file"]);
+  lost_ = value["lost"].u64_or(0);
+}
+
 LogStream::~LogStream() { free(pending_); }
 
 void LogStream::set_pending(string_view bytes) {

@@ -9,6 +9,7 @@
 #include "core/result.h"
 #include "core/text.h"
 #include "monitor/clock.h"
+#include "monitor/handover.h"
 
 namespace caisson::monitor {
 
@@ -29,11 +30,12 @@ class LogFile {
   void append(iovec* parts, u32 count, const u32* ends, u32 records);
 
   bool is_open() const { return static_cast<bool>(file_); }
-  int fd() const { return file_.get(); }
-  void adopt(Fd file) { file_ = static_cast<Fd&&>(file); }
   void close() { file_.reset(); }
   u64 lost_records() const { return lost_; }
   void set_owner(string_view container) { owner_ = container; }
+
+  void save(HandoverWriter& out, string_view key) const;
+  void restore(const JsonValue& value);
 
  private:
   void note_failure(int err, u64 records);

@@ -33,6 +33,16 @@ Status Process::signal(int number) const {
   return ok();
 }
 
+void Process::end_now() {
+  if (!signal(SIGKILL)) return;
+  siginfo_t info{};
+  while (waitid(static_cast<idtype_t>(kWaitByPidfd), static_cast<id_t>(pidfd_.get()), &info, WEXITED | __WALL) != 0 &&
+         errno == EINTR) {
+  }
+  source_.unwatch();
+  pidfd_.reset();
+}
+
 void Process::on_readable(u32) {
   siginfo_t info{};
   int result;

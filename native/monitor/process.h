@@ -21,6 +21,8 @@ class Process {
   Callback<ExitStatus> on_exit;
 
   Status adopt(Loop& loop, Fd pidfd, int pid);
+  // SIGKILL, and waits for the end: for a process that is still at its gate and cannot be watched.
+  void end_now();
   // pidfd_send_signal(2). Error ESRCH: it has ended.
   Status signal(int number) const;
 

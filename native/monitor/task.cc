@@ -16,8 +16,14 @@ Status Task::begin(Loop& loop, Birth&& birth) {
   loop_ = &loop;
   bind();
   gate_ = static_cast<Fd&&>(birth.gate);
-  CAISSON_TRY(process_.adopt(loop, static_cast<Fd&&>(birth.pidfd), birth.pid));
-  return gate_source_.watch(loop, gate_.get(), EPOLLIN);
+  auto adopted = process_.adopt(loop, static_cast<Fd&&>(birth.pidfd), birth.pid);
+  if (adopted) {
+    auto watched = gate_source_.watch(loop, gate_.get(), EPOLLIN);
+    if (!watched) process_.end_now();
+    return watched;
+  }
+  process_.end_now();
+  return adopted;
 }
 
 Status Task::release() {

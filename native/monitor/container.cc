@@ -1,0 +1,261 @@
+#include "monitor/container.h"
+
+#include <signal.h>
+
+#include "monitor/birth.h"
+#include "monitor/report.h"
+
+namespace caisson::monitor {
+
+void Container::bind() {
+  task_.on_terminal.bind<&Container::terminal>(this);
+  task_.on_ready.bind<&Container::ready>(this);
+  task_.on_failed.bind<&Container::failed>(this);
+  task_.on_executed.bind<&Container::executed>(this);
+  task_.on_exit.bind<&Container::exited_with>(this);
+  task_.on_gone.bind<&Container::something_ended>(this);
+  stdout_.on_end.bind<&Container::output_ended>(this);
+  stderr_.on_end.bind<&Container::output_ended>(this);
+  drain_timer_.on_expiry.bind<&Container::drain_expired>(this);
+  clear_timer_.on_expiry.bind<&Container::something_ended>(this);
+  oom_.on_oom.bind<&Container::oom_killed>(this);
+  log_.set_owner(id_);
+}
+
+Status Container::create(CreateRequest&& request, const PodNamespaces& pod, Ticket ticket) {
+  id_ = static_cast<String&&>(request.id);
+  log_name_ = static_cast<String&&>(request.log_name);
+  plan_ = static_cast<Fd&&>(request.plan);
+  cgroup_parent_ = static_cast<Fd&&>(request.cgroup_parent);
+  exit_record_ = static_cast<Fd&&>(request.exit_record);
+  log_directory_ = static_cast<Fd&&>(request.log_directory);
+  bind();
+  CAISSON_TRY(cgroup_.create(cgroup_parent_.get(), request.cgroup_name));
+  Pipe in;
+  if (request.stdin_open) {
+    auto made = make_pipe();
+    if (!made) return made.error();
+    in = made.take();
+    stdin_ = static_cast<Fd&&>(in.write);
+  }
+  auto begun = begin(pod, request.target_pid_ns.get(), in.read.get());
+  if (!begun) {
+    if (auto removed = cgroup_.remove(); !removed)
+      report(Level::kError, "the cgroup of a failed create stays behind", id_, &removed.error());
+    return begun.error();
+  }
+  create_ticket_ = ticket;
+  return ok();
+}
+
+Status Container::begin(const PodNamespaces& pod, int target_pid_ns, int input) {
+  auto map = PlanMap::map(plan_.get());
+  if (!map) return map.error();
+  if (map->view().kind() != PlanKind::kContainer) return Error(EINVAL, "container.create", "kind of the plan");
+  CAISSON_TRY(cgroup_.apply(map->view()));
+  auto out = CAISSON_TRY(make_pipe());
+  auto err = CAISSON_TRY(make_pipe());
+  CAISSON_TRY(stdout_.start(static_cast<Fd&&>(out.read), false));
+  CAISSON_TRY(stderr_.start(static_cast<Fd&&>(err.read), false));
+  CAISSON_TRY(oom_.start(cgroup_.fd()));
+  BirthRequest request;
+  request.plan = &map->view();
+  request.pod = &pod;
+  request.target_pid_ns = target_pid_ns;
+  request.cgroup = cgroup_.fd();
+  request.stdio[0] = input;
+  request.stdio[1] = out.write.get();
+  request.stdio[2] = err.write.get();
+  return task_.begin(loop_, CAISSON_TRY(begin_birth(request)));
+}
+
+void Container::advance_with(Event event) {
+  Transition transition = advance(state_, event);
+  state_ = transition.next;
+  for (u32 left = transition.actions; left != 0; left &= left - 1) act(static_cast<Action>(left & (0 - left)));
+}
+
+void Container::act(Action action) {
+  switch (action) {
+    case kAnswerCreate: {
+      created_at_ = realtime_ns();
+      String text;
+      JsonWriter json(text);
+      json.begin_object();
+      json.member("pid", task_.pid());
+      json.member("uid", uid_);
+      json.member("gid", gid_);
+      json.key("groups");
+      json.begin_array();
+      for (u32 group : groups_) json.value(group);
+      json.end_array();
+      json.key("createdAt").value_text(created_at_);
+      json.end_object();
+      server_.reply(std::exchange(create_ticket_, Ticket()), text);
+      break;
+    }
+    case kRelease:
+      exit_.started_at = realtime_ns();
+      if (auto released = task_.release(); !released) {
+        GateReport lost;
+        lost.kind = GateReport::kFailed;
+        lost.step = static_cast<u32>(Step::kGate);
+        lost.err = released.error().err;
+        failed(lost);
+      }
+      break;
+    case kAnswerStart: {
+      plan_.reset();
+      String text;
+      JsonWriter json(text);
+      json.begin_object();
+      json.key("startedAt").value_text(exit_.started_at);
+      json.end_object();
+      server_.reply(std::exchange(start_ticket_, Ticket()), text);
+      break;
+    }
+    case kRefuseStart:
+      exit_.started_at = 0;
+      if (failure_.err == 0) failure_ = Failure::of(ESRCH, id_, "the container ended before it could start");
+      server_.fail(std::exchange(start_ticket_, Ticket()), failure_);
+      break;
+    case kReadOomCounters:
+      oom_.finish();
+      exit_.oom_killed = oom_.kills() != 0;
+      break;
+    case kKillGroup:
+      if (auto killed = kill(); !killed) report(Level::kError, "cannot kill a container's cgroup", id_, &killed.error());
+      break;
+    case kDrain:
+      drain();
+      break;
+    case kRecordExit:
+      record_exit();
+      break;
+    case kTellExit:
+      tell_exit();
+      break;
+    case kClear:
+      clear();
+      break;
+    case kRefuseCreate:
+      if (failure_.err == 0) failure_ = Failure::of(ECANCELED, id_, "the container was killed before it was created");
+      server_.fail(std::exchange(create_ticket_, Ticket()), failure_);
+      break;
+    case kForget:
+      forget();
+      break;
+  }
+}
+
+void Container::ready(const GateReport& report) {
+  uid_ = report.uid;
+  gid_ = report.gid;
+  u32 count = report.group_count < GateReport::kGroupsMax ? report.group_count : GateReport::kGroupsMax;
+  groups_.clear();
+  groups_.reserve(count);
+  for (u32 i = 0; i < count; ++i) groups_.push(report.groups[i]);
+  advance_with(Event::kReady);
+}
+
+void Container::failed(const GateReport& report) {
+  failure_ = describe_birth(plan_.get(), report);
+  if (failure_.err == 0) failure_.err = EIO;
+  advance_with(Event::kFailed);
+}
+
+void Container::terminal(Fd& master) {
+  stdout_.stop();
+  stderr_.stop();
+  if (auto started = stdout_.start(static_cast<Fd&&>(master), true); !started)
+    report(Level::kError, "the terminal of a container cannot be read", id_, &started.error());
+}
+
+void Container::exited_with(ExitStatus status) {
+  exit_.finished_at = realtime_ns();
+  exit_.code = status.code;
+  exit_.signal = status.signal;
+  if (failure_.err != 0) {
+    // Killed on the way out or not, what ended it is that its program could not be executed.
+    exit_.code = exit_code_of(failure_.err);
+    exit_.signal = 0;
+  }
+  advance_with(Event::kProcessExit);
+}
+
+void Container::oom_killed(u64 count) {
+  String text;
+  JsonWriter json(text);
+  json.begin_object();
+  json.member("id", id_.view());
+  json.member("count", count);
+  json.end_object();
+  server_.broadcast(FrameType::kEventOom, text);
+}
+
+void Container::drain() {
+  drain_timer_.arm_in(loop_, kDrainTime);
+  stdout_.expect_end();
+  stderr_.expect_end();
+  output_ended();
+}
+
+void Container::output_ended() {
+  if (state_ == State::kDraining && !stdout_.open() && !stderr_.open()) advance_with(Event::kDrained);
+}
+
+// Something that cgroup.kill does not reach still holds a pipe, or does not die.
+void Container::drain_expired() {
+  stdout_.stop();
+  stderr_.stop();
+  advance_with(Event::kDrained);
+}
+
+void Container::record_exit() {
+  drain_timer_.cancel();
+  if (auto written = write_exit_record(exit_record_.get(), exit_); !written)
+    report(Level::kError, "the exit record is lost", id_, &written.error());
+  exit_record_.reset();
+  log_.close();
+  log_directory_.reset();
+  stdin_.reset();
+  plan_.reset();
+}
+
+void Container::tell_exit() {
+  String text;
+  JsonWriter json(text);
+  describe_exit(json);
+  server_.broadcast(FrameType::kEventExit, text);
+}
+
+// After the end: every process reaped, then the cgroup removed, then, where a client asked for it, forgotten.
+void Container::clear() {
+  if (state_ != State::kExited && state_ != State::kUndoing) return;
+  bool reaped = task_.gone();
+  for (const auto& exec : execs_) reaped = reaped && exec->gone();
+  if (!reaped) return;
+  for (auto& exec : execs_) exec->abandon_leaf();
+  if (auto removed = cgroup_.remove(); !removed) {
+    if (++clear_tries_ <= kClearTries) {
+      i64 wait = clear_tries_ < 8 ? kMillisecond << (clear_tries_ - 1) : 100 * kMillisecond;
+      clear_timer_.arm_in(loop_, wait);
+      return;
+    }
+    report(Level::kError, "the cgroup of a container cannot be removed", id_, &removed.error());
+    for (Ticket ticket : remove_tickets_) server_.fail(ticket, Failure::of(removed.error()));
+    remove_tickets_.clear();
+    if (state_ == State::kExited) return;
+  }
+  cgroup_parent_.reset();
+  if (state_ == State::kUndoing) return advance_with(Event::kCleared);
+  if (removing_) forget();
+}
+
+void Container::forget() {
+  state_ = State::kGone;
+  for (Ticket ticket : remove_tickets_) server_.reply(ticket, "{}");
+  remove_tickets_.clear();
+}
+
+}  // namespace caisson::monitor

@@ -1,0 +1,128 @@
+// One container: its process, cgroup, output and log, moved along by lifecycle.h.
+#pragma once
+
+#include "core/base.h"
+#include "core/fd.h"
+#include "core/launch.h"
+#include "monitor/box.h"
+#include "monitor/cgroup.h"
+#include "monitor/exec.h"
+#include "monitor/exit_record.h"
+#include "monitor/lifecycle.h"
+#include "monitor/log.h"
+#include "monitor/oom.h"
+#include "monitor/pump.h"
+#include "monitor/server.h"
+#include "monitor/task.h"
+
+namespace caisson::monitor {
+
+struct CreateRequest {
+  String id;
+  String cgroup_name;
+  String log_name;  // empty: output is read and discarded
+  bool stdin_open = false;
+  Fd plan;
+  Fd cgroup_parent;
+  Fd exit_record;
+  Fd log_directory;
+  Fd target_pid_ns;  // of the container whose PID namespace this one joins
+};
+
+class Container {
+ public:
+  static constexpr size_t kExecsMax = 64;
+  static constexpr size_t kRemovalsMax = 16;
+  static constexpr i64 kDrainTime = kSecond;
+  // Retries of the cgroup's removal, 1 ms growing to 100 ms apart: about 5 s, after which removal is reported as failed
+  // and tried again when it is asked for.
+  static constexpr u32 kClearTries = 56;
+
+  Container(Loop& loop, Server& server)
+      : loop_(loop), server_(server), oom_(loop), stdout_(loop, log_, "stdout"), stderr_(loop, log_, "stderr") {}
+
+  // Begins the birth; the ticket is answered when the container is created or has failed. On a returned error nothing is
+  // left and the ticket is the caller's to answer.
+  Status create(CreateRequest&& request, const PodNamespaces& pod, Ticket ticket);
+  void start(Ticket ticket);
+  void signal(Ticket ticket, int number);
+  Status kill();
+  // Kills, waits, removes the cgroup, forgets; then answers.
+  void remove(Ticket ticket);
+  // Removal without anybody to answer: the pod ends.
+  void discard();
+  void exec(Fd plan, Ticket ticket, u32 timeout_ms, u64 limit);
+  void reopen_log(Ticket ticket);
+
+  string_view id() const { return id_; }
+  State state() const { return state_; }
+  bool gone() const { return state_ == State::kGone; }
+  bool exited() const { return state_ == State::kExited; }
+  const Task& task() const { return task_; }
+
+  void describe(JsonWriter& json) const;       // an entry of "list"
+  void describe_exit(JsonWriter& json) const;  // an entry of "exits", the event "exit"
+  void sweep();                                // frees execs that are over
+
+  void save(HandoverWriter& out) const;
+  Status restore(const JsonValue& value);
+
+ private:
+  void bind();
+  Status begin(const PodNamespaces& pod, int target_pid_ns, int input);
+  void advance_with(Event event);
+  void act(Action action);
+  void refuse_state(Ticket ticket, string_view what);
+
+  void ready(const GateReport& report);
+  void failed(const GateReport& report);
+  void executed() { advance_with(Event::kExecuted); }
+  void terminal(Fd& master);
+  void exited_with(ExitStatus status);
+  void something_ended() { clear(); }
+  void output_ended();
+  void drain_expired();
+  void oom_killed(u64 count);
+
+  void drain();
+  void record_exit();
+  void tell_exit();
+  void clear();
+  void forget();
+
+  Loop& loop_;
+  Server& server_;
+  String id_;
+  String log_name_;
+  State state_ = State::kCreating;
+  Fd plan_;           // until exec has succeeded: to name what failed
+  Fd cgroup_parent_;  // before cgroup_, which removes itself from it
+  Cgroup cgroup_;
+  Fd exit_record_;
+  Fd log_directory_;
+  Fd stdin_;          // write end, held so that a container with an open stdin waits instead of seeing EOF
+  LogFile log_;
+  OomWatch oom_;
+  Task task_;
+  Pump stdout_;
+  Pump stderr_;
+  Timer drain_timer_;
+  Timer clear_timer_;
+  u32 clear_tries_ = 0;
+  Vec<Box<Exec>> execs_;
+  u32 next_exec_ = 1;
+
+  Ticket create_ticket_;
+  Ticket start_ticket_;
+  Vec<Ticket> remove_tickets_;
+  bool removing_ = false;
+  Failure failure_;   // why the birth failed; err 0: it did not
+
+  i64 created_at_ = 0;
+  Exit exit_;
+  u32 uid_ = 0;
+  u32 gid_ = 0;
+  Vec<u32> groups_;
+};
+
+}  // namespace caisson::monitor
