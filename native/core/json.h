@@ -36,13 +36,15 @@ class JsonValue {
   bool bool_or(bool fallback) const;
   i64 i64_or(i64 fallback) const;
   u64 u64_or(u64 fallback) const;
-  string_view string_or(string_view fallback) const;
+  string_view string_or(string_view fallback) const;  // a string of a document is NUL-terminated and holds no NUL
+  string_view number_text() const;                    // a number as written; empty for any other type
 
   // Arrays and objects: children in document order.
-  u32 size() const { return size_; }
+  u32 size() const;                           // 0 unless an array or object
   const JsonValue& at(u32 index) const;       // absent when out of range
   string_view key_at(u32 index) const;        // objects only
   const JsonValue& operator[](string_view key) const;  // objects only; the last of duplicate keys; else absent
+  static const JsonValue& absent();
 
  private:
   friend class JsonParser;
@@ -56,7 +58,8 @@ class JsonValue {
 
 class JsonDocument {
  public:
-  // The text is copied. Duplicate keys are accepted (last wins); invalid UTF-8, NUL in a string, trailing text are not.
+  // Errors: EINVAL "line 3 column 7: expected ':'", E2BIG where a limit is passed. The text is copied. Duplicate keys
+  // are accepted (last wins); invalid UTF-8, NUL in a string, trailing text are not.
   static Result<JsonDocument> parse(string_view text, const JsonLimits& limits = {});
   JsonDocument(JsonDocument&&) noexcept;
   JsonDocument& operator=(JsonDocument&&) noexcept;
@@ -65,13 +68,14 @@ class JsonDocument {
 
  private:
   friend class JsonParser;
-  JsonDocument() = default;
+  JsonDocument() : root_(&JsonValue::absent()) {}
   struct Arena;
   Arena* arena_ = nullptr;
-  const JsonValue* root_ = nullptr;
+  const JsonValue* root_;
 };
 
-// Appends to a String; commas and quoting are its business.
+// Appends to a String; commas and quoting are its business. The output is always valid UTF-8 on one line: a byte that is
+// none is written as U+FFFD.
 class JsonWriter {
  public:
   explicit JsonWriter(String& out) : out_(out) {}
@@ -88,15 +92,19 @@ class JsonWriter {
   JsonWriter& value(i32 n) { return value(static_cast<i64>(n)); }
   JsonWriter& value(u32 n) { return value(static_cast<u64>(n)); }
   JsonWriter& value_text(i64 n);  // as a decimal string: for 64-bit numbers that JavaScript reads (nanoseconds)
+  JsonWriter& value(const JsonValue& v);  // with everything in it; absent is written as null
+  JsonWriter& raw(string_view json);      // one value that is JSON already
   JsonWriter& null();
+  JsonWriter& member(string_view k, const String& v) { return key(k).value(v.view()); }
   template <typename T>
   JsonWriter& member(string_view k, T v) {
-    key(k);
-    return value(v);
+    return key(k).value(v);
   }
 
  private:
   void separate();
+  JsonWriter& open(char c);
+  JsonWriter& close(char c);
   String& out_;
   bool fresh_ = true;  // no comma is due
 };
