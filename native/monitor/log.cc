@@ -166,10 +166,10 @@ void LogStream::feed(LogFile& file, string_view bytes, i64 realtime) {
       size_t length = newline == nullptr ? bytes.size() : static_cast<size_t>(static_cast<const char*>(newline) - bytes.data());
       size_t room = kLogLineMax - pending_size_;
       if (length > room) {
-        batch.record(false, pending(), bytes.substr(0, room), true);
+        batch.record(false, pending(), string_view(bytes.data(), room), true);
         bytes.remove_prefix(room);
       } else if (newline != nullptr) {
-        batch.record(true, pending(), bytes.substr(0, length + 1), false);
+        batch.record(true, pending(), string_view(bytes.data(), length + 1), false);
         bytes.remove_prefix(length + 1);
       } else {
         break;
