@@ -84,6 +84,11 @@ export interface LayerStats {
   entries: number
   /** Bytes of regular files. */
   bytes: number
+  /**
+   * The layer hides everything below it (`.wh..wh..opq` at its top). overlayfs does not look at the mark on the root of a
+   * lower layer: whoever stacks layers ends the stack at this one.
+   */
+  opaqueRoot: boolean
 }
 
 /** Applies one uncompressed layer tar to a directory, safely; whiteouts become overlayfs whiteouts. */
