@@ -10,6 +10,8 @@ import t from 'tap'
 import { lockFile, newServer, rootPeer, shortdir, start, until } from './grpc-fixture.ts'
 
 const version = { version: '0.1.0', runtimeName: 'caisson', runtimeVersion: '0.1.0', runtimeApiVersion: 'v1' }
+/** RFC 9113 section 6 */
+const frameType = { data: 0, headers: 1, reset: 3, settings: 4 }
 const handlers = { runtime: { version: async () => version } }
 
 t.test('the file: mode, and gone after close', async (t) => {
@@ -194,19 +196,37 @@ t.test('garbage', async (t) => {
   t.match(await f.client.runtime.version({}), version, 'harms nobody')
 })
 
-/** The error code of RST_STREAM that answers a request with this authority, spoken by hand: Node's client would not send it. */
-async function rawHeaders(path: string, authority: string): Promise<number> {
+t.test('callers that vanish at once', async (t) => {
+  const f = await start(t, {
+    runtime: {
+      version: async () => version,
+      // eslint-disable-next-line require-yield
+      getContainerEvents: async function* (_request, { signal }) {
+        await new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason as Error)))
+      },
+    },
+  })
+  for (const method of ['Version', 'GetContainerEvents']) {
+    for (let i = 0; i < 20; i++) {
+      const socket = createConnection(f.socketPath)
+      socket.on('error', () => {})
+      socket.write(request('localhost', method), () => socket.destroy())
+      await once(socket, 'close')
+    }
+  }
+  t.match(await f.client.runtime.version({}), version)
+  t.notOk(
+    f.log.some(({ code }) => code === 'INTERNAL' || code === 'UNKNOWN'),
+    'and are no failures of ours',
+  )
+})
+
+/** A whole call, spoken by hand. */
+function request(authority: string, method: string): Buffer {
+  const string = (text: string): Buffer => Buffer.concat([Buffer.from([text.length]), Buffer.from(text)])
+  // a literal header field that is never indexed, RFC 7541 section 6.2.3
   const literal = (name: string, value: string): Buffer =>
     Buffer.concat([Buffer.from([0x10]), string(name), string(value)])
-  const string = (text: string): Buffer => Buffer.concat([Buffer.from([text.length]), Buffer.from(text)])
-  const block = Buffer.concat([
-    literal(':method', 'POST'),
-    literal(':scheme', 'http'),
-    literal(':path', '/runtime.v1.RuntimeService/Version'),
-    literal(':authority', authority),
-    literal('content-type', 'application/grpc'),
-    literal('te', 'trailers'),
-  ])
   const frame = (type: number, flags: number, stream: number, payload: Buffer): Buffer => {
     const header = Buffer.alloc(9)
     header.writeUIntBE(payload.length, 0, 3)
@@ -215,16 +235,32 @@ async function rawHeaders(path: string, authority: string): Promise<number> {
     header.writeUInt32BE(stream, 5)
     return Buffer.concat([header, payload])
   }
+  const headers = Buffer.concat([
+    literal(':method', 'POST'),
+    literal(':scheme', 'http'),
+    literal(':path', `/runtime.v1.RuntimeService/${method}`),
+    literal(':authority', authority),
+    literal('content-type', 'application/grpc'),
+    literal('te', 'trailers'),
+  ])
+  return Buffer.concat([
+    Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'),
+    frame(frameType.settings, 0, 0, Buffer.alloc(0)),
+    frame(frameType.headers, 4, 1, headers),
+    frame(frameType.data, 1, 1, Buffer.alloc(5)),
+  ])
+}
+
+/** The error code of RST_STREAM that answers a request with this authority, spoken by hand: Node's client would not send it. */
+async function rawHeaders(path: string, authority: string): Promise<number> {
   const socket = createConnection(path)
-  socket.write('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n')
-  socket.write(frame(4, 0, 0, Buffer.alloc(0)))
-  socket.write(frame(1, 4, 1, block))
+  socket.write(request(authority, 'Version'))
   let received = Buffer.alloc(0)
   try {
     for await (const chunk of socket) {
       received = Buffer.concat([received, chunk as Buffer])
       for (let at = 0; at + 9 <= received.length; at += 9 + received.readUIntBE(at, 3)) {
-        if (received[at + 3] === 3 && at + 13 <= received.length) return received.readUInt32BE(at + 9)
+        if (received[at + 3] === frameType.reset && at + 13 <= received.length) return received.readUInt32BE(at + 9)
       }
     }
     throw new Error('the connection ended without RST_STREAM')

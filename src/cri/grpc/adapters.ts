@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import type { handleServerStreamingCall, handleUnaryCall, MethodDefinition } from '@grpc/grpc-js'
 import { CaissonError } from '../../errors.ts'
-import { type CallContext, openCall } from './context.ts'
+import { type CallContext, type CallScope, openCall } from './context.ts'
 import { toStatus } from './errors.ts'
 
 /** Largest message in either direction: what a kubelet and crictl accept (16 MiB, k8s.io/cri-client). */
@@ -25,15 +25,16 @@ export function unary(
     const answer = async (): Promise<void> => {
       let reply: Buffer | undefined
       let failure: unknown
-      const scope = openCall(call)
-      const { signal } = scope.context
+      let scope: CallScope | undefined
       try {
+        scope = openCall(call)
         reply = encode(method, await handler(call.request, scope.context))
       } catch (error) {
         failure = error
-        if (signal.aborted && error !== signal.reason) late(method.path, error)
+        const signal = scope?.context.signal
+        if (signal?.aborted && error !== signal.reason) late(method.path, error)
       }
-      scope.end()
+      scope?.end()
       if (reply === undefined) callback(toStatus(failure))
       else callback(null, reply)
     }
@@ -53,19 +54,20 @@ export function serverStream(
 ): handleServerStreamingCall<object, Buffer> {
   return (call) => {
     const answer = async (): Promise<void> => {
-      const scope = openCall(call, stopping)
-      const { signal } = scope.context
+      let scope: CallScope | undefined
       let failure: unknown
       try {
-        for await (const message of untilAborted(handler(call.request, scope.context), signal, (error) =>
-          late(method.path, error),
-        )) {
-          if (!call.write(encode(method, message))) await once(call, 'drain', { signal })
+        scope = openCall(call, stopping)
+        const { context } = scope
+        const source = handler(call.request, context)
+        for await (const message of untilAborted(source, context.signal, (error) => late(method.path, error))) {
+          if (!call.write(encode(method, message))) await once(call, 'drain', { signal: context.signal })
         }
       } catch (error) {
-        failure = signal.aborted ? signal.reason : error
+        const signal = scope?.context.signal
+        failure = signal?.aborted ? signal.reason : error
       }
-      scope.end()
+      scope?.end()
       if (call.cancelled) return
       // Sets the status and ends the stream; what was written before still goes out.
       if (failure !== undefined) call.emit('error', toStatus(failure))

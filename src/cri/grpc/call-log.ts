@@ -21,6 +21,7 @@ const ours: ReadonlySet<status> = new Set([
 export function callLog(log: Log): ServerInterceptor {
   return (method, call) => {
     const started = performance.now()
+    const peer = call.getPeer()
     let ended = false
     const end = (code: status, details: string, cause?: unknown): void => {
       if (ended) return
@@ -29,7 +30,7 @@ export function callLog(log: Log): ServerInterceptor {
         method: method.path,
         code: status[code],
         ms: Math.round((performance.now() - started) * 10) / 10,
-        peer: call.getPeer(),
+        peer,
       }
       if (code === status.OK) log.debug(fields, 'call')
       else if (ours.has(code)) log.warn({ ...fields, err: cause }, details)

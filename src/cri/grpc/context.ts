@@ -23,12 +23,14 @@ export interface CallScope {
   end(): void
 }
 
+/** @throws CaissonError ERR_CANCELLED when the caller has gone already */
 export function openCall(
   call: ServerUnaryCall<object, Buffer> | ServerWritableStream<object, Buffer>,
   stopping?: AbortSignal,
 ): CallScope {
   const abort = new AbortController()
   const method = call.getPath()
+  const peer = parsePeer(call.getPeer())
   const deadline = Number(call.getDeadline())
   const onCancelled = (): void => {
     abort.abort(
@@ -44,7 +46,7 @@ export function openCall(
   if (stopping?.aborted) onStopping()
   stopping?.addEventListener('abort', onStopping, { once: true })
   return {
-    context: { method, peer: parsePeer(call.getPeer()), deadline, signal: abort.signal },
+    context: { method, peer, deadline, signal: abort.signal },
     end() {
       call.off('cancelled', onCancelled)
       stopping?.removeEventListener('abort', onStopping)

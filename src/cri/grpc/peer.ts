@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net'
+import { CaissonError } from '../../errors.ts'
 
 /** The process at the other end of a connection, as it was when it connected (SO_PEERCRED, unix(7)). */
 export interface Peer {
@@ -31,9 +32,13 @@ export function tagConnection(socket: Socket, peer: Peer): void {
   Object.defineProperty(socket, 'remoteAddress', { value: `unix:pid=${peer.pid},uid=${peer.uid},gid=${peer.gid}` })
 }
 
-/** Reads back what {@link tagConnection} wrote. */
+/**
+ * Reads back what {@link tagConnection} wrote.
+ *
+ * @throws CaissonError ERR_CANCELLED when the connection has gone: grpc-js then says `unknown`
+ */
 export function parsePeer(tag: string): Peer {
   const match = /^unix:pid=(\d+),uid=(\d+),gid=(\d+)$/.exec(tag)
-  if (match === null) throw new Error(`a call came over a connection without a known peer (${tag})`)
+  if (match === null) throw new CaissonError('ERR_CANCELLED', `the caller has gone (its connection is ${tag})`)
   return { pid: Number(match[1]), uid: Number(match[2]), gid: Number(match[3]) }
 }

@@ -1,0 +1,156 @@
+import { runtime } from '../../gen/cri.js'
+import {
+  CaissonError,
+  type ContainerConfig,
+  type PodConfig,
+  type SecurityProfile,
+  type VolumeMount,
+} from '../../index.ts'
+import { safeInt } from '../grpc/int64.ts'
+import { resourcesOf } from './resources.ts'
+import { fromCriSignal } from './signals.ts'
+
+const { MountPropagation, NamespaceMode, SupplementalGroupsPolicy } = runtime.v1
+const { ProfileType } = runtime.v1.SecurityProfile
+
+const idMax = 0xffff_fffe // 2^32 - 1 means "no change" to the kernel: setresuid(2)
+
+/** ContainerConfig in the domain's terms. What this version cannot honour is refused by name, never dropped. */
+export function containerConfigOf(
+  config: runtime.v1.ContainerConfig.$Properties | null | undefined,
+  pod: PodConfig,
+): ContainerConfig {
+  if (config?.metadata == null) throw new CaissonError('ERR_INVALID_ARGUMENT', 'config.metadata is missing')
+  const { metadata } = config
+  const security = config.linux?.securityContext ?? {}
+  refuseUnsupported(config, security)
+  const { capabilities } = security
+  const image = config.image?.image ?? ''
+  return {
+    metadata: { name: metadata.name ?? '', attempt: metadata.attempt ?? 0 },
+    image,
+    userSpecifiedImage: config.image?.userSpecifiedImage || image,
+    command: config.command ?? [],
+    args: config.args ?? [],
+    workingDir: config.workingDir ?? '',
+    env: (config.envs ?? []).map(({ key, value }) => ({ key: key ?? '', value: envText(key ?? '', value) })),
+    mounts: (config.mounts ?? []).map(volumeOf),
+    devices: (config.devices ?? []).map(({ containerPath, hostPath, permissions }) => ({
+      containerPath: containerPath ?? '',
+      hostPath: hostPath ?? '',
+      permissions: permissions ?? '',
+    })),
+    labels: config.labels ?? {},
+    annotations: config.annotations ?? {},
+    logPath: config.logPath ?? '',
+    stdin: config.stdin ?? false,
+    stdinOnce: config.stdinOnce ?? false,
+    tty: config.tty ?? false,
+    stopSignal: fromCriSignal(config.stopSignal ?? runtime.v1.Signal.SIGNAL_RUNTIME_DEFAULT),
+    privileged: security.privileged ?? false,
+    ...pidOf(security.namespaceOptions, pod),
+    capabilities: {
+      add: capabilities?.addCapabilities ?? [],
+      drop: capabilities?.dropCapabilities ?? [],
+      ambient: capabilities?.addAmbientCapabilities ?? [],
+    },
+    runAsUser: idOf(security.runAsUser, 'run_as_user'),
+    runAsGroup: idOf(security.runAsGroup, 'run_as_group'),
+    runAsUsername: security.runAsUsername ?? '',
+    supplementalGroups: (security.supplementalGroups ?? []).map((gid) => checkId(safeInt(gid), 'supplemental_groups')),
+    supplementalGroupsPolicy:
+      security.supplementalGroupsPolicy === SupplementalGroupsPolicy.Strict ? 'strict' : 'merge',
+    readonlyRootfs: security.readonlyRootfs ?? false,
+    noNewPrivs: security.noNewPrivs ?? false,
+    maskedPaths: security.maskedPaths ?? [],
+    readonlyPaths: security.readonlyPaths ?? [],
+    seccomp: seccompOf(security),
+    resources: resourcesOf(config.linux?.resources),
+  }
+}
+
+function refuseUnsupported(
+  config: runtime.v1.ContainerConfig.$Properties,
+  security: runtime.v1.LinuxContainerSecurityContext.$Properties,
+): void {
+  const cdi = config.CDIDevices ?? []
+  if (cdi.length > 0) throw unsupported(`CDI device "${cdi[0]?.name ?? ''}"`)
+  const { apparmor, apparmorProfile, selinuxOptions } = security
+  if (apparmor?.profileType === ProfileType.Localhost)
+    throw unsupported(`apparmor profile "${apparmor.localhostRef ?? ''}"`)
+  if (apparmor == null && apparmorProfile?.startsWith('localhost/'))
+    throw unsupported(`apparmor profile "${apparmorProfile}"`)
+  const label = [selinuxOptions?.user, selinuxOptions?.role, selinuxOptions?.type, selinuxOptions?.level].filter(
+    Boolean,
+  )
+  if (label.length > 0) throw unsupported(`selinux label "${label.join(':')}"`)
+}
+
+function unsupported(what: string): CaissonError {
+  return new CaissonError('ERR_INVALID_ARGUMENT', `${what}: not supported by this version of Caisson`)
+}
+
+function envText(key: string, value: Uint8Array | string | null | undefined): string {
+  if (value == null || typeof value === 'string') return value ?? ''
+  try {
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(value)
+  } catch (error) {
+    throw new CaissonError('ERR_INVALID_ARGUMENT', `environment variable "${key}" is not UTF-8`, { cause: error })
+  }
+}
+
+function volumeOf(mount: runtime.v1.Mount.$Properties): VolumeMount {
+  const at = mount.containerPath ?? ''
+  if (mount.image?.image) throw unsupported(`mount ${at}: an image volume`)
+  if ((mount.uidMappings?.length ?? 0) + (mount.gidMappings?.length ?? 0) > 0)
+    throw unsupported(`mount ${at}: id mappings`)
+  if ((mount.mountOptions?.length ?? 0) > 0) throw unsupported(`mount ${at}: mount_options`)
+  return {
+    containerPath: at,
+    hostPath: mount.hostPath ?? '',
+    readonly: mount.readonly ?? false,
+    recursiveReadonly: mount.recursiveReadOnly ?? false,
+    selinuxRelabel: mount.selinuxRelabel ?? false,
+    propagation:
+      mount.propagation === MountPropagation.PROPAGATION_BIDIRECTIONAL
+        ? 'bidirectional'
+        : mount.propagation === MountPropagation.PROPAGATION_HOST_TO_CONTAINER
+          ? 'host-to-container'
+          : 'private',
+  }
+}
+
+function pidOf(
+  options: runtime.v1.NamespaceOption.$Properties | null | undefined,
+  pod: PodConfig,
+): Pick<ContainerConfig, 'pid' | 'targetId'> {
+  const mode = options?.pid
+  if (mode === NamespaceMode.TARGET) return { pid: 'target', targetId: options?.targetId ?? '' }
+  if (mode === NamespaceMode.CONTAINER) return { pid: 'container', targetId: '' }
+  if (mode === NamespaceMode.NODE) return { pid: 'node', targetId: '' }
+  // POD is proto3's zero: a caller that says nothing gets what its sandbox has
+  return { pid: pod.pid, targetId: '' }
+}
+
+function idOf(value: runtime.v1.Int64Value.$Properties | null | undefined, what: string): number | null {
+  return value == null ? null : checkId(safeInt(value.value), what)
+}
+
+/** Strictly 32 bits: a larger number wrapped around to root elsewhere (CVE-2024-40635). */
+function checkId(id: number, what: string): number {
+  if (id >= 0 && id <= idMax) return id
+  throw new CaissonError('ERR_INVALID_ARGUMENT', `${what} ${id} is not between 0 and ${idMax}`)
+}
+
+function seccompOf(security: runtime.v1.LinuxContainerSecurityContext.$Properties): SecurityProfile {
+  const { seccomp, seccompProfilePath: path } = security
+  if (seccomp != null) {
+    if (seccomp.profileType === ProfileType.Localhost) return { type: 'localhost', path: seccomp.localhostRef ?? '' }
+    return { type: seccomp.profileType === ProfileType.Unconfined ? 'unconfined' : 'runtime-default', path: '' }
+  }
+  // the deprecated field counts only without the new one; absent is unconfined
+  if (path === 'runtime/default' || path === 'docker/default') return { type: 'runtime-default', path: '' }
+  if (path?.startsWith('localhost/')) return { type: 'localhost', path: path.slice('localhost/'.length) }
+  if (path == null || path === '' || path === 'unconfined') return { type: 'unconfined', path: '' }
+  throw new CaissonError('ERR_INVALID_ARGUMENT', `seccomp_profile_path "${path}" is not understood`)
+}

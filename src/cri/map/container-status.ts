@@ -1,0 +1,75 @@
+import { runtime } from '../../gen/cri.js'
+import type { ContainerState, ContainerStatus, VolumeMount } from '../../index.ts'
+import { ns } from '../grpc/int64.ts'
+import { toCriResources } from './resources.ts'
+import { toCriSignal } from './signals.ts'
+
+const states: Record<ContainerState, runtime.v1.ContainerState> = {
+  created: runtime.v1.ContainerState.CONTAINER_CREATED,
+  running: runtime.v1.ContainerState.CONTAINER_RUNNING,
+  exited: runtime.v1.ContainerState.CONTAINER_EXITED,
+  unknown: runtime.v1.ContainerState.CONTAINER_UNKNOWN,
+}
+
+export function toContainer(container: ContainerStatus): runtime.v1.Container.$Properties {
+  return {
+    id: container.id,
+    podSandboxId: container.podId,
+    metadata: container.config.metadata,
+    image: { image: container.config.userSpecifiedImage, userSpecifiedImage: container.config.userSpecifiedImage },
+    imageRef: container.imageId,
+    imageId: container.imageId,
+    state: states[container.state],
+    createdAt: ns(container.createdAt),
+    labels: container.config.labels,
+    annotations: container.config.annotations,
+  }
+}
+
+export function toContainerStatus(container: ContainerStatus): runtime.v1.ContainerStatus.$Properties {
+  const { config, user } = container
+  return {
+    id: container.id,
+    metadata: config.metadata,
+    state: states[container.state],
+    createdAt: ns(container.createdAt),
+    startedAt: ns(container.startedAt),
+    finishedAt: ns(container.finishedAt),
+    exitCode: container.exitCode,
+    image: { image: config.userSpecifiedImage, userSpecifiedImage: config.userSpecifiedImage },
+    imageRef: container.imageId,
+    imageId: container.imageId,
+    reason: container.reason,
+    message: container.message,
+    labels: config.labels,
+    annotations: config.annotations,
+    mounts: config.mounts.map(toMount),
+    logPath: container.logPath,
+    resources: toCriResources(config.resources),
+    user: {
+      linux: {
+        uid: user.uid,
+        gid: user.gid,
+        supplementalGroups: user.groups.includes(user.gid) ? user.groups : [user.gid, ...user.groups],
+      },
+    },
+    stopSignal: toCriSignal(container.stopSignal),
+  }
+}
+
+const propagations: Record<VolumeMount['propagation'], runtime.v1.MountPropagation> = {
+  private: runtime.v1.MountPropagation.PROPAGATION_PRIVATE,
+  'host-to-container': runtime.v1.MountPropagation.PROPAGATION_HOST_TO_CONTAINER,
+  bidirectional: runtime.v1.MountPropagation.PROPAGATION_BIDIRECTIONAL,
+}
+
+function toMount(mount: VolumeMount): runtime.v1.Mount.$Properties {
+  return {
+    containerPath: mount.containerPath,
+    hostPath: mount.hostPath,
+    readonly: mount.readonly,
+    recursiveReadOnly: mount.recursiveReadonly,
+    selinuxRelabel: mount.selinuxRelabel,
+    propagation: propagations[mount.propagation],
+  }
+}

@@ -1,0 +1,91 @@
+import { runtime } from '../../gen/cri.js'
+import { CaissonError, type IdMapping, type PodConfig, type UserNamespace } from '../../index.ts'
+
+const { NamespaceMode } = runtime.v1
+
+/** PodSandboxConfig and the handler of its request, in the domain's terms. Callers leave most sub-messages out. */
+export function podConfigOf(
+  config: runtime.v1.PodSandboxConfig.$Properties | null | undefined,
+  handler: string,
+): PodConfig {
+  if (config?.metadata == null) throw new CaissonError('ERR_INVALID_ARGUMENT', 'config.metadata is missing')
+  const { metadata } = config
+  const security = config.linux?.securityContext
+  const options = security?.namespaceOptions
+  if (security?.apparmor?.profileType === runtime.v1.SecurityProfile.ProfileType.Localhost) {
+    throw new CaissonError(
+      'ERR_INVALID_ARGUMENT',
+      `apparmor profile "${security.apparmor.localhostRef ?? ''}" cannot be applied to a sandbox: no process runs in it`,
+    )
+  }
+  const dns = config.dnsConfig
+  return {
+    metadata: {
+      name: metadata.name ?? '',
+      namespace: metadata.namespace ?? '',
+      uid: metadata.uid ?? '',
+      attempt: metadata.attempt ?? 0,
+    },
+    hostname: config.hostname ?? '',
+    logDirectory: config.logDirectory ?? '',
+    dns: dns == null ? null : { servers: dns.servers ?? [], searches: dns.searches ?? [], options: dns.options ?? [] },
+    labels: config.labels ?? {},
+    annotations: config.annotations ?? {},
+    cgroupParent: cgroupParent(config.linux?.cgroupParent ?? ''),
+    sysctls: config.linux?.sysctls ?? {},
+    network: podOrNode(options?.network, 'network'),
+    pid: pidMode(options?.pid),
+    ipc: podOrNode(options?.ipc, 'ipc'),
+    user: userNamespace(options?.usernsOptions),
+    privileged: security?.privileged ?? false,
+    runtimeHandler: handler,
+  }
+}
+
+function cgroupParent(text: string): string {
+  if (text === '') return ''
+  if (text.endsWith('.slice') && !text.startsWith('/')) {
+    throw new CaissonError(
+      'ERR_INVALID_ARGUMENT',
+      `cgroup_parent "${text}" is a systemd slice, and the cgroup driver is cgroupfs`,
+    )
+  }
+  if (!text.startsWith('/') || text.split('/').includes('..')) {
+    throw new CaissonError(
+      'ERR_INVALID_ARGUMENT',
+      `cgroup_parent "${text}" is not an absolute path below the cgroup root`,
+    )
+  }
+  return text.replace(/\/+$/, '')
+}
+
+function podOrNode(mode: runtime.v1.NamespaceMode | null | undefined, what: string): 'pod' | 'node' {
+  if (mode == null || mode === NamespaceMode.POD) return 'pod'
+  if (mode === NamespaceMode.NODE) return 'node'
+  throw new CaissonError('ERR_INVALID_ARGUMENT', `namespace_options.${what} must be POD or NODE`)
+}
+
+function pidMode(mode: runtime.v1.NamespaceMode | null | undefined): 'pod' | 'container' | 'node' {
+  if (mode === NamespaceMode.TARGET) {
+    throw new CaissonError('ERR_INVALID_ARGUMENT', 'namespace_options.pid of a sandbox cannot be TARGET')
+  }
+  return mode === NamespaceMode.CONTAINER ? 'container' : mode === NamespaceMode.NODE ? 'node' : 'pod'
+}
+
+/** Null for the host's user namespace. */
+export function userNamespace(options: runtime.v1.UserNamespace.$Properties | null | undefined): UserNamespace | null {
+  if (options == null || options.mode === NamespaceMode.NODE) {
+    if ((options?.uids?.length ?? 0) + (options?.gids?.length ?? 0) > 0) {
+      throw new CaissonError('ERR_INVALID_ARGUMENT', 'userns_options: mode NODE takes no mappings')
+    }
+    return null
+  }
+  if ((options.mode ?? NamespaceMode.POD) !== NamespaceMode.POD) {
+    throw new CaissonError('ERR_INVALID_ARGUMENT', 'userns_options.mode must be POD or NODE')
+  }
+  return { uids: (options.uids ?? []).map(mapping), gids: (options.gids ?? []).map(mapping) }
+}
+
+function mapping({ hostId, containerId, length }: runtime.v1.IDMapping.$Properties): IdMapping {
+  return { hostId: hostId ?? 0, containerId: containerId ?? 0, length: length ?? 0 }
+}

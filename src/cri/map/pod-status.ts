@@ -1,0 +1,37 @@
+import { runtime } from '../../gen/cri.js'
+import type { PodConfig, PodStatus } from '../../index.ts'
+import { ns } from '../grpc/int64.ts'
+
+const { NamespaceMode, PodSandboxState } = runtime.v1
+
+export function toPodSandbox(pod: PodStatus): runtime.v1.PodSandbox.$Properties {
+  return {
+    id: pod.id,
+    metadata: pod.config.metadata,
+    state: toState(pod),
+    createdAt: ns(pod.createdAt),
+    labels: pod.config.labels,
+    annotations: pod.config.annotations,
+    runtimeHandler: pod.config.runtimeHandler,
+  }
+}
+
+export function toPodSandboxStatus(pod: PodStatus): runtime.v1.PodSandboxStatus.$Properties {
+  return {
+    ...toPodSandbox(pod),
+    network: { ip: pod.ip },
+    linux: { namespaces: { options: namespaceOptions(pod.config) } },
+  }
+}
+
+function toState({ state }: PodStatus): runtime.v1.PodSandboxState {
+  return state === 'ready' ? PodSandboxState.SANDBOX_READY : PodSandboxState.SANDBOX_NOTREADY
+}
+
+const modes = { pod: NamespaceMode.POD, container: NamespaceMode.CONTAINER, node: NamespaceMode.NODE }
+
+function namespaceOptions(config: PodConfig): runtime.v1.NamespaceOption.$Properties {
+  const options = { network: modes[config.network], pid: modes[config.pid], ipc: modes[config.ipc] }
+  if (config.user === null) return options
+  return { ...options, usernsOptions: { mode: NamespaceMode.POD, uids: config.user.uids, gids: config.user.gids } }
+}

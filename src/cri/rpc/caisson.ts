@@ -1,0 +1,30 @@
+import type { caisson as proto } from '../../gen/caisson.js'
+import type { Runtime } from '../../index.ts'
+import { ns } from '../grpc/int64.ts'
+import type { CaissonHandlers } from '../grpc/services.ts'
+import { pullProgress } from './pull-progress.ts'
+import { serviceInfo, type ServiceFacts } from './service-info.ts'
+
+/** caisson.v1: what the command line needs and the CRI has no call for. */
+export function caissonRpcs(runtime: Runtime, facts: ServiceFacts): CaissonHandlers {
+  return {
+    async info() {
+      return serviceInfo(runtime, facts)
+    },
+    pullImage(request, { signal }) {
+      return pullProgress(runtime, request, signal)
+    },
+    async waitContainer({ containerId }, { signal }): Promise<proto.v1.WaitContainerResponse.$Properties> {
+      const exit = await runtime.containers.wait(containerId, signal)
+      return {
+        exitCode: exit.exitCode,
+        reason: exit.reason,
+        message: exit.message,
+        oomKilled: exit.oomKilled,
+        signal: exit.exitCode > 128 && exit.exitCode < 128 + 65 ? exit.exitCode - 128 : 0,
+        startedAt: ns(exit.startedAt),
+        finishedAt: ns(exit.finishedAt),
+      }
+    },
+  }
+}

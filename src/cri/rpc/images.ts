@@ -1,0 +1,83 @@
+import type { runtime as proto } from '../../gen/cri.js'
+import { CaissonError, type FsInfo, type Image, type RegistryAuth, type Runtime } from '../../index.ts'
+import { ns } from '../grpc/int64.ts'
+import type { ImageHandlers } from '../grpc/services.ts'
+
+/** The ImageService. */
+export function imageRpcs(
+  runtime: Runtime,
+): Pick<ImageHandlers, 'pullImage' | 'listImages' | 'imageStatus' | 'removeImage' | 'imageFsInfo'> {
+  const { images } = runtime
+  return {
+    async pullImage({ image, auth }, { signal }) {
+      const name = required(image)
+      const pulled = await images.pull(name, { auth: authOf(auth), signal })
+      return { imageRef: pulled.id }
+    },
+    async listImages({ filter }) {
+      const wanted = filter?.image?.image ?? ''
+      if (wanted === '') return { images: images.list().map(toImage) }
+      const found = images.status(wanted)
+      return { images: found === null ? [] : [toImage(found)] }
+    },
+    async imageStatus({ image, verbose }) {
+      const found = images.status(required(image))
+      if (found === null) return {} // unknown is an empty reply, not an error
+      const { config } = found
+      return {
+        image: toImage(found),
+        info: verbose
+          ? { info: JSON.stringify({ imageSpec: { architecture: config.platform.architecture, config } }) }
+          : {},
+      }
+    },
+    async removeImage({ image }) {
+      await images.remove(required(image))
+      return {}
+    },
+    async imageFsInfo() {
+      const usage = toFilesystemUsage(images.fsInfo())
+      return { imageFilesystems: [usage], containerFilesystems: [usage] }
+    },
+  }
+}
+
+function required(image: proto.v1.ImageSpec.$Properties | null | undefined): string {
+  const name = image?.image ?? ''
+  if (name === '') throw new CaissonError('ERR_INVALID_ARGUMENT', 'image.image is empty')
+  return name
+}
+
+function authOf(auth: proto.v1.AuthConfig.$Properties | null | undefined): RegistryAuth | null {
+  if (auth == null) return null
+  return {
+    username: auth.username ?? '',
+    password: auth.password ?? '',
+    auth: auth.auth ?? '',
+    serverAddress: auth.serverAddress ?? '',
+    identityToken: auth.identityToken ?? '',
+    registryToken: auth.registryToken ?? '',
+  }
+}
+
+function toImage(image: Image): proto.v1.Image.$Properties {
+  return {
+    id: image.id,
+    repoTags: [...image.repoTags],
+    repoDigests: [...image.repoDigests],
+    size: image.size,
+    ...(image.uid === null ? {} : { uid: { value: image.uid } }),
+    username: image.username,
+    spec: { image: image.id },
+    pinned: image.pinned,
+  }
+}
+
+function toFilesystemUsage(info: FsInfo): proto.v1.FilesystemUsage.$Properties {
+  return {
+    timestamp: ns(info.timestamp),
+    fsId: { mountpoint: info.mountpoint },
+    usedBytes: { value: info.usedBytes },
+    inodesUsed: { value: info.inodesUsed },
+  }
+}

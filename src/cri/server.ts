@@ -1,0 +1,45 @@
+import { mkdir } from 'node:fs/promises'
+import { dirname } from 'node:path'
+
+import type { Runtime } from '../index.ts'
+import type { Log } from './grpc/call-log.ts'
+import { GrpcServer } from './grpc/server.ts'
+import { caissonService, imageService, runtimeService } from './grpc/services.ts'
+import { caissonRpcs } from './rpc/caisson.ts'
+import { containerLifecycleRpcs } from './rpc/container-lifecycle.ts'
+import { containerStatusRpcs } from './rpc/container-status.ts'
+import { execSyncRpc } from './rpc/exec-sync.ts'
+import { imageRpcs } from './rpc/images.ts'
+import { podSandboxLifecycleRpcs } from './rpc/pod-sandbox-lifecycle.ts'
+import { podSandboxStatusRpcs } from './rpc/pod-sandbox-status.ts'
+import { reopenContainerLogRpc } from './rpc/reopen-container-log.ts'
+import type { ServiceFacts } from './rpc/service-info.ts'
+import { statusRpcs } from './rpc/status.ts'
+import { versionRpc } from './rpc/version.ts'
+
+/** Serves runtime.v1 and caisson.v1 for a runtime on a unix socket. Methods that are not listed answer UNIMPLEMENTED. */
+export async function serveCri(runtime: Runtime, options: { log: Log; facts: ServiceFacts }): Promise<GrpcServer> {
+  const { log, facts } = options
+  await mkdir(dirname(facts.socket), { recursive: true, mode: 0o700 })
+  const server = new GrpcServer({
+    socketPath: facts.socket,
+    log,
+    peerCredentials: runtime.peerCredentials,
+    lockFile: runtime.lockFile,
+  })
+  server
+    .add(runtimeService, {
+      ...versionRpc,
+      ...statusRpcs(runtime),
+      ...podSandboxLifecycleRpcs(runtime),
+      ...podSandboxStatusRpcs(runtime),
+      ...containerLifecycleRpcs(runtime),
+      ...containerStatusRpcs(runtime),
+      ...execSyncRpc(runtime),
+      ...reopenContainerLogRpc(runtime),
+    })
+    .add(imageService, imageRpcs(runtime))
+    .add(caissonService, caissonRpcs(runtime, facts))
+  await server.listen()
+  return server
+}
