@@ -1,0 +1,241 @@
+import { CaissonError } from '../errors.ts'
+import { layerChain } from './chain.ts'
+import type { ImageConfig } from './config.ts'
+import { parseDigest } from './digest.ts'
+import { LayoutSource } from './layout-source.ts'
+import type { ImageLogger } from './logger.ts'
+import type { Descriptor } from './manifest.ts'
+import { Puller, type PullProgress } from './pull.ts'
+import { parseReference, repositoryName, storeName, type Reference } from './reference.ts'
+import { credentialsKey, credentialsFor, type RegistryAuth } from './registry/credentials.ts'
+import { cancelled } from './registry/errors.ts'
+import { RegistryClient } from './registry/client.ts'
+import type { TransportOptions } from './registry/transport.ts'
+import { SingleFlight } from './single-flight.ts'
+import type { Image } from './snapshot.ts'
+import { ImageStore, type StoreNative } from './store.ts'
+import type { FsInfo } from './usage.ts'
+
+export type { ImageConfig } from './config.ts'
+export type { ImageLogger } from './logger.ts'
+export type { LayerState, PullProgress } from './pull.ts'
+export type { RegistryAuth } from './registry/credentials.ts'
+export type { Image } from './snapshot.ts'
+export type { FsInfo } from './usage.ts'
+
+export interface ImageServiceOptions {
+  /** `<root>` of docs/architecture.md, "On disk". */
+  root: string
+  native: StoreNative
+  logger: ImageLogger
+  /** Whose container leases this process adopts; services and libraries that share a root each have their own. */
+  instance?: string
+  /** Registries (`host:port`) that plain HTTP is allowed with, beside loopback. */
+  insecureRegistries?: readonly string[]
+  transport?: Omit<TransportOptions, 'insecureRegistries'>
+}
+
+export interface PullOptions {
+  auth?: RegistryAuth
+  /** Leaves the pull; the transfer stops when nobody else waits for it. */
+  signal?: AbortSignal
+  onProgress?: (progress: PullProgress) => void
+}
+
+export interface ResolvedLayers {
+  config: ImageConfig
+  /** Names of directories below layersRoot, topmost layer first, as overlayfs wants them. */
+  lower: string[]
+  layersRoot: string
+}
+
+/** Images: pulled, kept, looked up, removed. Everything that only reads answers from memory (law 4). */
+export class ImageService {
+  readonly #store: ImageStore
+  readonly #client: RegistryClient
+  readonly #puller: Puller
+  readonly #logger: ImageLogger
+  readonly #pulls = new SingleFlight<string, Image>()
+  /** Who wants to hear of each pull under way. */
+  readonly #listeners = new Map<string, Set<(progress: PullProgress) => void>>()
+  readonly #closing = new AbortController()
+  #collecting: Promise<void> = Promise.resolve()
+
+  private constructor(store: ImageStore, options: ImageServiceOptions) {
+    this.#store = store
+    this.#logger = options.logger
+    this.#client = new RegistryClient({
+      ...options.transport,
+      insecureRegistries: options.insecureRegistries ?? [],
+    })
+    this.#puller = new Puller(store)
+  }
+
+  static async open(options: ImageServiceOptions): Promise<ImageService> {
+    const { root, native, logger, instance = 'default' } = options
+    return new ImageService(await ImageStore.open({ root, native, logger, instance }), options)
+  }
+
+  /**
+   * Pulls an image by tag or digest; calls for one name with one account share the work.
+   *
+   * @throws CaissonError ERR_IMAGE_REFERENCE, ERR_IMAGE_NOT_FOUND, ERR_IMAGE_PLATFORM, ERR_IMAGE_INVALID, ERR_LAYER_INVALID,
+   *   ERR_IMAGE_UNSUPPORTED, ERR_DIGEST_MISMATCH, ERR_REGISTRY_UNAVAILABLE, ERR_REGISTRY_DENIED, ERR_REGISTRY_PROTOCOL,
+   *   ERR_CANCELLED
+   */
+  async pull(text: string, options: PullOptions = {}): Promise<Image> {
+    const reference = parseReference(text)
+    const source = this.#client.source(reference, options.auth)
+    const key = `${storeName(reference)} ${credentialsKey(credentialsFor(reference.domain, options.auth))}`
+    return this.#shared(key, source.label, options, (signal, onProgress) =>
+      this.#puller.pull(source, { signal, onProgress, names: (found) => namesOf(reference, found) }),
+    )
+  }
+
+  /**
+   * Takes an image from an OCI image layout directory and names it.
+   *
+   * @param name a name with a tag
+   * @param reference the image's name inside the layout, when there are several
+   */
+  async importLayout(
+    directory: string,
+    name: string,
+    options: Omit<PullOptions, 'auth'> & { reference?: string } = {},
+  ): Promise<Image> {
+    const reference = parseReference(name)
+    if (reference.digest !== null) {
+      throw new CaissonError('ERR_IMAGE_REFERENCE', `"${name}": an image from a directory is named by a tag, not by a digest`)
+    }
+    const source = new LayoutSource(directory, options.reference)
+    return this.#shared(`${source.label} as ${storeName(reference)}`, source.label, options, (signal, onProgress) =>
+      this.#puller.pull(source, {
+        signal,
+        onProgress,
+        names: ({ manifest }) => [{ name: storeName(reference), root: manifest }],
+      }),
+    )
+  }
+
+  async #shared(
+    key: string,
+    label: string,
+    options: Omit<PullOptions, 'auth'>,
+    work: (signal: AbortSignal, onProgress: (progress: PullProgress) => void) => Promise<Image>,
+  ): Promise<Image> {
+    const signal =
+      options.signal === undefined ? this.#closing.signal : AbortSignal.any([options.signal, this.#closing.signal])
+    const listeners = this.#listeners.get(key) ?? new Set()
+    this.#listeners.set(key, listeners)
+    const listener = options.onProgress
+    if (listener !== undefined) listeners.add(listener)
+    try {
+      return await this.#pulls.run(key, signal, (shared) =>
+        work(shared, (progress) => {
+          for (const listen of listeners) listen(progress)
+        }),
+      )
+    } catch (error) {
+      if (signal.aborted) throw cancelled(`pull of image "${label}"`, error)
+      throw error
+    } finally {
+      if (listener !== undefined) listeners.delete(listener)
+      if (listeners.size === 0 && this.#listeners.get(key) === listeners) this.#listeners.delete(key)
+    }
+  }
+
+  /** All images, or the one that `filter` (as in `status`) names. */
+  list(filter?: string): readonly Image[] {
+    if (filter === undefined || filter === '') return this.#store.snapshot.images
+    const image = this.status(filter)
+    return image === null ? [] : [image]
+  }
+
+  /**
+   * The image with this id, unique prefix of an id, name with tag or digest, or name alone; null when there is none.
+   *
+   * @throws CaissonError ERR_AMBIGUOUS_ID
+   */
+  status(text: string): Image | null {
+    return this.#store.snapshot.find(text)
+  }
+
+  /**
+   * Removes the image with all its names; absent is fine. Layers that a container holds stay until its lease ends.
+   *
+   * @returns what was removed
+   */
+  async remove(text: string): Promise<Image | null> {
+    return this.#store.remove(text)
+  }
+
+  /**
+   * What a container of the image is made of. A layer that is not unpacked (its image was written by another tool) is unpacked
+   * now.
+   *
+   * @param imageId an id as `Image.id`; held by a lease of the caller
+   * @throws CaissonError ERR_IMAGE_NOT_FOUND, or as `pull` for a damaged layer
+   */
+  async resolveLayers(imageId: string, options: { signal?: AbortSignal } = {}): Promise<ResolvedLayers> {
+    const { image, manifest } = this.#store.require(parseDigest(imageId, 'image id'))
+    const chain = layerChain(image.config.diffIds)
+    const signal = options.signal ?? this.#closing.signal
+    for (const [index, link] of chain.entries()) {
+      const blob = manifest.layers[index]
+      if (blob === undefined) {
+        throw new CaissonError('ERR_IMAGE_INVALID', `image ${imageId}: its config names more layers than its manifest`)
+      }
+      await this.#store.layers.unpack(link, blob, signal)
+    }
+    return {
+      config: image.config,
+      lower: chain.map(({ directory }) => directory).reverse(),
+      layersRoot: this.#store.paths.layers,
+    }
+  }
+
+  /**
+   * Keeps the layers of an image for a container, durably, until `release`. While the service starts, it claims the lease of
+   * each container that lives.
+   *
+   * @throws CaissonError ERR_IMAGE_NOT_FOUND (never before `adoptionComplete`)
+   */
+  async acquireLease(imageId: string, ownerId: string): Promise<void> {
+    await this.#store.acquireLease(parseDigest(imageId, 'image id'), ownerId)
+  }
+
+  /** Ends the lease of a container; absent is fine. */
+  async release(ownerId: string): Promise<void> {
+    await this.#store.release(ownerId)
+  }
+
+  /** All containers that live have their leases: collection may begin, and does in the background. */
+  adoptionComplete(): void {
+    this.#collecting = this.#store.adoptionComplete().catch((error: unknown) => {
+      this.#logger.warn({ err: error }, 'image collection failed; it is tried again with the next removal')
+    })
+  }
+
+  /** Bytes and inodes of images: blobs and unpacked layers. From memory. */
+  fsInfo(): FsInfo {
+    return this.#store.usage.info(this.#store.paths.root)
+  }
+
+  /** Ends pulls that are under way. */
+  async close(): Promise<void> {
+    this.#closing.abort(new CaissonError('ERR_SERVICE_STOPPING', 'the image service is closing'))
+    await this.#pulls.idle()
+    await this.#collecting
+    await this.#store.close()
+    await this.#client.close()
+  }
+}
+
+/** By tag: the tag, and the digest that it stands for at the registry. By digest: that alone (critest expects no tags then). */
+function namesOf(
+  reference: Reference,
+  found: { root: Descriptor; manifest: Descriptor },
+): { name: string; root: Descriptor }[] {
+  const byDigest = { name: `${repositoryName(reference)}@${found.root.digest}`, root: found.root }
+  return reference.digest !== null ? [byDigest] : [{ name: storeName(reference), root: found.manifest }, byDigest]
+}

@@ -1,0 +1,246 @@
+import { randomBytes } from 'node:crypto'
+import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises'
+import { basename, join } from 'node:path'
+import { CaissonError } from '../errors.ts'
+import type { LayerLimits, LayerStats, Native } from '../native/types.ts'
+import { writeAtomically } from './atomic-file.ts'
+import type { BlobStore } from './blobs.ts'
+import { layerDirectory, type ChainLink } from './chain.ts'
+import { digestOfHex, hexOf, isDigest, type Digest } from './digest.ts'
+import { uncompressedLayer, type ExpansionLimits } from './layer-stream.ts'
+import { flock } from './lock.ts'
+import type { LayerDescriptor } from './manifest.ts'
+import type { ImagePaths } from './paths.ts'
+import { SingleFlight } from './single-flight.ts'
+import type { Trash } from './trash.ts'
+import type { Usage } from './usage.ts'
+import type { Workspace } from './workspace.ts'
+
+export type LayerNative = Pick<Native, 'createLayerUnpacker' | 'lockFile' | 'openDirectory' | 'removeTree'>
+
+/** An unpacked layer's record; its presence commits the layer. Fields that a later version adds are kept by never rewriting it. */
+interface LayerMeta {
+  v: 1
+  chainId: Digest
+  diffId: Digest
+  parent: Digest | null
+  dir: string
+  /** Bytes of file content. */
+  size: number
+  inodes: number
+}
+
+export const defaultLayerLimits: LayerLimits = { maxEntries: 2_000_000, maxBytes: 2 ** 38 }
+
+const metaPattern = /^([0-9a-f]{64})\.json$/
+/** A layer's directory; with a suffix one that was set aside. */
+const directoryPattern = /^([a-z2-7]{26})(?:\.[0-9a-f]+)?$/
+
+/** Unpacked layers by chain id, ready to be lowerdirs of an overlay. */
+export class LayerStore {
+  readonly #native: LayerNative
+  readonly #paths: ImagePaths
+  readonly #workspace: Workspace
+  readonly #usage: Usage
+  readonly #blobs: BlobStore
+  readonly #limits: { layer: LayerLimits; expansion: ExpansionLimits | undefined }
+  readonly #known = new Set<Digest>()
+  readonly #flights = new SingleFlight<Digest, boolean>()
+
+  constructor(parts: {
+    native: LayerNative
+    paths: ImagePaths
+    workspace: Workspace
+    usage: Usage
+    blobs: BlobStore
+    limits?: { layer?: LayerLimits; expansion?: ExpansionLimits }
+  }) {
+    this.#native = parts.native
+    this.#paths = parts.paths
+    this.#workspace = parts.workspace
+    this.#usage = parts.usage
+    this.#blobs = parts.blobs
+    this.#limits = { layer: parts.limits?.layer ?? defaultLayerLimits, expansion: parts.limits?.expansion }
+  }
+
+  /** Reads the records on disk, where other processes write as well. */
+  async load(): Promise<void> {
+    const onDisk = (await this.#recorded()).filter((chainId) => !this.#known.has(chainId))
+    for (const chainId of [...onDisk, ...this.#known]) await this.#read(chainId)
+  }
+
+  /** Whether the layer is unpacked; looks at the disk, as another process may have made or removed it. */
+  async has(chainId: Digest): Promise<boolean> {
+    return (await this.#read(chainId)) !== null
+  }
+
+  async #read(chainId: Digest): Promise<LayerMeta | null> {
+    const file = this.#metaFile(chainId)
+    let text: string
+    try {
+      text = await readFile(file, 'utf8')
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+      this.#forget(chainId)
+      return null
+    }
+    const meta = parseMeta(text, file)
+    if (meta.v > 1) throw new CaissonError('ERR_RECORD_INVALID', `${file} is of version ${meta.v}, newer than this program`)
+    this.#remember(meta)
+    return meta
+  }
+
+  /**
+   * Unpacks the blob of a layer unless that has been done. Calls for one chain share the work, across processes too.
+   *
+   * @returns whether this call (or one that it shared) made the layer
+   */
+  async unpack(link: ChainLink, blob: LayerDescriptor, signal: AbortSignal): Promise<boolean> {
+    if (await this.has(link.chainId)) return false
+    return this.#flights.run(link.chainId, signal, async (shared) => {
+      const lockFile = join(this.#paths.locks, `layer-${link.directory}`)
+      const lock = await flock(this.#native, lockFile, { signal: shared })
+      try {
+        if (await this.has(link.chainId)) return false
+        await this.#make(link, blob, shared)
+        // whoever waits with the old file open finds the record; whoever makes a new file, too
+        await rm(lockFile, { force: true })
+        return true
+      } finally {
+        lock.close()
+      }
+    })
+  }
+
+  async #make(link: ChainLink, blob: LayerDescriptor, signal: AbortSignal): Promise<void> {
+    const draft = this.#workspace.path()
+    await mkdir(draft, { mode: 0o755 })
+    try {
+      const stats = await this.#apply(draft, link, blob, signal)
+      const target = join(this.#paths.layers, link.directory)
+      await this.#setAside(target)
+      await rename(draft, target)
+      const meta: LayerMeta = {
+        v: 1,
+        chainId: link.chainId,
+        diffId: link.diffId,
+        parent: link.parent,
+        dir: link.directory,
+        size: stats.bytes,
+        inodes: stats.entries,
+      }
+      await writeAtomically(this.#metaFile(link.chainId), `${JSON.stringify(meta)}\n`, this.#paths.tmp)
+      this.#remember(meta)
+    } catch (error) {
+      await this.#removeDraft(draft)
+      throw error
+    }
+  }
+
+  async #apply(draft: string, link: ChainLink, blob: LayerDescriptor, signal: AbortSignal): Promise<LayerStats> {
+    const what = `layer ${blob.digest}`
+    const directory = await this.#native.openDirectory(draft)
+    try {
+      const unpacker = this.#native.createLayerUnpacker(directory.fd, this.#limits.layer)
+      try {
+        const chunks = uncompressedLayer(this.#blobs.stream(blob.digest), {
+          diffId: link.diffId,
+          what,
+          signal,
+          ...(this.#limits.expansion && { limits: this.#limits.expansion }),
+        })
+        for await (const chunk of chunks) await unpacker.write(chunk)
+        return await unpacker.finish()
+      } catch (error) {
+        unpacker.abort()
+        throw layerError(error, what)
+      }
+    } finally {
+      directory.close()
+    }
+  }
+
+  /** A directory without a record may be the lower of a running container whose metadata was lost: it is moved, not removed. */
+  async #setAside(target: string): Promise<void> {
+    try {
+      await rename(target, `${target}.${randomBytes(8).toString('hex')}`)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+    }
+  }
+
+  async #removeDraft(draft: string): Promise<void> {
+    const tmp = await this.#native.openDirectory(this.#paths.tmp)
+    try {
+      await this.#native.removeTree(tmp.fd, basename(draft))
+    } finally {
+      tmp.close()
+    }
+  }
+
+  /** Directory names of the layers that are there, as far as records tell. */
+  async directories(): Promise<Set<string>> {
+    return new Set((await this.#recorded()).map(layerDirectory))
+  }
+
+  async #recorded(): Promise<Digest[]> {
+    const names = await readdir(this.#paths.layerMeta)
+    return names.flatMap((name) => {
+      const hex = metaPattern.exec(name)?.[1]
+      return hex === undefined ? [] : [digestOfHex(hex)]
+    })
+  }
+
+  /** Removes the layers, of `candidates` or of all, that `needed` (directory names) does not hold. Under the store's lock. */
+  async collect(needed: ReadonlySet<string>, trash: Trash, candidates?: ReadonlySet<string>): Promise<void> {
+    const removable = (directory: string): boolean =>
+      !needed.has(directory) && (candidates === undefined || candidates.has(directory))
+    for (const chainId of await this.#recorded()) {
+      if (!removable(layerDirectory(chainId))) continue
+      // the record first: a directory without one is a leftover, a record without its directory would be a lie
+      await rm(this.#metaFile(chainId), { force: true })
+      this.#forget(chainId)
+    }
+    for (const name of await readdir(this.#paths.layers)) {
+      const directory = directoryPattern.exec(name)?.[1]
+      // a failed pull takes back what it made: what it set aside is not its own
+      if (directory === undefined || (candidates !== undefined && name !== directory)) continue
+      if (removable(directory)) await trash.take(join(this.#paths.layers, name))
+    }
+  }
+
+  #metaFile(chainId: Digest): string {
+    return join(this.#paths.layerMeta, `${hexOf(chainId)}.json`)
+  }
+
+  #remember(meta: LayerMeta): void {
+    this.#known.add(meta.chainId)
+    this.#usage.setLayer(meta.dir, { bytes: meta.size, inodes: meta.inodes })
+  }
+
+  #forget(chainId: Digest): void {
+    if (this.#known.delete(chainId)) this.#usage.dropLayer(layerDirectory(chainId))
+  }
+}
+
+function parseMeta(text: string, file: string): LayerMeta {
+  try {
+    const meta = JSON.parse(text) as LayerMeta
+    if (typeof meta.v === 'number' && isDigest(meta.chainId) && Number.isSafeInteger(meta.size)) return meta
+  } catch (cause) {
+    throw new CaissonError('ERR_RECORD_INVALID', `${file} is damaged`, { cause })
+  }
+  throw new CaissonError('ERR_RECORD_INVALID', `${file} is damaged`)
+}
+
+/** What the unpacker answers about an archive: malformed, over a limit, or at odds with the tree it has made itself. */
+const archiveErrnos = new Set(
+  'EBADMSG EINVAL EILSEQ ELOOP EXDEV ENAMETOOLONG E2BIG EFBIG EOVERFLOW ENOENT ENOTDIR EISDIR EEXIST ENOTSUP'.split(' '),
+)
+
+/** Errors of the disk pass as they are; what the unpacker says of the archive becomes an error of the layer. */
+function layerError(error: unknown, what: string): unknown {
+  const { code, message } = error as NodeJS.ErrnoException
+  if (error instanceof CaissonError || code === undefined || !archiveErrnos.has(code)) return error
+  return new CaissonError('ERR_LAYER_INVALID', `${what}: ${message}`, { cause: error })
+}

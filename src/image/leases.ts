@@ -1,0 +1,120 @@
+import { createHash } from 'node:crypto'
+import { readdir, readFile, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { CaissonError } from '../errors.ts'
+import { writeAtomically } from './atomic-file.ts'
+import { isDigest, type Digest } from './digest.ts'
+import type { ImagePaths } from './paths.ts'
+import { isAlive, type ProcessIdentity } from './process-identity.ts'
+
+/** Keeps content that no image's name keeps: of a container for its life, of a pull for its duration. */
+export interface Lease {
+  readonly v: 1
+  readonly kind: 'container' | 'pull'
+  /** Instance of the service or library; the store is shared by several. */
+  readonly instance: string
+  readonly owner: string
+  /** Of a pull: it ends with its process. A container's outlives it. */
+  readonly process: ProcessIdentity | null
+  /** Names of layer directories. */
+  readonly layers: readonly string[]
+  readonly blobs: readonly Digest[]
+}
+
+/**
+ * Leases are files, so that every process that shares the store sees them, and a container's lease is there before any service
+ * has adopted it. All writing and collecting happens under the store's lock.
+ */
+export class Leases {
+  readonly #paths: ImagePaths
+  readonly #self: ProcessIdentity
+  readonly #instance: string
+  /** Owners of containers that this process has claimed since it started. */
+  readonly #claimed = new Set<string>()
+
+  constructor(paths: ImagePaths, self: ProcessIdentity, instance: string) {
+    this.#paths = paths
+    this.#self = self
+    this.#instance = instance
+  }
+
+  /** The lease that a container has; asking claims it for this process. */
+  async claim(owner: string): Promise<Lease | null> {
+    this.#claimed.add(owner)
+    return read(this.#file('container', owner))
+  }
+
+  async acquire(
+    kind: Lease['kind'],
+    owner: string,
+    content: { layers: readonly string[]; blobs?: readonly Digest[] },
+  ): Promise<void> {
+    const lease: Lease = {
+      v: 1,
+      kind,
+      instance: this.#instance,
+      owner,
+      process: kind === 'pull' ? this.#self : null,
+      layers: content.layers,
+      blobs: content.blobs ?? [],
+    }
+    if (kind === 'container') this.#claimed.add(owner)
+    await writeAtomically(this.#file(kind, owner), `${JSON.stringify(lease)}\n`, this.#paths.tmp)
+  }
+
+  async release(kind: Lease['kind'], owner: string): Promise<void> {
+    this.#claimed.delete(owner)
+    await rm(this.#file(kind, owner), { force: true })
+  }
+
+  /** All leases that hold; those of pulls whose process is gone are removed. */
+  async list(): Promise<Lease[]> {
+    const leases: Lease[] = []
+    for (const name of await readdir(this.#paths.leases)) {
+      const file = join(this.#paths.leases, name)
+      const lease = await read(file)
+      if (lease === null) continue
+      if (lease.process === null || (await isAlive(lease.process))) leases.push(lease)
+      else await rm(file, { force: true })
+    }
+    return leases
+  }
+
+  /** After adoption: containers of this instance that nobody claimed are gone, and so is their need. */
+  async dropUnclaimed(): Promise<void> {
+    for (const lease of await this.list()) {
+      if (lease.kind !== 'container' || lease.instance !== this.#instance || this.#claimed.has(lease.owner)) continue
+      await rm(this.#file('container', lease.owner), { force: true })
+    }
+  }
+
+  #file(kind: Lease['kind'], owner: string): string {
+    // owners are ids of ours, but nothing that is not hashed should become a path
+    const name = createHash('sha256').update(`${this.#instance}\0${owner}`).digest('hex')
+    return join(this.#paths.leases, `${kind}-${name}.json`)
+  }
+}
+
+/** A lease that cannot be read might hold anything: it stops the collection instead of being passed over. */
+async function read(file: string): Promise<Lease | null> {
+  let text: string
+  try {
+    text = await readFile(file, 'utf8')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
+    throw error
+  }
+  try {
+    const lease = JSON.parse(text) as Lease
+    const valid =
+      lease.v === 1 &&
+      typeof lease.owner === 'string' &&
+      Array.isArray(lease.layers) &&
+      Array.isArray(lease.blobs) &&
+      lease.blobs.every(isDigest)
+    if (valid) return lease
+  } catch (cause) {
+    throw new CaissonError('ERR_RECORD_INVALID', `image lease ${file} is damaged`, { cause })
+  }
+  throw new CaissonError('ERR_RECORD_INVALID', `image lease ${file} is damaged or of a newer version`)
+}

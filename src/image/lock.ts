@@ -1,0 +1,58 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { CaissonError } from '../errors.ts'
+import type { Native, NativeFd } from '../native/types.ts'
+
+const pollMinMs = 2
+const pollMaxMs = 100
+
+/**
+ * A lock that holds among the tasks of this process (a queue) and among processes (flock(2) on a file, which the kernel lets go
+ * when its holder dies).
+ */
+export class StoreLock {
+  readonly #native: Pick<Native, 'lockFile'>
+  readonly #path: string
+  readonly #timeoutMs: number
+  #tail: Promise<unknown> = Promise.resolve()
+
+  /** @param timeoutMs how long to wait for other processes */
+  constructor(native: Pick<Native, 'lockFile'>, path: string, timeoutMs = 60_000) {
+    this.#native = native
+    this.#path = path
+    this.#timeoutMs = timeoutMs
+  }
+
+  /** @throws CaissonError ERR_DEADLINE_EXCEEDED when another process keeps it too long */
+  hold<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.#tail.then(async () => {
+      const fd = await flock(this.#native, this.#path, { timeoutMs: this.#timeoutMs })
+      try {
+        return await work()
+      } finally {
+        fd.close()
+      }
+    })
+    this.#tail = result.catch(() => undefined)
+    return result
+  }
+}
+
+/** Waits for an flock(2) by asking again: a blocking flock would hold a thread of the pool for as long. */
+export async function flock(
+  native: Pick<Native, 'lockFile'>,
+  path: string,
+  options: { timeoutMs?: number; signal?: AbortSignal } = {},
+): Promise<NativeFd> {
+  const deadline = Date.now() + (options.timeoutMs ?? Infinity)
+  for (let wait = pollMinMs; ; wait = Math.min(wait * 2, pollMaxMs)) {
+    try {
+      return await native.lockFile(path)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error
+      if (Date.now() > deadline) {
+        throw new CaissonError('ERR_DEADLINE_EXCEEDED', `${path} is locked by another process`, { cause: error })
+      }
+    }
+    await sleep(wait, undefined, { ...(options.signal && { signal: options.signal }) })
+  }
+}

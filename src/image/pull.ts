@@ -1,0 +1,221 @@
+import { randomBytes } from 'node:crypto'
+import type { Readable } from 'node:stream'
+import { CaissonError } from '../errors.ts'
+import { indexDepthMax, nestedTooDeep } from './catalog.ts'
+import { layerChain, type ChainLink } from './chain.ts'
+import { parseImageConfig, requirePlatform, type ImageConfig } from './config.ts'
+import { verifyDigest, type Digest } from './digest.ts'
+import {
+  choosePlatform,
+  configSizeMax,
+  manifestSizeMax,
+  parseManifest,
+  type Descriptor,
+  type ImageManifest,
+  type LayerDescriptor,
+} from './manifest.ts'
+import { forEachParallel } from './parallel.ts'
+import { hostPlatform } from './platform.ts'
+import { SingleFlight } from './single-flight.ts'
+import type { Image } from './snapshot.ts'
+import type { ImageSource } from './source.ts'
+import type { ImageStore } from './store.ts'
+
+export type LayerState = 'waiting' | 'downloading' | 'unpacking' | 'done'
+
+/** Where one layer of a pull stands. */
+export interface PullProgress {
+  /** Digest of the compressed layer. */
+  readonly layer: Digest
+  readonly state: LayerState
+  /** Bytes received. */
+  readonly bytes: number
+  /** Bytes of the compressed layer. */
+  readonly size: number
+}
+
+/** Layers of one pull that are fetched or unpacked at once: what Docker and kubelets are used to. */
+const parallelLayers = 3
+/** Attempts for a blob whose transfer breaks off. */
+const transferAttempts = 3
+
+interface Document {
+  readonly descriptor: Descriptor
+  readonly body: Buffer
+}
+
+interface Plan {
+  /** What the name stands for: an index or the manifest. */
+  readonly root: Descriptor
+  readonly manifestDescriptor: Descriptor
+  readonly manifest: ImageManifest
+  readonly config: ImageConfig
+  /** Indexes, manifest and config. */
+  readonly documents: readonly Document[]
+  readonly chain: readonly ChainLink[]
+}
+
+/** Brings an image from a source into the store: visible with its names at the end, or not at all. */
+export class Puller {
+  readonly #store: ImageStore
+  readonly #transfers = new SingleFlight<Digest, void>()
+
+  constructor(store: ImageStore) {
+    this.#store = store
+  }
+
+  /**
+   * @param name which names the image gets, by what was found: the digest of the root, and the descriptors
+   * @throws CaissonError of the image, the registry or the digests; what it had stored is taken away again
+   */
+  async pull(
+    source: ImageSource,
+    options: {
+      names: (found: { root: Descriptor; manifest: Descriptor }) => readonly { name: string; root: Descriptor }[]
+      signal: AbortSignal
+      onProgress: (progress: PullProgress) => void
+    },
+  ): Promise<Image> {
+    const { signal } = options
+    const plan = await this.#plan(source, signal)
+    const { documents, manifest, chain } = plan
+    const hold = {
+      owner: randomBytes(16).toString('hex'),
+      layers: chain.map(({ directory }) => directory),
+      blobs: [...documents.map(({ descriptor }) => descriptor.digest), ...manifest.layers.map(({ digest }) => digest)],
+    }
+    return this.#store.protect(hold, async () => {
+      for (const { descriptor, body } of documents) {
+        if (!(await this.#store.blobs.has(descriptor))) {
+          await this.#store.blobs.write(descriptor.digest, body, `image "${source.label}"`)
+        }
+      }
+      const work = manifest.layers.map((layer, index) => ({ layer, link: chain[index] as ChainLink }))
+      for (const { layer } of work) options.onProgress({ layer: layer.digest, state: 'waiting', bytes: 0, size: layer.size })
+      await forEachParallel(work, parallelLayers, signal, ({ layer, link }, one) =>
+        this.#layer(source, layer, link, one, options.onProgress),
+      )
+      await this.#store.commit(options.names({ root: plan.root, manifest: plan.manifestDescriptor }))
+      return this.#store.require(manifest.config.digest).image
+    })
+  }
+
+  /** Finds out everything about the image before anything is stored. */
+  async #plan(source: ImageSource, signal: AbortSignal): Promise<Plan> {
+    const what = `image "${source.label}"`
+    const found = await source.resolve(signal)
+    const documents: Document[] = []
+    let root: Descriptor | undefined
+    let { digest, mediaType } = found
+    for (let depth = 0; depth <= indexDepthMax; depth++) {
+      const body = (depth === 0 ? found.body : null) ?? (await this.#document(source, digest, what, signal))
+      verifyDigest(body, digest, `manifest of ${what}`)
+      const document = parseManifest(body, mediaType, `manifest ${digest} of ${what}`)
+      const descriptor: Descriptor = { mediaType: document.mediaType, digest, size: body.length }
+      root ??= descriptor
+      documents.push({ descriptor, body })
+      if (document.kind === 'index') {
+        ;({ digest, mediaType } = choosePlatform(document, hostPlatform(), what))
+        continue
+      }
+      const { config, body: configBody } = await this.#config(source, document, what, signal)
+      documents.push({ descriptor: document.config, body: configBody })
+      return {
+        root,
+        manifestDescriptor: descriptor,
+        manifest: document,
+        config,
+        documents,
+        chain: layerChain(config.diffIds),
+      }
+    }
+    throw nestedTooDeep(what)
+  }
+
+  async #document(source: ImageSource, digest: Digest, what: string, signal: AbortSignal): Promise<Buffer> {
+    const known = await this.#store.blobs.size(digest)
+    if (known !== null && known <= manifestSizeMax) return this.#store.blobs.read(digest, manifestSizeMax, what)
+    return (await source.manifest(digest, signal)).body
+  }
+
+  async #config(
+    source: ImageSource,
+    manifest: ImageManifest,
+    what: string,
+    signal: AbortSignal,
+  ): Promise<{ config: ImageConfig; body: Buffer }> {
+    const unsupported = manifest.layers.find(({ compression }) => compression === 'zstd')
+    if (unsupported !== undefined) {
+      throw new CaissonError(
+        'ERR_IMAGE_UNSUPPORTED',
+        `${what}: layer ${unsupported.digest} is compressed with zstd, which is not supported yet; push it with gzip`,
+      )
+    }
+    const descriptor = manifest.config
+    const body = (await this.#store.blobs.has(descriptor))
+      ? await this.#store.blobs.read(descriptor.digest, configSizeMax, what)
+      : await collect(await source.blob(descriptor, signal), descriptor.size, `config of ${what}`)
+    verifyDigest(body, descriptor.digest, `config of ${what}`)
+    const config = parseImageConfig(body, `config of ${what}`)
+    requirePlatform(config, hostPlatform(), what)
+    if (config.diffIds.length !== manifest.layers.length) {
+      throw new CaissonError(
+        'ERR_IMAGE_INVALID',
+        `${what}: the manifest has ${manifest.layers.length} layers, the config names ${config.diffIds.length}`,
+      )
+    }
+    return { config, body }
+  }
+
+  async #layer(
+    source: ImageSource,
+    layer: LayerDescriptor,
+    link: ChainLink,
+    signal: AbortSignal,
+    onProgress: (progress: PullProgress) => void,
+  ): Promise<void> {
+    const report = (state: LayerState, bytes: number): void =>
+      onProgress({ layer: layer.digest, state, bytes, size: layer.size })
+    if (!(await this.#store.blobs.has(layer))) {
+      await this.#transfers.run(layer.digest, signal, (shared) =>
+        this.#transfer(source, layer, shared, (bytes) => report('downloading', bytes)),
+      )
+    }
+    report('unpacking', layer.size)
+    await this.#store.layers.unpack(link, layer, signal)
+    report('done', layer.size)
+  }
+
+  async #transfer(
+    source: ImageSource,
+    layer: LayerDescriptor,
+    signal: AbortSignal,
+    onBytes: (bytes: number) => void,
+  ): Promise<void> {
+    const what = `layer ${layer.digest} of image "${source.label}"`
+    for (let attempt = 1; ; attempt++) {
+      try {
+        const stream = await source.blob(layer, signal)
+        await this.#store.blobs.ingest(layer, stream as AsyncIterable<Buffer>, { what, onBytes })
+        return
+      } catch (error) {
+        if (signal.aborted || !source.isTransient(error)) throw error
+        if (attempt >= transferAttempts) {
+          throw new CaissonError('ERR_REGISTRY_UNAVAILABLE', `RegistryUnavailable: the transfer of ${what} broke off`, { cause: error })
+        }
+      }
+    }
+  }
+}
+
+/** A small blob in memory, ending the stream as soon as it is longer than announced. */
+async function collect(stream: Readable, size: number, what: string): Promise<Buffer> {
+  const chunks: Buffer[] = []
+  let received = 0
+  for await (const chunk of stream as AsyncIterable<Buffer>) {
+    received += chunk.length
+    if (received > size) throw new CaissonError('ERR_DIGEST_MISMATCH', `${what}: more than the ${size} bytes announced`)
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks, received)
+}

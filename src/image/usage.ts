@@ -1,0 +1,64 @@
+import type { Digest } from './digest.ts'
+
+/** What one file system holds of the image store: CRI's FilesystemUsage. */
+export interface FsInfo {
+  /** Nanoseconds since the epoch. */
+  readonly timestamp: bigint
+  /** A directory on the file system. */
+  readonly mountpoint: string
+  readonly usedBytes: number
+  readonly inodesUsed: number
+}
+
+/** Bytes and inodes of the store, kept as they change: asking costs no look at the disk (law 4). */
+export class Usage {
+  readonly #blobs = new Map<Digest, number>()
+  readonly #layers = new Map<string, { bytes: number; inodes: number }>()
+  #bytes = 0
+  #inodes = 0
+
+  setBlob(digest: Digest, bytes: number): void {
+    this.dropBlob(digest)
+    this.#blobs.set(digest, bytes)
+    this.#bytes += bytes
+    this.#inodes++
+  }
+
+  dropBlob(digest: Digest): void {
+    const bytes = this.#blobs.get(digest)
+    if (bytes === undefined) return
+    this.#blobs.delete(digest)
+    this.#bytes -= bytes
+    this.#inodes--
+  }
+
+  /** @param key the layer's directory name */
+  setLayer(key: string, layer: { bytes: number; inodes: number }): void {
+    this.dropLayer(key)
+    this.#layers.set(key, layer)
+    this.#bytes += layer.bytes
+    this.#inodes += layer.inodes
+  }
+
+  dropLayer(key: string): void {
+    const layer = this.#layers.get(key)
+    if (layer === undefined) return
+    this.#layers.delete(key)
+    this.#bytes -= layer.bytes
+    this.#inodes -= layer.inodes
+  }
+
+  /** Digests that are counted. */
+  blobs(): Digest[] {
+    return [...this.#blobs.keys()]
+  }
+
+  info(mountpoint: string): FsInfo {
+    return {
+      timestamp: BigInt(Date.now()) * 1_000_000n,
+      mountpoint,
+      usedBytes: this.#bytes,
+      inodesUsed: this.#inodes,
+    }
+  }
+}
