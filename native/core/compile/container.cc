@@ -34,6 +34,7 @@ Status compile_facts(Context& context, const Property& input) {
   const string_view policy = CAISSON_TRY(missing.text_or("error", kNameMax));
   if (policy != "error" && policy != "warn") return missing.invalid(policy, "is not error or warn");
   context.warn_missing_controller = policy == "warn";
+  context.create_mount_sources = CAISSON_TRY(input["createMountSources"].flag_or(false));
   if (input["bundle"].present()) context.bundle = CAISSON_TRY(input["bundle"].absolute_path());
   return ok();
 }

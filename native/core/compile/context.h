@@ -13,6 +13,7 @@ struct Context {
   PlanBuilder plan;
   Vec<String> warnings;
   string_view bundle;      // host directory that relative host paths start from; "": they are refused
+  bool create_mount_sources = false;  // a missing source of a bind mount becomes a directory
   bool warn_missing_controller = false;
   Vec<string_view> controllers;  // of the cgroup the container's own is made in
   // The user namespace's mappings where the spec tells them; a joined one's may be unknown.

@@ -121,8 +121,8 @@ constexpr Words words() {
 constexpr Words kWords = words();
 
 constexpr u32 kWordsMax = 256;
-constexpr u32 kDataMax = 4095;  // mount(2) takes one page
-constexpr string_view kCreateSource = "x-caisson.create-source";
+constexpr u32 kDataMax = 4095;
+constexpr u32 kStringMax = 255;  // of a key or a value, fsconfig(2)
 
 const Option* find(string_view word) {
   size_t low = 0, high = kCount;
@@ -165,10 +165,6 @@ class Reader {
   Status word(const Property& at, string_view word) {
     if (const Option* option = find(word)) {
       apply(*option);
-      return ok();
-    }
-    if (word == kCreateSource) {
-      out_.create_source = true;
       return ok();
     }
     if (part(word, 0, 2) == "x-" || part(word, 0, 2) == "X-") return ok();
@@ -215,6 +211,9 @@ class Reader {
     if (word.empty()) return at.error(EINVAL, "is empty");
     for (const char c : word)
       if (c == ',' || static_cast<u8>(c) < 0x20) return at.invalid(word, "is not one option");
+    const size_t equals = word.find('=');
+    if (part(word, 0, equals).size() > kStringMax || (equals != string_view::npos && word.size() - equals - 1 > kStringMax))
+      return at.error(ENAMETOOLONG, "is over 255 bytes, the most that fsconfig(2) takes");
     if (out_.data.size() + word.size() + 1 > kDataMax) return at.error(E2BIG, "over 4095 bytes of options");
     if (!out_.data.empty()) out_.data.append(',');
     out_.data.append(word);

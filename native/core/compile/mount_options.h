@@ -13,7 +13,6 @@ struct MountOptions {
   bool copy_up = false;           // tmpcopyup
   bool idmap = false;             // idmap or ridmap
   bool recursive_idmap = false;   // ridmap
-  bool create_source = false;     // x-caisson.create-source
   u64 superblock = 0;             // MS_*
   u64 attr_set = 0;               // MOUNT_ATTR_*
   u64 attr_clr = 0;
@@ -23,8 +22,7 @@ struct MountOptions {
   String data;                    // words of the file system, separated by commas
 };
 
-// Reads mounts[].options. Words that are in no table belong to the file system; x-* words are comments, as for mount(8),
-// but for x-caisson.create-source: a missing source of a bind mount becomes a directory.
+// Reads mounts[].options. Words that are in no table belong to the file system; x-* words are comments, as for mount(8).
 // Errors: EINVAL (type, an empty word, a comma or control character), E2BIG (over 256 words or 4095 bytes of data).
 Result<MountOptions> read_mount_options(const Property& options);
 

@@ -58,13 +58,12 @@ Status classify(Context& context, Mount& mount) {
   }
   if (options.remount) {
     record.kind = MountKind::kRemount;
-    if (options.recursive) record.flags |= kMountRecursive;
     return ok();
   }
   if (options.bind || mount.type == "bind") {
     record.kind = MountKind::kBind;
     if (options.recursive) record.flags |= kMountRecursive;
-    if (options.create_source) record.flags |= kMountCreateSource;
+    if (context.create_mount_sources) record.flags |= kMountCreateSource;
     record.source = context.plan.string(CAISSON_TRY(host_path(context, mount.entry["source"])));
     return ok();
   }
@@ -82,10 +81,13 @@ Status check_options(Context& context, Mount& mount) {
   const bool fresh = record.kind == MountKind::kFilesystem;
   if (mount.options.copy_up && (!fresh || mount.type != "tmpfs"))
     return options.invalid("tmpcopyup", "is for tmpfs only");
-  if (mount.options.create_source && record.kind != MountKind::kBind)
-    return options.invalid("x-caisson.create-source", "is for bind mounts only");
-  if (record.kind == MountKind::kRemount && (mount.options.superblock != 0 || !mount.options.data.empty()))
-    return options.error(ENOTSUP, "remount changes the flags of a mount (ro, nosuid...), not of its file system");
+  if (record.kind == MountKind::kRemount) {
+    if (record.superblock != 0 || record.data.length != 0)
+      return options.error(ENOTSUP, "remount changes the flags of a mount (ro, nosuid...), not of its file system");
+    if (record.recursive_set != 0 || record.recursive_clr != 0 || record.propagation != 0)
+      return options.error(ENOTSUP, "remount changes the flags of one mount, not of those below, nor their propagation");
+    return ok();
+  }
   // mount(2) ignores them with MS_BIND, and so do people who write them.
   if (!fresh && (record.superblock != 0 || record.data.length != 0)) {
     context.warn(options, "a bind mount has no options of its file system: sync, size= and their like are left out");

@@ -7,6 +7,7 @@ namespace caisson::compile {
 namespace {
 
 constexpr u32 kLayersMax = 500;  // OVL_MAX_STACK, fs/overlayfs
+constexpr u32 kNamesMax = 4000;   // bytes of names in one mount(2), whose options fill a page
 constexpr u32 kPathsMax = 4096;
 constexpr u32 kVolumesMax = 1024;
 
@@ -29,11 +30,14 @@ Status compile_overlay(Context& context, const Property& rootfs) {
   const Property lower = rootfs["lower"];
   const u32 count = CAISSON_TRY(lower.list(kLayersMax));
   if (count == 0) return lower.error(EINVAL, "is empty: an image has at least one layer");
+  size_t bytes = 0;
   for (u32 i = 0; i < count; ++i) {
     const string_view name = CAISSON_TRY(lower.at(i).text(kNameMax));
+    bytes += name.size() + 1;
     if (!layer_name(name)) return lower.at(i).invalid(name, "is not the name of a layer");
     context.plan.add_text(Section::kLayers, name);
   }
+  if (bytes > kNamesMax) return lower.error(E2BIG, "over 4000 bytes of names, the most that one mount(2) takes");
   return ok();
 }
 

@@ -7,6 +7,7 @@ namespace {
 
 constexpr u32 kSysctlsMax = 1024;
 constexpr u32 kValueMax = 4095;
+constexpr u32 kKeyMax = 240;
 
 // The parameters of System V IPC in /proc/sys/kernel that are kept per ipc namespace: ipc_namespaces(7).
 constexpr string_view kIpcKeys[] = {
@@ -18,7 +19,7 @@ constexpr string_view kIpcKeys[] = {
 // that net.ipv4.conf.eth0/100.forwarding and net/ipv4/conf/eth0.100/forwarding are the same file.
 Result<String> file_of(const Property& property) {
   const string_view key = property.name();
-  if (key.empty() || key.size() > kNameMax) return property.error(EINVAL, "is not the name of a kernel parameter");
+  if (key.empty() || key.size() > kKeyMax) return property.error(EINVAL, "is not the name of a kernel parameter");
   const size_t first = key.find_first_of("./");
   const bool dotted = first != string_view::npos && key[first] == '.';
   String file;
@@ -59,8 +60,8 @@ Status compile_sysctls(Context& context, const Property& sysctl) {
     if (owner == NamespaceType::kCount)
       return entry.error(EINVAL, "is not kept per namespace: it would change the host");
     if (context.mode(owner) != NamespaceMode::kNew) {
-      String reason("needs a ");
-      reason.append(namespace_name(owner)).append(" namespace of its own");
+      String reason("the ");
+      reason.append(namespace_name(owner)).append(" namespace is not a new one: others would see the change");
       return entry.error(EINVAL, reason);
     }
     const string_view value = CAISSON_TRY(entry.text(kValueMax));
