@@ -148,8 +148,8 @@ async function rawCall(path: string, headers: Record<string, string>): Promise<R
     ...headers,
   })
   const seen: Record<string, unknown> = {}
-  stream.on('response', (response) => Object.assign(seen, response))
-  stream.on('trailers', (trailers) => Object.assign(seen, trailers))
+  stream.on('response', (response) => void Object.assign(seen, response))
+  stream.on('trailers', (trailers) => void Object.assign(seen, trailers))
   stream.on('error', () => {})
   stream.resume()
   stream.end(Buffer.alloc(5))
@@ -200,7 +200,6 @@ t.test('callers that vanish at once', async (t) => {
   const f = await start(t, {
     runtime: {
       version: async () => version,
-      // eslint-disable-next-line require-yield
       getContainerEvents: async function* (_request, { signal }) {
         await new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason as Error)))
       },

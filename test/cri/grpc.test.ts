@@ -160,11 +160,12 @@ t.test('a handler that throws', async (t) => {
   let thrown: unknown
   const f = await start(t, {
     runtime: {
-      startContainer: () => Promise.reject(thrown as Error),
+      startContainer: async () => {
+        throw thrown
+      },
       stopContainer: () => {
         throw thrown
       },
-      // eslint-disable-next-line require-yield
       streamContainers: async function* () {
         throw thrown
       },
@@ -311,7 +312,6 @@ t.test('close', async (t) => {
           await delay(150)
           return version
         },
-        // eslint-disable-next-line require-yield
         getContainerEvents: async function* (_request, { signal }) {
           await new Promise((_resolve, reject) =>
             signal.addEventListener('abort', () => reject(signal.reason as Error)),

@@ -25,7 +25,7 @@ const root = new URL('../../../', import.meta.url)
 const facts = JSON.parse(readFileSync(new URL('test/cri/cri-fields.json', root), 'utf8')) as Facts
 const source = readFileSync(new URL('proto/runtime/v1/api.proto', root), 'utf8')
 const parsed = protobuf.parse(source, { keepCase: true })
-const found = collect(parsed.root.lookup('runtime.v1') as protobuf.Namespace)
+const found = collect((parsed.root.lookup('runtime.v1') as protobuf.Namespace).nestedArray)
 
 t.equal(parsed.package, facts.package, 'package')
 t.equal(
@@ -54,9 +54,9 @@ function byNumber(a: FieldFact, b: FieldFact): number {
   return a.number - b.number
 }
 
-function collect(namespace: protobuf.Namespace, prefix = ''): Omit<Facts, 'package'> {
+function collect(objects: protobuf.ReflectionObject[], prefix = ''): Omit<Facts, 'package'> {
   const all: Omit<Facts, 'package'> = { services: {}, messages: {}, enums: {} }
-  for (const object of namespace.nestedArray) {
+  for (const object of objects) {
     if (object instanceof protobuf.Service) {
       all.services[object.name] = Object.fromEntries(
         object.methodsArray.map((method) => [
@@ -70,7 +70,7 @@ function collect(namespace: protobuf.Namespace, prefix = ''): Omit<Facts, 'packa
       )
     } else if (object instanceof protobuf.Type) {
       all.messages[prefix + object.name] = object.fieldsArray.map(field)
-      Object.assign(all.enums, collect(object, `${prefix}${object.name}.`).enums)
+      Object.assign(all.enums, collect(object.nestedArray, `${prefix}${object.name}.`).enums)
       t.same(object.oneofsArray, [], `${object.name}: no oneof`)
     } else if (object instanceof protobuf.Enum) {
       all.enums[prefix + object.name] = { ...object.values }

@@ -118,24 +118,22 @@ async function* untilAborted<T>(
   }
 }
 
-/** A listener for each step: a race against one promise of the whole stream would grow with every message. */
-function orAborted<T>(promise: Promise<T>, signal: AbortSignal, late: (error: unknown) => void): Promise<T> {
-  return new Promise((resolve, reject) => {
+/** A promise of the abortion for each step: a race against one of the whole stream would grow with every message. */
+async function orAborted<T>(promise: Promise<T>, signal: AbortSignal, late: (error: unknown) => void): Promise<T> {
+  promise.catch((error: unknown) => {
+    if (signal.aborted) late(error)
+  })
+  const step = new AbortController()
+  const aborted = new Promise<never>((_resolve, reject) => {
     const onAbort = (): void => {
       reject(signal.reason as Error)
     }
     if (signal.aborted) onAbort()
-    signal.addEventListener('abort', onAbort, { once: true })
-    promise.then(
-      (value) => {
-        signal.removeEventListener('abort', onAbort)
-        resolve(value)
-      },
-      (error: unknown) => {
-        signal.removeEventListener('abort', onAbort)
-        if (signal.aborted) late(error)
-        reject(error as Error)
-      },
-    )
+    else signal.addEventListener('abort', onAbort, { once: true, signal: step.signal })
   })
+  try {
+    return await Promise.race([promise, aborted])
+  } finally {
+    step.abort()
+  }
 }

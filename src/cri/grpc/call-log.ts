@@ -47,7 +47,7 @@ export function callLog(log: Log): ServerInterceptor {
         })
       },
       sendStatus(sent, next) {
-        end(sent.code ?? status.OK, sent.details ?? '', causeOf(sent.metadata))
+        end(sent.code, sent.details, causeOf(sent.metadata))
         next(sent)
       },
     })

@@ -58,7 +58,7 @@ export class GrpcClient {
   ready(timeoutMs: number): Promise<void> {
     return new Promise((resolve, reject) => {
       this.#client.waitForReady(Date.now() + timeoutMs, (cause) => {
-        if (cause === undefined || cause === null) resolve()
+        if (!cause) resolve()
         else {
           const text = `no service answers on ${this.#socketPath}`
           reject(new CaissonError('ERR_SERVICE_UNREACHABLE', text, { cause, fields: { path: this.#socketPath } }))

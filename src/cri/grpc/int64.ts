@@ -1,4 +1,8 @@
-import Long from 'long'
+import type Long from 'long' with { 'resolution-mode': 'require' }
+import protobuf from 'protobufjs/minimal.js'
+
+// What generated code decodes to. `import Long from 'long'` would load another copy of the class, made for ES modules.
+const LongClass = protobuf.util.Long as typeof Long
 
 /**
  * A time or an amount for an int64 field. protobufjs encodes a bigint as 0 without a word; its types take `number | Long`
@@ -8,13 +12,13 @@ import Long from 'long'
  */
 export function ns(value: bigint): Long {
   if (BigInt.asIntN(64, value) !== value) throw new RangeError(`${value} does not fit in an int64`)
-  return Long.fromBigInt(value)
+  return LongClass.fromBigInt(value)
 }
 
 /** An amount for an uint64 field: bytes, counters. Same failures as {@link ns}. */
 export function u64(value: bigint): Long {
   if (BigInt.asUintN(64, value) !== value) throw new RangeError(`${value} does not fit in a uint64`)
-  return Long.fromBigInt(value, true)
+  return LongClass.fromBigInt(value, true)
 }
 
 /** A decoded 64-bit field. An absent one is zero, as everywhere in proto3. */
