@@ -15,9 +15,10 @@ constexpr double kMaxSafeInteger = 9007199254740991.0;
 class LayerUnpacker : public Napi::ObjectWrap<LayerUnpacker> {
  public:
   static Napi::Function define(Napi::Env env) {
-    return DefineClass(env, "LayerUnpacker",
-                       {InstanceMethod<&LayerUnpacker::write>("write"), InstanceMethod<&LayerUnpacker::finish>("finish"),
-                        InstanceMethod<&LayerUnpacker::abort>("abort")});
+    return DefineClass(
+        env, "LayerUnpacker",
+        {InstanceMethod<&LayerUnpacker::write>("write"), InstanceMethod<&LayerUnpacker::finish>("finish"),
+         InstanceMethod<&LayerUnpacker::abort>("abort")});
   }
 
   // (dirfd: number, limits: { maxEntries, maxBytes }); throws when the directory cannot be opened.
@@ -149,13 +150,14 @@ Napi::Value LayerUnpacker::start(Napi::Env env, Napi::Buffer<u8> chunk) {
 void init_layer_unpacker(Napi::Env env, Napi::Object exports) {
   Napi::FunctionReference* constructor = new Napi::FunctionReference(Napi::Persistent(LayerUnpacker::define(env)));
   env.AddCleanupHook([constructor] { delete constructor; });
-  exports.Set("createLayerUnpacker", Napi::Function::New(
-                                         env,
-                                         [constructor](const Napi::CallbackInfo& info) -> Napi::Value {
-                                           return constructor->New({info.Length() > 0 ? info[0] : info.Env().Undefined(),
-                                                                    info.Length() > 1 ? info[1] : info.Env().Undefined()});
-                                         },
-                                         "createLayerUnpacker"));
+  exports.Set("createLayerUnpacker",
+              Napi::Function::New(
+                  env,
+                  [constructor](const Napi::CallbackInfo& info) -> Napi::Value {
+                    return constructor->New({info.Length() > 0 ? info[0] : info.Env().Undefined(),
+                                             info.Length() > 1 ? info[1] : info.Env().Undefined()});
+                  },
+                  "createLayerUnpacker"));
 }
 
 }  // namespace caisson

@@ -1,4 +1,6 @@
 // Layers applied to a directory: whiteouts, replacement, attributes, and a hostile corpus beside a canary.
+#include "core/unpack/layer_apply.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -9,7 +11,6 @@
 #include <unistd.h>
 
 #include "check.h"
-#include "core/unpack/layer_apply.h"
 #include "tar_builder.h"
 
 using namespace caisson;
@@ -312,7 +313,8 @@ void test_hostile() {
   refused([](TarBuilder& t, F&) { t.add({.name = "h", .type = '1', .link = "missing"}); }, ENOENT, "h -> missing");
   refused([](TarBuilder& t, F&) { t.add({.name = "h", .type = '1', .link = "/"}); }, EISDIR, "h -> /");
   refused([](TarBuilder& t, F&) { t.add({.name = "f"}, "x").add({.name = "f/g"}, "y"); }, ENOTDIR, "f");
-  refused([](TarBuilder& t, F&) { t.add({.name = "l", .type = '2', .link = "l"}).add({.name = "l/x"}, "y"); }, ELOOP, "l");
+  refused([](TarBuilder& t, F&) { t.add({.name = "l", .type = '2', .link = "l"}).add({.name = "l/x"}, "y"); }, ELOOP,
+          "l");
   refused([](TarBuilder& t, F&) { t.add({.name = "."}, "x"); }, ENOTDIR, ".");
   refused([](TarBuilder& t, F&) { t.add({.name = "./", .type = '2', .link = "/etc"}); }, ENOTDIR, "./");
   // A hard link to what a link outside names: the absolute target is looked up below the layer.
@@ -389,11 +391,9 @@ void test_hostile() {
       },
       "/file");
   // Magic links of a procfs that is not there.
-  contained(
-      [](TarBuilder& t, F&) {
-        t.add({.name = "l", .type = '2', .link = "/proc/self/root"}).add({.name = "l/tmp/x"}, "1");
-      },
-      "proc/self/root/tmp/x");
+  contained([](TarBuilder& t,
+               F&) { t.add({.name = "l", .type = '2', .link = "/proc/self/root"}).add({.name = "l/tmp/x"}, "1"); },
+            "proc/self/root/tmp/x");
 }
 
 }  // namespace

@@ -100,9 +100,7 @@ class TarBuilder {
     out.append(string_view(digits, n)).append(' ').append(key).append('=').append(value).append('\n');
   }
 
-  TarBuilder& pax(string_view records, char type = 'x') {
-    return add({.name = "PaxHeaders/x", .type = type}, records);
-  }
+  TarBuilder& pax(string_view records, char type = 'x') { return add({.name = "PaxHeaders/x", .type = type}, records); }
   TarBuilder& pax(string_view key, string_view value) {
     String records;
     record(records, key, value);

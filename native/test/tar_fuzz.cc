@@ -1,5 +1,6 @@
 // Fuzz target of the tar reader: no input breaks it, and how the input is cut changes nothing.
 #include "core/unpack/tar_reader.h"
+#include "tar_builder.h"
 
 using namespace caisson;
 using tar::Reader;
@@ -70,7 +71,13 @@ u64 read_all(span<const u8> bytes, size_t step) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const u8* data, size_t size) {
-  span<const u8> bytes(data, size);
+  // Blocks that look like headers get the checksum they need: a fuzzer does not find it, and stays at the door.
+  String input(string_view(reinterpret_cast<const char*>(data), size));
+  for (size_t at = 0; at + tar::kBlock <= size; at += tar::kBlock) {
+    u8* block = reinterpret_cast<u8*>(const_cast<char*>(input.c_str())) + at;
+    if (memcmp(block + tar::kMagic.at, "ustar", 5) == 0) caisson::test::TarBuilder::seal(block);
+  }
+  span<const u8> bytes(reinterpret_cast<const u8*>(input.c_str()), size);
   u64 whole = read_all(bytes, SIZE_MAX);
   if (read_all(bytes, 1) != whole || read_all(bytes, 509) != whole) __builtin_trap();
   return 0;

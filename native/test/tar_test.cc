@@ -135,8 +135,9 @@ void test_pax() {
   b.end();
   Told told = tell_all(b.bytes());
   CHECK(told.error.err == 0);
-  CHECK(has(told, "entry 0 long/name ->  mode 420 uid 3000000 gid 4294967294 mtime -2.750000000 dev 0:0 size 3 "
-                  "user.key=a=b\nc\n@0 abc\n"));
+  CHECK(has(told,
+            "entry 0 long/name ->  mode 420 uid 3000000 gid 4294967294 mtime -2.750000000 dev 0:0 size 3 "
+            "user.key=a=b\nc\n@0 abc\n"));
   CHECK(has(told, "entry 0 next ->  mode 420 uid 0 gid 0 mtime 7.0"));
 
   auto refused = [](string_view records, int err, char type = 'x') {
@@ -144,8 +145,8 @@ void test_pax() {
     bad.pax(records, type).add({.name = "f"}).end();
     return tell_all(bad.bytes()).error.err == err;
   };
-  CHECK(refused("9 path=ab", EBADMSG));            // no newline
-  CHECK(refused("99 path=ab\n", EBADMSG));         // longer than the header
+  CHECK(refused("9 path=ab", EBADMSG));     // no newline
+  CHECK(refused("99 path=ab\n", EBADMSG));  // longer than the header
   CHECK(refused("5 path\n", EBADMSG));
   CHECK(refused("6 =abc\n", EBADMSG));
   CHECK(refused("99999999999999999999999 a=b\n", EBADMSG));
@@ -269,11 +270,11 @@ void test_sparse() {
     return tell_all(bad_tar.bytes()).error.err == EBADMSG;
   };
   CHECK(!refused("0,4", "4"));
-  CHECK(refused("0,4", "3"));                          // beyond the file
-  CHECK(refused("10,2,5,2", "200"));                   // descending
-  CHECK(refused("10,2,11,2", "200"));                  // overlapping
-  CHECK(refused("0,3", "200"));                        // less than stored
-  CHECK(refused("0,5", "200"));                        // more than stored
+  CHECK(refused("0,4", "3"));          // beyond the file
+  CHECK(refused("10,2,5,2", "200"));   // descending
+  CHECK(refused("10,2,11,2", "200"));  // overlapping
+  CHECK(refused("0,3", "200"));        // less than stored
+  CHECK(refused("0,5", "200"));        // more than stored
   CHECK(refused("9223372036854775807,4", "200"));
   CHECK(refused("0,4,", "200"));
   CHECK(refused("0", "200"));
@@ -288,7 +289,7 @@ void test_end() {
   for (size_t cut : {size_t{1}, size_t{511}, size_t{512}, size_t{514}, size_t{1023}}) {
     Told told = tell_all(whole.first(cut));
     CHECK(told.error.err == EBADMSG);
-    CHECK(cut < 512 ? has(told, "first entry") : has(told, "etc/passwd"));
+    CHECK(cut < 512 ? has(told, "start of the archive") : has(told, "etc/passwd"));
   }
   TarBuilder trailing;
   trailing.add({.name = "a"}, "1").end().content("what follows the end is not looked at");
@@ -327,7 +328,12 @@ void test_bounds() {
   three.add({.name = "a"}).add({.name = "b"});
   CHECK(tell_all(three.bytes(), limits).error.err == 0);
   three.add({.name = "c"});
-  CHECK(tell_all(three.bytes(), limits).error.err == E2BIG);
+  CHECK(tell_all(three.bytes(), limits).error.err == E2BIG && has(tell_all(three.bytes(), limits), "entries at c"));
+  TarBuilder empty_headers;
+  for (int i = 0; i < 11; ++i) empty_headers.pax("");
+  CHECK(tell_all(empty_headers.bytes(), limits).error.err == EBADMSG);  // cut short: no entry follows
+  empty_headers.pax("");
+  CHECK(tell_all(empty_headers.bytes(), limits).error.err == E2BIG);
 
   limits = {};
   limits.max_bytes = 8;

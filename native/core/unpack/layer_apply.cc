@@ -94,8 +94,7 @@ Status LayerApply::begin(const tar::Entry& entry) {
 
   Name kind = classify(path_);
   if (kind == Name::kAufs) return ok();
-  if (kind == Name::kReserved)
-    return Error(EINVAL, "unpack: a parent has the name of a whiteout", entry.path);
+  if (kind == Name::kReserved) return Error(EINVAL, "unpack: a parent has the name of a whiteout", entry.path);
 
   int parent = CAISSON_TRY(tree_.parent_of(path_, leaf_));
   const char* name = leaf_.c_str();
@@ -130,8 +129,7 @@ Status LayerApply::begin_root(const tar::Entry& entry) {
 Status LayerApply::whiteout(int parent, const char* name) {
   string_view what(name);
   // ".wh..": the directory itself; ".wh...": its parent
-  if (what.empty() || what == "." || what == "..")
-    return Error(EINVAL, "unpack: a whiteout of no entry", path_);
+  if (what.empty() || what == "." || what == "..") return Error(EINVAL, "unpack: a whiteout of no entry", path_);
   if (mknodat(parent, name, S_IFCHR, makedev(0, 0)) == 0) return ok();
   if (errno != EEXIST) return Error::last("mknodat", path_);
   struct stat st;
@@ -194,8 +192,8 @@ Status LayerApply::make_hard_link(int parent, const char* name, const tar::Entry
 Status LayerApply::make_special(int parent, const char* name, const tar::Entry& entry) {
   switch (entry.type) {
     case tar::Type::kSymlink:
-      CAISSON_TRY(replacing(parent, name, path_, "symlinkat",
-                            [&] { return symlinkat(entry.link.c_str(), parent, name); }));
+      CAISSON_TRY(
+          replacing(parent, name, path_, "symlinkat", [&] { return symlinkat(entry.link.c_str(), parent, name); }));
       break;
     case tar::Type::kFifo:
       CAISSON_TRY(replacing(parent, name, path_, "mknodat", [&] { return mknodat(parent, name, S_IFIFO | 0600, 0); }));

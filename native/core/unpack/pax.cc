@@ -26,9 +26,7 @@ bool take_digits(string_view& text, u64& value) {
 }
 
 // A whole decimal number up to `max`.
-bool decimal(string_view text, u64 max, u64& value) {
-  return take_digits(text, value) && text.empty() && value <= max;
-}
+bool decimal(string_view text, u64 max, u64& value) { return take_digits(text, value) && text.empty() && value <= max; }
 
 // [-]seconds[.fraction]; digits beyond nanoseconds are cut.
 bool timestamp(string_view text, i64& seconds, u32& nanoseconds) {
@@ -86,7 +84,8 @@ Status add_xattr(string_view name, string_view value, const Limits& limits, Pax&
 }
 
 Status add_extent(string_view key, u64 offset, u64 size, const Limits& limits, Pax& pax) {
-  if (pax.extents.size() >= limits.max_extents) return Error(E2BIG, "read sparse map of tar entry: too many extents", key);
+  if (pax.extents.size() >= limits.max_extents)
+    return Error(E2BIG, "read sparse map of tar entry: too many extents", key);
   pax.extents.push(Extent{offset, size});
   return ok();
 }

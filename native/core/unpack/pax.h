@@ -10,13 +10,13 @@
 namespace caisson::tar {
 
 struct Limits {
-  u32 max_name = 4096;                // bytes of a name or link target
-  u32 max_pax = 1u << 20;             // bytes of one extended header
-  u32 max_xattrs = 256;               // of one entry
-  u32 max_xattr_value = 64u << 10;    // XATTR_SIZE_MAX of the kernel
-  u32 max_extents = 256u << 10;       // of one sparse file: 4 MiB of memory
-  u64 max_entries = 1u << 20;         // headers, extended ones included: they cost time as well
-  u64 max_bytes = u64{64} << 30;      // content of files as stored, and of extended headers
+  u32 max_name = 4096;              // bytes of a name or link target
+  u32 max_pax = 1u << 20;           // bytes of one extended header
+  u32 max_xattrs = 256;             // of one entry
+  u32 max_xattr_value = 64u << 10;  // XATTR_SIZE_MAX of the kernel
+  u32 max_extents = 256u << 10;     // of one sparse file: 4 MiB of memory
+  u64 max_entries = 1u << 20;       // in one archive; four times as many extended headers
+  u64 max_bytes = u64{64} << 30;    // content of files as stored, and of extended headers
 };
 
 struct Xattr {

@@ -8,7 +8,7 @@ u64 padding_of(u64 size) { return (kBlock - size % kBlock) % kBlock; }
 }  // namespace
 
 Error Reader::bad(const char* what) const {
-  return Error(EBADMSG, what, entry_.path.empty() ? string_view("first entry") : entry_.path.view());
+  return Error(EBADMSG, what, entry_.path.empty() ? string_view("start of the archive") : entry_.path.view());
 }
 
 // A whole block from the input, in place where it lies there in one piece.
@@ -93,7 +93,8 @@ Result<Reader::Event> Reader::next(span<const u8>& input) {
 Status Reader::finish() const {
   if (state_ == State::kEnd) return ok();
   if (state_ == State::kHeader && have_ == 0 && !pending_) return ok();
-  return bad(state_ == State::kHeader ? "read tar: the archive is cut short after" : "read tar: the archive is cut short in");
+  return bad(state_ == State::kHeader ? "read tar: the archive is cut short after"
+                                      : "read tar: the archive is cut short in");
 }
 
 // Cuts the next piece of data; false when it is passed over.
@@ -131,7 +132,6 @@ Status Reader::read_header(const u8* block) {
     return ok();
   }
   if (!checksum_holds(block)) return bad("read tar: not a tar header (its checksum does not match) after");
-  if (++headers_ > limits_.max_entries) return Error(E2BIG, "read tar: too many entries at", entry_.path);
   i64 size = 0;
   if (!number_of(block, kSize, size) || size < 0) return bad("read tar: malformed size in the entry after");
   char kind = static_cast<char>(block[kTypeAt]);
@@ -154,6 +154,9 @@ Status Reader::begin_meta(char kind, u64 size) {
     return Error(bound == limits_.max_pax ? E2BIG : ENAMETOOLONG, "read tar: extended header exceeds its limit after",
                  entry_.path);
   CAISSON_TRY(account(size));
+  // An entry may come with one of each kind; without a bound, empty ones would go on for ever.
+  if (++extended_ / 4 > limits_.max_entries)
+    return Error(E2BIG, "read tar: too many extended headers after", entry_.path);
   if (!pending_) pax_.copy_plain_from(global_);
   if (kind != 'g') pending_ = true;
   meta_kind_ = kind;
@@ -191,6 +194,7 @@ void Reader::reset_overrides() {
 Status Reader::begin_entry(const u8* block, char kind, u64 size) {
   if (!pending_) pax_.copy_plain_from(global_);
   CAISSON_TRY(set_names(block));
+  if (entries_ >= limits_.max_entries) return Error(E2BIG, "read tar: too many entries at", entry_.path);
   discard_ = false;
   switch (kind) {
     case '0':

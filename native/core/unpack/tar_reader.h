@@ -14,17 +14,17 @@ enum class Type : u8 { kFile, kHardLink, kSymlink, kCharDevice, kBlockDevice, kD
 
 struct Entry {
   Type type = Type::kFile;
-  String path;         // as written: not empty, no NUL; may be absolute or hold ".."
-  String link;         // target of kHardLink and kSymlink
-  u32 mode = 0;        // permission bits, 07777
+  String path;   // as written: not empty, no NUL; may be absolute or hold ".."
+  String link;   // target of kHardLink and kSymlink
+  u32 mode = 0;  // permission bits, 07777
   u32 uid = 0;
   u32 gid = 0;
-  i64 mtime = 0;       // seconds since the epoch
+  i64 mtime = 0;  // seconds since the epoch
   u32 mtime_nsec = 0;
   u32 dev_major = 0;
   u32 dev_minor = 0;
-  u64 size = 0;        // of the file once extracted
-  u64 stored = 0;      // bytes of it that the archive holds: less than size when sparse
+  u64 size = 0;    // of the file once extracted
+  u64 stored = 0;  // bytes of it that the archive holds: less than size when sparse
   bool sparse = false;
   Vec<Xattr> xattrs;
 };
@@ -78,7 +78,7 @@ class Reader {
   u8 block_[kBlock] = {};
   size_t have_ = 0;  // bytes of an incomplete block
 
-  char meta_kind_ = 0;    // 'x', 'g', 'L' or 'K'
+  char meta_kind_ = 0;  // 'x', 'g', 'L' or 'K'
   u64 meta_left_ = 0;
   String meta_;
   bool pending_ = false;  // overrides wait for their entry
@@ -101,7 +101,7 @@ class Reader {
 
   span<const u8> data_;
   u64 offset_ = 0;
-  u64 headers_ = 0;
+  u64 extended_ = 0;  // extended headers so far
   u64 entries_ = 0;
   u64 bytes_ = 0;
 };

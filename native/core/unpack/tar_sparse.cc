@@ -29,7 +29,8 @@ Status Reader::read_extents(const u8* at, size_t count) {
     i64 size = 0;
     if (!number_of(at, {0, 12}, offset) || !number_of(at, {12, 12}, size) || offset < 0 || size < 0)
       return bad("read tar: malformed sparse map in");
-    if (extents_.size() >= limits_.max_extents) return Error(E2BIG, "read tar: sparse map exceeds its limit in", entry_.path);
+    if (extents_.size() >= limits_.max_extents)
+      return Error(E2BIG, "read tar: sparse map exceeds its limit in", entry_.path);
     extents_.push(Extent{static_cast<u64>(offset), static_cast<u64>(size)});
   }
   return ok();

@@ -1,0 +1,214 @@
+import { mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import t from 'tap'
+import { native } from '#src/native/index.ts'
+import type { LayerLimits, LayerStats, NativeError } from '#src/native/types.ts'
+import { tar, type LayerEntry } from '../helpers/image.ts'
+import { findTool, missingTools, run } from '../helpers/tools.ts'
+
+// The oracles: GNU tar for one layer, umoci for an image of several. Trees are compared as archives that GNU tar makes of
+// them in one canonical form: type, mode, owner, extended attributes, link, content, mtime with nanoseconds, hard links.
+
+const limits: LayerLimits = { maxEntries: 100_000, maxBytes: 2 ** 32 }
+const skip = process.getuid?.() === 0 ? missingTools('tar', 'unshare', 'sha256sum') : 'owners and devices need root'
+
+const scratch = await mkdtemp(join(process.env['CAISSON_TEST_TMP'] ?? '/var/tmp', 'caisson-unpack-'))
+t.teardown(() => rm(scratch, { recursive: true, force: true }))
+
+async function unpack(archive: Buffer, directory: string, chunk: number, bounds = limits): Promise<LayerStats> {
+  await mkdir(directory)
+  const handle = await native.openDirectory(directory)
+  try {
+    const unpacker = native.createLayerUnpacker(handle.fd, bounds)
+    for (let at = 0; at < archive.length; at += chunk) await unpacker.write(archive.subarray(at, at + chunk))
+    return await unpacker.finish()
+  } finally {
+    handle.close()
+  }
+}
+
+/** One line per entry and a digest of everything, as seen by GNU tar; `setup` may mount below the directory. */
+async function describe(directory: string, setup = ':'): Promise<{ list: string; digest: string }> {
+  const script = `${setup} && cd "$1" && find . -printf '%P %y %m %U:%G %s %l\\n' | grep -v ' d ' | LC_ALL=C sort &&
+    find . -type d -printf '%P %y %m %U:%G\\n' | LC_ALL=C sort && tar --format=posix --sort=name --numeric-owner \\
+    --pax-option=exthdr.name=%d/%f,delete=atime,delete=ctime --xattrs --xattrs-include='*' \\
+    --xattrs-exclude=trusted.overlay.* -cf - . | sha256sum`
+  const text = await run('unshare', '--mount', 'sh', '-ec', script, 'sh', directory)
+  const lines = text.trimEnd().split('\n')
+  return { digest: lines.pop() ?? '', list: lines.join('\n') }
+}
+
+/** A tree with everything a layer can hold. */
+async function makeTree(root: string): Promise<void> {
+  const long = 'd'.repeat(120)
+  const script = `mkdir -p "$1/usr/bin" "$1/usr/share/${long}/${long}" "$1/dev" "$1/tmp" "$1/etc" && cd "$1"
+    cp /bin/true usr/bin/tool; chmod 4755 usr/bin/tool; ln usr/bin/tool usr/bin/same
+    ln -s tool usr/bin/link; ln -s /nowhere/${long}/${long} etc/dangling; ln -s usr/bin bin
+    printf 'leaf' >"usr/share/${long}/${long}/leaf"; printf 'na\\303\\257ve' >"etc/na\u00efve name"
+    : >etc/empty; head -c 3000000 /dev/urandom >usr/share/blob; truncate -s 8M usr/share/sparse
+    printf tail >>usr/share/sparse; mknod dev/null c 1 3; chmod 666 dev/null; mknod dev/loop9 b 7 9; mkfifo -m 622 dev/fifo
+    chmod 1777 tmp; chown 1000:100 etc/empty; chown -h 3000000:3000001 etc/dangling; chown 3000000 usr/share/blob
+    touch -d '2001-02-03 04:05:06.123456789' etc/empty; touch -h -d '1999-01-01 00:00:00.5' usr/bin/link
+    touch -d '1960-01-01' tmp; touch -d '2010-10-10' usr/share; chmod 711 .`
+  await mkdir(root)
+  await run('sh', '-ec', script, 'sh', root)
+  const setcap = findTool('setcap')
+  if (setcap !== undefined) await run(setcap, 'cap_net_raw+ep', join(root, 'usr/bin/tool'))
+}
+
+t.test('a layer unpacks as GNU tar unpacks it', { skip }, async (t) => {
+  const tree = join(scratch, 'tree')
+  await makeTree(tree)
+  const archives: Record<string, string[]> = {
+    gnu: ['--format=gnu', '--sparse'],
+    pax: ['--format=posix', '--xattrs', '--xattrs-include=*', '--sparse'],
+    // an attribute on every type of entry; not on one that has another, since their order in a listing is no property
+    'pax, attributes': ['--format=posix', '--pax-option=SCHILY.xattr.trusted.note:=kept', '--exclude=./usr/bin/tool'],
+    'pax, sparse 0.0': ['--format=posix', '--sparse', '--sparse-version=0.0'],
+    'pax, sparse 0.1': ['--format=posix', '--sparse', '--sparse-version=0.1'],
+    // directories before what is in them: GNU tar loses the time of one that it meets again later
+    'a real tree': [
+      ...['--format=posix', '--directory=/', '--no-recursion', './', '--recursion', './etc'],
+      ...['--no-recursion', './usr', '--recursion', './usr/include'],
+    ],
+  }
+  for (const [name, options] of Object.entries(archives)) {
+    await t.test(name, async (t) => {
+      const base = join(scratch, name.replaceAll(/\W/g, '-'))
+      const sources = options.includes('--directory=/') ? options : ['--directory', tree, ...options, '.']
+      await run('tar', '-cf', `${base}.tar`, ...sources)
+      await mkdir(`${base}.oracle`)
+      await run('tar', '-C', `${base}.oracle`, '--xattrs', '--xattrs-include=*', '-xpf', `${base}.tar`)
+      const stats = await unpack(await readFile(`${base}.tar`), `${base}.ours`, 65_521)
+      const members = (await run('tar', '-tf', `${base}.tar`)).trimEnd().split('\n').length
+      t.equal(stats.entries, members)
+      const [oracle, ours] = [await describe(`${base}.oracle`), await describe(`${base}.ours`)]
+      t.equal(ours.list, oracle.list)
+      t.equal(ours.digest, oracle.digest)
+      t.equal(stats.opaqueRoot, false)
+      if (options.includes('--sparse')) {
+        const { blocks, size } = await stat(`${base}.ours/usr/share/sparse`)
+        t.ok(blocks * 512 < size / 8, 'the sparse file has its hole')
+      }
+      await rm(`${base}.ours`, { recursive: true })
+      await rm(`${base}.oracle`, { recursive: true })
+    })
+  }
+})
+
+t.test(
+  'layers stacked by overlayfs look as umoci unpacks the image',
+  { skip: skip || missingTools('umoci') },
+  async (t) => {
+    const directory = (name: string, mode = 0o755): LayerEntry => ({ name, type: 'directory', mode })
+    const layers: LayerEntry[][] = [
+      [
+        directory('./'),
+        directory('etc/'),
+        { name: 'etc/a', content: 'a' },
+        { name: 'etc/b', content: 'b' },
+        directory('opaque/'),
+        { name: 'opaque/hidden', content: 'x' },
+        directory('gone/'),
+        { name: 'gone/x', content: 'x' },
+        directory('again/'),
+        { name: 'again/old', content: 'x' },
+        directory('swap/'),
+        { name: 'swap/old', content: 'x' },
+        { name: 'file', content: 'file' },
+        directory('usr/'),
+        directory('usr/lib/'),
+        { name: 'lib', type: 'symlink', target: 'usr/lib' },
+      ],
+      [
+        directory('./'),
+        directory('etc/', 0o700),
+        { name: 'etc/.wh.a' },
+        { name: 'etc/c', content: 'c' },
+        directory('opaque/'),
+        { name: 'opaque/.wh..wh..opq' },
+        { name: 'opaque/new', content: 'n' },
+        { name: '.wh.gone' },
+        { name: '.wh.again' },
+        directory('again/'),
+        { name: 'again/new', content: 'n' },
+        { name: 'swap', content: 'a file now' },
+        { name: '.wh.file' },
+        directory('usr/'),
+        directory('usr/lib/'),
+        { name: 'usr/lib/libx', content: 'lib' },
+        { name: 'usr/lib/liby', type: 'hardlink', target: 'usr/lib/libx' },
+      ],
+    ]
+    const layout = join(scratch, 'layout')
+    await run('umoci', 'init', '--layout', layout)
+    await run('umoci', 'new', '--image', `${layout}:test`)
+    const lower: string[] = []
+    for (const [index, entries] of layers.entries()) {
+      const archive = tar(entries)
+      await writeFile(join(scratch, `${index}.tar`), archive)
+      await run('umoci', 'raw', 'add-layer', '--image', `${layout}:test`, join(scratch, `${index}.tar`))
+      const target = join(scratch, `lower${index}`)
+      await unpack(archive, target, 100)
+      lower.unshift(target)
+    }
+    const bundle = join(scratch, 'umoci')
+    await run('umoci', 'raw', 'unpack', '--image', `${layout}:test`, bundle)
+    const merged = join(scratch, 'merged')
+    await mkdir(merged)
+    const ours = await describe(merged, `mount -t overlay overlay -o lowerdir=${lower.join(':')} "$1"`)
+    const oracle = await describe(bundle)
+    t.equal(ours.list, oracle.list)
+    t.equal(ours.digest, oracle.digest)
+    t.match(ours.list, /^again\/new f/m)
+  },
+)
+
+t.test('errors name the entry', { skip }, async (t) => {
+  let count = 0
+  const rejects = async (archive: Buffer, expected: Partial<NativeError>, bounds = limits): Promise<void> => {
+    const error = (await unpack(archive, join(scratch, `error${count++}`), 4096, bounds).catch(
+      (e: unknown) => e,
+    )) as NativeError
+    t.type(error, Error)
+    t.match(error, expected)
+    t.match(error.message, `${expected.code}: `)
+    t.match(error.message, `'${expected.path}'`)
+  }
+  const whole = tar([{ name: 'etc/passwd', content: 'x'.repeat(5000) }])
+  await rejects(whole.subarray(0, 4000), { code: 'EBADMSG', errno: -74, path: 'etc/passwd' })
+  await rejects(tar([{ name: '../out', content: 'x' }]), { code: 'EPERM', path: '../out' })
+  await rejects(tar([{ name: 'h', type: 'hardlink', target: 'no/where' }]), { code: 'ENOENT', path: 'h -> no/where' })
+  await rejects(whole, { code: 'EFBIG', path: 'etc/passwd' }, { ...limits, maxBytes: 4999 })
+  await rejects(tar([{ name: 'a' }, { name: 'b' }]), { code: 'E2BIG', path: 'b' }, { ...limits, maxEntries: 1 })
+  await rejects(Buffer.alloc(512, 'x'), { code: 'EBADMSG', path: 'start of the archive' })
+})
+
+t.test('one call at a time, none after the end', { skip }, async (t) => {
+  const target = join(scratch, 'calls')
+  await mkdir(target)
+  const handle = await native.openDirectory(target)
+  t.teardown(() => handle.close())
+  const archive = tar([{ name: 'a', content: 'x'.repeat(100_000) }])
+
+  const unpacker = native.createLayerUnpacker(handle.fd, limits)
+  const first = unpacker.write(archive)
+  await t.rejects(unpacker.write(archive), { code: 'EBUSY' })
+  await first
+  t.match(await unpacker.finish(), { entries: 1, bytes: 100_000 })
+  await t.rejects(unpacker.write(archive), { code: 'EINVAL' })
+
+  const failed = native.createLayerUnpacker(handle.fd, limits)
+  await t.rejects(failed.write(Buffer.alloc(512, 'x')), { code: 'EBADMSG' })
+  await t.rejects(failed.finish(), { code: 'EBADMSG' }, 'an error stays')
+
+  const aborted = native.createLayerUnpacker(handle.fd, limits)
+  const under = aborted.write(archive.subarray(0, 60_000))
+  aborted.abort()
+  await t.rejects(under, { code: 'ECANCELED' })
+  await t.rejects(aborted.finish(), { code: 'ECANCELED' })
+  aborted.abort()
+
+  t.throws(() => native.createLayerUnpacker(-1, limits), { code: 'EBADF', syscall: 'openat2' })
+  t.throws(() => native.createLayerUnpacker(handle.fd, { maxEntries: -1, maxBytes: 1 }), RangeError)
+})
