@@ -11,6 +11,7 @@ import { Layout } from './pod/layout.ts'
 import { Pods } from './pod/pods.ts'
 import { reconcile } from './pod/reconcile.ts'
 
+export type { FsInfo, Image, PullProgress, RegistryAuth } from './image/index.ts'
 export { CaissonError, errorKind, errorMessage, isCaissonError, type ErrorCode } from './errors.ts'
 export type * from './pod/config.ts'
 export type { ContainerExit } from './pod/container.ts'
@@ -43,6 +44,11 @@ export class Runtime {
   readonly containers: Containers
   readonly host: HostFacts
   readonly layout: Layout
+  /** Identity of the native half. */
+  readonly buildId: string = buildId
+  /** What a server on a unix socket needs of the native half: SO_PEERCRED, and flock(2). */
+  readonly peerCredentials = (fd: number): { pid: number; uid: number; gid: number } => native.peerCredentials(fd)
+  readonly lockFile = (path: string): Promise<NativeFd> => native.lockFile(path)
   readonly #locks: NativeFd[]
   #closed = false
 
@@ -76,6 +82,7 @@ export class Runtime {
       root: layout.root,
       native,
       logger,
+      instance: layout.instance,
       insecureRegistries: options.insecureRegistries ?? [],
     })
     try {
@@ -128,7 +135,9 @@ async function lockInstance(layout: Layout): Promise<NativeFd[]> {
     } catch (error) {
       for (const lock of held) lock.close()
       if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error
-      throw new CaissonError('ERR_INSTANCE_IN_USE', `another process holds ${path}: is a service running on it?`, { cause: error })
+      throw new CaissonError('ERR_INSTANCE_IN_USE', `another process holds ${path}: is a service running on it?`, {
+        cause: error,
+      })
     }
   }
   return held

@@ -86,7 +86,9 @@ export function capabilitySets(
   if (drop.includes('ALL')) granted.clear()
   for (const name of drop) granted.delete(name)
   for (const name of add) if (name !== 'ALL') granted.add(hold(name, held))
-  const ambient = new Set(request.ambient.map(normalise).flatMap((name) => (name === 'ALL' ? held : [hold(name, held)])))
+  const ambient = new Set(
+    request.ambient.map(normalise).flatMap((name) => (name === 'ALL' ? held : [hold(name, held)])),
+  )
   for (const name of ambient) granted.add(name)
   const names = allCapabilities.filter((name) => granted.has(name))
   const raised = allCapabilities.filter((name) => ambient.has(name))

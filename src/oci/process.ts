@@ -15,7 +15,10 @@ export function processArgs(
   const tail = args.length > 0 ? args : command.length > 0 ? [] : image.cmd
   const all = [...head, ...tail]
   if (all.length === 0 || all[0] === '') {
-    throw new CaissonError('ERR_INVALID_ARGUMENT', 'no command: neither the request nor the image names one (entrypoint, cmd)')
+    throw new CaissonError(
+      'ERR_INVALID_ARGUMENT',
+      'no command: neither the request nor the image names one (entrypoint, cmd)',
+    )
   }
   return all
 }
@@ -38,7 +41,10 @@ export function processEnv(
   env.set('HOSTNAME', `HOSTNAME=${options.hostname}`)
   for (const { key, value } of request) {
     if (key === '' || key.includes('=') || key.includes('\0') || value.includes('\0')) {
-      throw new CaissonError('ERR_INVALID_ARGUMENT', `environment variable ${JSON.stringify(key)} cannot be passed to a process`)
+      throw new CaissonError(
+        'ERR_INVALID_ARGUMENT',
+        `environment variable ${JSON.stringify(key)} cannot be passed to a process`,
+      )
     }
     env.set(key, `${key}=${value}`)
   }

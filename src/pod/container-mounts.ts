@@ -7,7 +7,11 @@ import type { ContainerConfig, PodConfig, VolumeMount } from './config.ts'
 const propagationOption = { private: 'rprivate', 'host-to-container': 'rslave', bidirectional: 'rshared' } as const
 
 /** The mounts of a container: the standard ones, the pod's files, then its volumes, outer paths before inner ones. */
-export function containerMounts(pod: PodConfig, config: ContainerConfig, facts: { podFiles: string; cgroupOptions: readonly string[] }): Mount[] {
+export function containerMounts(
+  pod: PodConfig,
+  config: ContainerConfig,
+  facts: { podFiles: string; cgroupOptions: readonly string[] },
+): Mount[] {
   const volumes = config.mounts.map(volumeMount)
   const taken = new Set(volumes.map(({ destination }) => destination))
   const standard = [...standardMounts(pod, config, facts.cgroupOptions), ...fileMounts(config, facts.podFiles)].filter(
@@ -25,7 +29,12 @@ function standardMounts(pod: PodConfig, config: ContainerConfig, cgroupOptions: 
   const sys = config.privileged ? 'rw' : 'ro'
   return [
     { destination: '/proc', type: 'proc', source: 'proc', options: ['nosuid', 'noexec', 'nodev'] },
-    { destination: '/dev', type: 'tmpfs', source: 'tmpfs', options: ['nosuid', 'strictatime', 'mode=755', 'size=65536k'] },
+    {
+      destination: '/dev',
+      type: 'tmpfs',
+      source: 'tmpfs',
+      options: ['nosuid', 'strictatime', 'mode=755', 'size=65536k'],
+    },
     {
       destination: '/dev/pts',
       type: 'devpts',
@@ -69,12 +78,21 @@ function volumeMount(mount: VolumeMount): Mount {
     throw new CaissonError('ERR_INVALID_ARGUMENT', `mount ${containerPath}: recursive read-only without read-only`)
   }
   if (recursiveReadonly && propagation !== 'private') {
-    throw new CaissonError('ERR_INVALID_ARGUMENT', `mount ${containerPath}: recursive read-only with ${propagation} propagation`)
+    throw new CaissonError(
+      'ERR_INVALID_ARGUMENT',
+      `mount ${containerPath}: recursive read-only with ${propagation} propagation`,
+    )
   }
   const options = ['rbind', propagationOption[propagation], recursiveReadonly ? 'rro' : readonly ? 'ro' : 'rw']
   return { destination: normalise(containerPath), type: 'bind', source: hostPath, options }
 }
 
 function normalise(path: string): string {
-  return '/' + path.split('/').filter((part) => part !== '' && part !== '.').join('/')
+  return (
+    '/' +
+    path
+      .split('/')
+      .filter((part) => part !== '' && part !== '.')
+      .join('/')
+  )
 }

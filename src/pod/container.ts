@@ -1,13 +1,7 @@
 import { join } from 'node:path'
 
 import { CaissonError } from '../errors.ts'
-import type {
-  ContainerConfig,
-  ContainerState,
-  ContainerStatus,
-  Nanoseconds,
-  ProcessIdentity,
-} from './config.ts'
+import type { ContainerConfig, ContainerState, ContainerStatus, Nanoseconds, ProcessIdentity } from './config.ts'
 import type { MonitorExit } from './monitor/client.ts'
 import type { Pod } from './pod.ts'
 

@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 
-import { CaissonError } from '../errors.ts'
+import { CaissonError, isSystemError } from '../errors.ts'
 import type { ContainerConfig, ContainerStatus } from './config.ts'
 import { createContainer } from './create-container.ts'
 import { exitOf, now, notRunning, startErrorExitCode, type Container, type ContainerExit } from './container.ts'
@@ -50,7 +50,8 @@ export class Containers {
       ({ config: { metadata } }) => metadata.name === name && metadata.attempt === attempt,
     )
     if (existing !== undefined) {
-      const field = existing.state === 'created' ? firstDifference(existing.config, config) : `state: it is ${existing.state}`
+      const field =
+        existing.state === 'created' ? firstDifference(existing.config, config) : `state: it is ${existing.state}`
       if (field !== null) return Promise.reject(alreadyExists(what, existing.id, field))
       return Promise.resolve(existing.id)
     }
@@ -90,7 +91,7 @@ export class Containers {
         message: error instanceof Error ? error.message : String(error),
       })
       await writeContainerRecord(this.#context, container)
-      throw error
+      throw commandError(error)
     }
   }
 
@@ -153,7 +154,8 @@ export class Containers {
   async exec(idOrPrefix: string, args: readonly string[], timeoutSeconds: number): Promise<ExecResult> {
     const container = this.require(idOrPrefix)
     if (container.state !== 'running') throw notRunning(container, 'exec in')
-    if (args.length === 0 || args[0] === '') throw new CaissonError('ERR_INVALID_ARGUMENT', 'exec: the command is empty')
+    if (args.length === 0 || args[0] === '')
+      throw new CaissonError('ERR_INVALID_ARGUMENT', 'exec: the command is empty')
     const { native } = this.#context
     const { uid, gid, groups } = container.user
     const { plan } = native.compileExec(
@@ -166,6 +168,8 @@ export class Containers {
     const memfd = native.sealedMemfd('caisson-exec-plan', plan)
     try {
       return await this.#monitorOf(container).exec(container.id, memfd.fd, timeoutSeconds * 1000, execOutputMax)
+    } catch (error) {
+      throw commandError(error)
     } finally {
       memfd.close()
     }
@@ -227,14 +231,18 @@ export class Containers {
   }
 }
 
+/** A failed exec in the terms of container tools: 127 for a command that is not there, 126 for one that cannot be executed. */
+function commandError(error: unknown): unknown {
+  if (!isSystemError(error) || (error as { stage?: unknown }).stage !== 'exec') return error
+  const code = error.code === 'ENOENT' ? 'ERR_COMMAND_NOT_FOUND' : 'ERR_COMMAND_NOT_EXECUTABLE'
+  return new CaissonError(code, error.message, { cause: error })
+}
+
 async function exitedWithin(container: Container, ms: number, signal: AbortSignal | undefined): Promise<boolean> {
   const timer = new AbortController()
   const stop = signal === undefined ? timer.signal : AbortSignal.any([timer.signal, signal])
   try {
-    return await Promise.race([
-      container.exited.then(() => true),
-      delay(ms, false, { signal: stop, ref: false }),
-    ])
+    return await Promise.race([container.exited.then(() => true), delay(ms, false, { signal: stop, ref: false })])
   } finally {
     timer.abort()
   }

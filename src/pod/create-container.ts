@@ -41,7 +41,9 @@ export async function createContainer(
   try {
     const image = images.status(config.image)
     if (image === null) {
-      throw new CaissonError('ERR_IMAGE_NOT_FOUND', `image "${config.image}" is not present`, { fields: { image: config.image } })
+      throw new CaissonError('ERR_IMAGE_NOT_FOUND', `image "${config.image}" is not present`, {
+        fields: { image: config.image },
+      })
     }
     await images.acquireLease(image.id, id)
     undo.push('image lease', () => images.release(id))
@@ -93,7 +95,9 @@ export async function createContainer(
 
     const { monitor } = pod
     if (monitor === null) throw new CaissonError('ERR_SANDBOX_STATE', `pod ${pod.id} has stopped`)
-    undo.push('container', () => (pod.monitor === null ? destroyContainerCgroup(context, pod, id) : monitor.removeContainer(id)))
+    undo.push('container', () =>
+      pod.monitor === null ? destroyContainerCgroup(context, pod, id) : monitor.removeContainer(id),
+    )
     const stopSignal = stopSignalOf(config, imageConfig.stopSignal)
     const created = await monitor.createContainer(
       {
@@ -172,4 +176,3 @@ async function seccompProfile(path: string): Promise<Seccomp> {
     throw invalid('is not JSON', error)
   }
 }
-

@@ -36,7 +36,10 @@ function isStandard(path: string): boolean {
 
 async function mapped({ hostPath, containerPath, permissions }: DeviceMapping): Promise<Device[]> {
   if (!/^[rwm]{0,3}$/.test(permissions)) {
-    throw new CaissonError('ERR_INVALID_ARGUMENT', `device ${hostPath}: permissions "${permissions}" are not of r, w, m`)
+    throw new CaissonError(
+      'ERR_INVALID_ARGUMENT',
+      `device ${hostPath}: permissions "${permissions}" are not of r, w, m`,
+    )
   }
   try {
     const source = await realpath(hostPath)

@@ -8,6 +8,12 @@ import type { Native } from '../native/types.ts'
 /** What the host offers and allows, read once when the runtime opens. */
 export interface HostFacts {
   hostname: string
+  /** Release, as uname(2) gives it. */
+  kernel: string
+  /** As image platforms name it: `amd64`, `arm64`. */
+  architecture: string
+  /** Newer kernel calls: name → detected. */
+  features: Readonly<Record<string, boolean>>
   bootId: string
   /** Capabilities that the service holds: what it can give. */
   capabilities: readonly string[]
@@ -15,25 +21,34 @@ export interface HostFacts {
   cgroupRoot: string
   /** Controllers of the cgroup root. */
   controllers: readonly string[]
+  /** cgroup v1 controllers are mounted beside it, and are missing here. */
+  hybrid: boolean
   /** Superblock options of the host's cgroup2 mount. */
   cgroupOptions: readonly string[]
 }
 
 const minimumKernel = [6, 1] as const
+const architectures: Readonly<Record<string, string>> = { x64: 'amd64', arm64: 'arm64' }
 const superOptions = ['nsdelegate', 'memory_recursiveprot', 'memory_localevents', 'favordynmods']
 
 /** @throws CaissonError ERR_HOST_UNSUPPORTED naming what the host lacks */
 export async function readHost(native: Native): Promise<HostFacts> {
   if (process.getuid?.() !== 0) {
-    throw new CaissonError('ERR_HOST_UNSUPPORTED', `Caisson must run as root (this is uid ${process.getuid?.() ?? 'unknown'})`)
+    throw new CaissonError(
+      'ERR_HOST_UNSUPPORTED',
+      `Caisson must run as root (this is uid ${process.getuid?.() ?? 'unknown'})`,
+    )
   }
-  const { kernel } = await native.hostFeatures()
+  const { kernel, features } = await native.hostFeatures()
   const [major = 0, minor = 0] = kernel.split('.').map((part) => Number.parseInt(part, 10))
   if (major < minimumKernel[0] || (major === minimumKernel[0] && minor < minimumKernel[1])) {
-    throw new CaissonError('ERR_HOST_UNSUPPORTED', `kernel ${kernel} is too old: Caisson needs Linux ${minimumKernel.join('.')} or later`)
+    throw new CaissonError(
+      'ERR_HOST_UNSUPPORTED',
+      `kernel ${kernel} is too old: Caisson needs Linux ${minimumKernel.join('.')} or later`,
+    )
   }
   await assertHostMountNamespace()
-  const { path, controllers } = await native.cgroupRoot()
+  const { path, controllers, hybrid } = await native.cgroupRoot()
   const [status, bootId, mounts] = await Promise.all([
     readFile('/proc/self/status', 'utf8'),
     readFile('/proc/sys/kernel/random/boot_id', 'utf8'),
@@ -44,10 +59,14 @@ export async function readHost(native: Native): Promise<HostFacts> {
   const options = (line?.split(' ').at(-1) ?? '').split(',')
   return {
     hostname: hostname(),
+    kernel,
+    architecture: architectures[process.arch] ?? process.arch,
+    features,
     bootId: bootId.trim(),
     capabilities: capabilitiesOfMask(held),
     cgroupRoot: path,
     controllers,
+    hybrid,
     cgroupOptions: options.filter((option) => superOptions.includes(option)),
   }
 }

@@ -30,7 +30,10 @@ async function publish(path: string, content: string): Promise<void> {
 export function resolvConf(dns: DnsConfig): string {
   for (const word of [...dns.searches, ...dns.servers, ...dns.options]) {
     if (!/^[\x21-\x7e]+$/.test(word)) {
-      throw new CaissonError('ERR_INVALID_ARGUMENT', `dns_config: ${JSON.stringify(word)} is not one word of printable ASCII`)
+      throw new CaissonError(
+        'ERR_INVALID_ARGUMENT',
+        `dns_config: ${JSON.stringify(word)} is not one word of printable ASCII`,
+      )
     }
   }
   const lines: string[] = []
@@ -49,7 +52,8 @@ function podHosts(hostname: string): string {
 async function hostFile(path: string): Promise<string> {
   try {
     const content = await readFile(path, 'utf8')
-    if (content.length > hostFileMax) throw new CaissonError('ERR_HOST_UNSUPPORTED', `${path} is larger than ${hostFileMax} bytes`)
+    if (content.length > hostFileMax)
+      throw new CaissonError('ERR_HOST_UNSUPPORTED', `${path} is larger than ${hostFileMax} bytes`)
     return content
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return ''

@@ -36,7 +36,9 @@ export class Pods {
     validate(config)
     const { name, namespace, uid, attempt } = config.metadata
     const what = `pod ${namespace}/${name} (uid ${uid}, attempt ${attempt})`
-    const existing = [...this.#pods.values()].find(({ config: { metadata } }) => sameMetadata(metadata, config.metadata))
+    const existing = [...this.#pods.values()].find(({ config: { metadata } }) =>
+      sameMetadata(metadata, config.metadata),
+    )
     if (existing !== undefined) {
       const field = existing.state === 'ready' ? firstDifference(existing.config, config) : 'state: it has been stopped'
       if (field !== null) return Promise.reject(alreadyExists(what, existing.id, field))
@@ -74,7 +76,10 @@ export class Pods {
       })
       const hello = await client.hello(lease)
       if (hello.buildId !== buildId) {
-        throw new CaissonError('ERR_MONITOR_PROTOCOL', `monitor of build ${hello.buildId} under a service of build ${buildId}`)
+        throw new CaissonError(
+          'ERR_MONITOR_PROTOCOL',
+          `monitor of build ${hello.buildId} under a service of build ${buildId}`,
+        )
       }
       const memfd = native.sealedMemfd('caisson-pod-plan', plan.plan)
       await client.setupPod(memfd.fd).finally(() => {
@@ -92,7 +97,8 @@ export class Pods {
       logger.info({ pod: id, name: config.metadata.name, namespace: config.metadata.namespace }, 'pod is ready')
       return id
     } catch (error) {
-      for (const failure of await undo.unwind()) logger.error({ pod: id, err: failure.error }, `cannot undo ${failure.what}`)
+      for (const failure of await undo.unwind())
+        logger.error({ pod: id, err: failure.error }, `cannot undo ${failure.what}`)
       throw error
     }
   }
@@ -217,7 +223,10 @@ function validate(config: PodConfig): void {
     }
   }
   if (config.runtimeHandler !== '') {
-    throw new CaissonError('ERR_UNKNOWN_RUNTIME_HANDLER', `runtime handler "${config.runtimeHandler}" is not configured`)
+    throw new CaissonError(
+      'ERR_UNKNOWN_RUNTIME_HANDLER',
+      `runtime handler "${config.runtimeHandler}" is not configured`,
+    )
   }
   if (config.logDirectory !== '' && !config.logDirectory.startsWith('/')) {
     throw new CaissonError('ERR_INVALID_ARGUMENT', `log directory "${config.logDirectory}" is not absolute`)
@@ -227,7 +236,10 @@ function validate(config: PodConfig): void {
   const [uids, gids] = [user.uids, user.gids]
   const [first] = uids
   if (uids.length !== 1 || gids.length !== 1 || first === undefined || firstDifference(uids, gids) !== null) {
-    throw new CaissonError('ERR_INVALID_ARGUMENT', 'a user namespace takes exactly one mapping, equal for uids and gids')
+    throw new CaissonError(
+      'ERR_INVALID_ARGUMENT',
+      'a user namespace takes exactly one mapping, equal for uids and gids',
+    )
   }
   if (first.containerId !== 0 || first.length <= 0) {
     throw new CaissonError('ERR_INVALID_ARGUMENT', 'the mapping of a user namespace must begin at container id 0')

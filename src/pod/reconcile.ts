@@ -102,7 +102,10 @@ async function adoptPod(
     return
   }
   pod.state = 'notready'
-  logger.warn({ pod: id }, sameBoot ? 'the monitor of the pod is gone; ending the pod' : 'the host has restarted; the pod has ended')
+  logger.warn(
+    { pod: id },
+    sameBoot ? 'the monitor of the pod is gone; ending the pod' : 'the host has restarted; the pod has ended',
+  )
   await endContainers(context, pod)
   await tearDownPod(context, pod)
   await writePodRecord(context, pod)
@@ -114,7 +117,10 @@ async function reachMonitor(context: Context, id: string): Promise<MonitorClient
   if (client === undefined) return undefined
   const hello = await client.hello(context.lease)
   if (hello.buildId !== context.buildId) {
-    context.logger.info({ pod: id, from: hello.buildId, to: context.buildId }, 'replacing the program of the pod’s monitor')
+    context.logger.info(
+      { pod: id, from: hello.buildId, to: context.buildId },
+      'replacing the program of the pod’s monitor',
+    )
     await client.reexec(context.monitorProgram.fd)
   }
   return client

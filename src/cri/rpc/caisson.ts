@@ -14,6 +14,9 @@ export function caissonRpcs(runtime: Runtime, facts: ServiceFacts): CaissonHandl
     pullImage(request, { signal }) {
       return pullProgress(runtime, request, signal)
     },
+    async importImage({ directory, name }, { signal }) {
+      return { imageId: (await runtime.images.importLayout(directory, name, { signal })).id }
+    },
     async waitContainer({ containerId }, { signal }): Promise<proto.v1.WaitContainerResponse.$Properties> {
       const exit = await runtime.containers.wait(containerId, signal)
       return {

@@ -11,7 +11,7 @@ export function imageRpcs(
   return {
     async pullImage({ image, auth }, { signal }) {
       const name = required(image)
-      const pulled = await images.pull(name, { auth: authOf(auth), signal })
+      const pulled = await images.pull(name, { ...(auth == null ? {} : { auth: authOf(auth) }), signal })
       return { imageRef: pulled.id }
     },
     async listImages({ filter }) {
@@ -48,8 +48,7 @@ function required(image: proto.v1.ImageSpec.$Properties | null | undefined): str
   return name
 }
 
-function authOf(auth: proto.v1.AuthConfig.$Properties | null | undefined): RegistryAuth | null {
-  if (auth == null) return null
+function authOf(auth: proto.v1.AuthConfig.$Properties): RegistryAuth {
   return {
     username: auth.username ?? '',
     password: auth.password ?? '',

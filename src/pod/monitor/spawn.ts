@@ -40,7 +40,12 @@ export async function spawnMonitor(
     })
     await new Promise<void>((resolve, reject) => {
       const timer = setTimeout(() => {
-        reject(new CaissonError('ERR_MONITOR_START', `the monitor of pod ${options.podId} did not start in ${startTimeoutMs} ms`))
+        reject(
+          new CaissonError(
+            'ERR_MONITOR_START',
+            `the monitor of pod ${options.podId} did not start in ${startTimeoutMs} ms`,
+          ),
+        )
       }, startTimeoutMs)
       ready.onFrame = (_frame, fds) => {
         for (const fd of fds) fd.close()

@@ -1,0 +1,109 @@
+import { randomBytes } from 'node:crypto'
+import { mkdir, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+
+import { CaissonError } from '../../index.ts'
+import { parseLeading, UsageError } from '../args.ts'
+import type { Command } from '../command.ts'
+import { connectOrStart, type Service } from '../context.ts'
+import { LogReader } from '../log-follow.ts'
+import { listContainers, ownLogDirectory, ownPodLabel } from '../lookup.ts'
+import { showPull } from '../pull-view.ts'
+import { newName } from '../names.ts'
+import { removeContainer } from './rm.ts'
+import { containerConfig, podConfig, runOptions } from './run-options.ts'
+
+const stopSeconds = 10
+
+export const run: Command = {
+  usage: `usage: caisson run [OPTION…] IMAGE [CMD [ARG…]]
+Runs a container, shows its output, ends with its status (125: Caisson failed, 126: the command cannot be executed, 127: it was
+not found, 128+n: signal n). Without a service on the socket it starts one for itself.
+  -d, --detach         in the background: prints the id; "caisson rm" removes it (without -d that happens at its end)
+      --name NAME      default: two random words
+  -e, --env K[=V]      environment; without a value, the caller's
+  -v, --volume H:C[:ro] mount host path H at C
+  -w, --workdir DIR    -u, --user USER[:GID]    --entrypoint CMD    --hostname NAME
+      --network MODE   none (default: loopback only) or host
+  -m, --memory SIZE    --cpus N    --pids-limit N
+      --cap-add CAP    --cap-drop CAP    --read-only    --privileged
+      --pull WHEN      missing (default), always, never
+`,
+  async run(args, globals) {
+    const { values, operands } = parseLeading(args, runOptions)
+    const [reference, ...command] = operands
+    if (reference === undefined) throw new UsageError('run takes an image; "caisson run --help" says more')
+    const service = await connectOrStart(globals)
+    try {
+      if (values.name !== undefined && (await listContainers(service)).some((c) => c.metadata?.name === values.name)) {
+        throw new CaissonError(
+          'ERR_ALREADY_EXISTS',
+          `a container named "${values.name}" exists: remove it, or choose another name`,
+        )
+      }
+      const id = await ensureImage(service, reference, values.pull)
+      const name = values.name ?? newName()
+      const uid = randomBytes(16).toString('hex')
+      const logDirectory = await ownLogDirectory(service, uid)
+      const labels = { [ownPodLabel]: 'run' }
+      const pod = podConfig(values, { name, uid, labels, logDirectory })
+      const config = containerConfig(values, { reference, id }, command, { name, labels })
+      await mkdir(logDirectory, { recursive: true, mode: 0o700 })
+      let podSandboxId = ''
+      let containerId = ''
+      try {
+        ;({ podSandboxId } = await service.runtime.runPodSandbox({ config: pod }))
+        ;({ containerId } = await service.runtime.createContainer({ podSandboxId, config, sandboxConfig: pod }))
+        await service.runtime.startContainer({ containerId })
+        if (values.detach) {
+          process.stdout.write(`${containerId}\n`)
+          return 0
+        }
+        return await attend(service, containerId, join(logDirectory, 'output.log'))
+      } finally {
+        if (!values.detach || containerId === '') {
+          if (containerId !== '') await removeContainer(service, { id: containerId, podSandboxId, labels })
+          else if (podSandboxId !== '') await service.runtime.removePodSandbox({ podSandboxId })
+          await rm(logDirectory, { recursive: true, force: true })
+        }
+      }
+    } finally {
+      await service.close()
+    }
+  },
+}
+
+async function ensureImage(service: Service, reference: string, pull: string): Promise<string> {
+  if (!['missing', 'always', 'never'].includes(pull))
+    throw new UsageError(`--pull: "${pull}" is not missing, always or never`)
+  if (pull !== 'always') {
+    const { image } = await service.images.imageStatus({ image: { image: reference } })
+    if (image?.id) return image.id
+    if (pull === 'never') throw new CaissonError('ERR_IMAGE_NOT_FOUND', `image "${reference}" is not present`)
+    process.stderr.write(`image "${reference}" is not present; pulling it\n`)
+  }
+  return await showPull(service, { image: reference })
+}
+
+/** Shows the output until the end; an interrupt stops the container, a second one kills it. */
+async function attend(service: Service, containerId: string, log: string): Promise<number> {
+  let interrupts = 0
+  const onSignal = (): void => {
+    const timeout = interrupts++ === 0 ? stopSeconds : 0
+    service.runtime.stopContainer({ containerId, timeout }).catch((error: unknown) => {
+      process.stderr.write(`caisson: cannot stop the container: ${(error as Error).message}\n`)
+    })
+  }
+  process.on('SIGINT', onSignal).on('SIGTERM', onSignal)
+  const reader = await LogReader.open(log, process)
+  try {
+    const exit = service.caisson.waitContainer({ containerId })
+    await reader.follow(log, exit)
+    const { exitCode, oomKilled } = await exit
+    if (oomKilled) process.stderr.write('caisson: the container was killed for want of memory\n')
+    return exitCode
+  } finally {
+    await reader.close()
+    process.off('SIGINT', onSignal).off('SIGTERM', onSignal)
+  }
+}

@@ -1,0 +1,67 @@
+import { pino } from 'pino'
+
+import { serveCri } from '../../cri/server.ts'
+import { Runtime } from '../../index.ts'
+import { parseMixed, UsageError } from '../args.ts'
+import type { Command } from '../command.ts'
+import { loadConfig } from '../config.ts'
+
+const graceMs = 5000
+const levels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']
+
+export const serve: Command = {
+  usage: `usage: caisson [GLOBAL OPTIONS] serve [--until-stdin-ends]
+Serves the Kubernetes CRI (runtime.v1) and caisson.v1 on the socket until SIGTERM or SIGINT. Pods go on without it, and the next
+service takes them over.
+  --until-stdin-ends  end with standard input, too
+`,
+  async run(args, globals) {
+    const { values, operands } = parseMixed(args, { 'until-stdin-ends': { type: 'boolean', default: false } })
+    if (operands.length > 0) throw new UsageError('serve takes no operands')
+    if (!levels.includes(globals.logLevel)) {
+      throw new UsageError(`--log-level: "${globals.logLevel}" is none of ${levels.join(', ')}`)
+    }
+    const startedAt = BigInt(Date.now()) * 1_000_000n
+    // standard error, synchronously: the last lines before an end are the ones that are needed
+    const log = pino({ level: globals.logLevel, base: null }, pino.destination({ dest: 2, sync: true }))
+    const config = await loadConfig(globals.config)
+    const end = ending(values['until-stdin-ends'])
+    const runtime = await Runtime.open({
+      root: globals.root,
+      state: globals.state,
+      lease: 'detached',
+      cgroup: config.cgroup,
+      insecureRegistries: config.registry.insecure,
+      logger: log,
+    })
+    try {
+      const server = await serveCri(runtime, {
+        log,
+        facts: {
+          startedAt,
+          socket: globals.listen,
+          config: config.path,
+          missingController: config.cgroup.missingController,
+          monitors: config.cgroup.monitors,
+        },
+      })
+      log.info({ socket: globals.listen, pods: [...runtime.pods.all()].length }, 'serving')
+      log.info({ reason: await end }, 'stopping; pods go on')
+      await server.close(graceMs)
+    } finally {
+      await runtime.close()
+    }
+    return 0
+  },
+}
+
+/** Resolves with the reason to stop. */
+function ending(withStdin: boolean): Promise<string> {
+  return new Promise((resolve) => {
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => resolve(signal))
+    if (!withStdin) return
+    process.stdin.resume()
+    process.stdin.once('end', () => resolve('end of standard input'))
+    process.stdin.once('error', () => resolve('end of standard input'))
+  })
+}

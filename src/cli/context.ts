@@ -1,0 +1,113 @@
+import { spawn, type ChildProcess } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+
+import { GrpcClient } from '../cri/grpc/client.ts'
+import {
+  caissonService,
+  imageService,
+  runtimeService,
+  type CaissonClient,
+  type ImageClient,
+  type RuntimeClient,
+} from '../cri/grpc/services.ts'
+import { CaissonError } from '../index.ts'
+
+export interface Globals {
+  /** Socket of the service. */
+  listen: string
+  root: string
+  state: string
+  /** Null: the default file, if it is there. */
+  config: string | null
+  logLevel: string
+}
+
+/** The service, as the command line speaks to it. */
+export interface Service {
+  readonly runtime: RuntimeClient
+  readonly images: ImageClient
+  readonly caisson: CaissonClient
+  close(): Promise<void>
+}
+
+const probeTimeoutMs = 2000
+const startTimeoutMs = 15_000
+
+/** @throws CaissonError ERR_SERVICE_UNREACHABLE saying how to start one */
+export async function connect(globals: Globals): Promise<Service> {
+  const client = new GrpcClient(globals.listen)
+  const service = clientOf(client)
+  try {
+    await service.runtime.version({}, { timeoutMs: probeTimeoutMs })
+    return { ...service, close: async () => client.close() }
+  } catch (error) {
+    client.close()
+    if (!(error instanceof CaissonError) || error.code !== 'ERR_SERVICE_UNREACHABLE') throw error
+    throw new CaissonError(error.code, `${error.message}: start one with "caisson serve"`, { cause: error.cause })
+  }
+}
+
+/** The running service, or one that lives as long as this command. */
+export async function connectOrStart(globals: Globals): Promise<Service> {
+  try {
+    return await connect(globals)
+  } catch (error) {
+    if (!(error instanceof CaissonError) || error.code !== 'ERR_SERVICE_UNREACHABLE') throw error
+  }
+  const child = startService(globals)
+  const client = new GrpcClient(globals.listen)
+  const ended = new Promise<never>((_resolve, reject) => {
+    child.once('exit', (code) => {
+      reject(
+        new CaissonError(
+          'ERR_SERVICE_UNREACHABLE',
+          `the service that was started for this command ended with status ${code ?? 'none'}`,
+        ),
+      )
+    })
+    child.once('error', reject)
+  })
+  try {
+    await Promise.race([client.ready(startTimeoutMs), ended])
+  } catch (error) {
+    client.close()
+    child.kill()
+    throw error
+  }
+  ended.catch(() => undefined) // later on, the calls themselves say that the service has gone
+  return {
+    ...clientOf(client),
+    async close() {
+      client.close()
+      const exited = new Promise((resolve) => child.once('exit', resolve))
+      child.stdin?.end()
+      await exited
+    },
+  }
+}
+
+/** It ends when its standard input does: even a killed command leaves no service behind. */
+function startService(globals: Globals): ChildProcess {
+  const main = fileURLToPath(new URL('main.js', import.meta.url))
+  const config = globals.config === null ? [] : ['--config', globals.config]
+  return spawn(
+    process.execPath,
+    [
+      ...process.execArgv,
+      main,
+      ...['--listen', globals.listen, '--root', globals.root, '--state', globals.state, '--log-level', 'error'],
+      ...config,
+      'serve',
+      '--until-stdin-ends',
+    ],
+    { stdio: ['pipe', 'ignore', 'inherit'] },
+  )
+}
+
+function clientOf(client: GrpcClient): Omit<Service, 'close'> {
+  return {
+    runtime: client.service(runtimeService),
+    images: client.service(imageService),
+    caisson: client.service(caissonService),
+  }
+}

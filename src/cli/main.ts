@@ -1,0 +1,101 @@
+#!/usr/bin/env node
+import { errorMessage, isCaissonError } from '../errors.ts'
+import { parseLeading, UsageError } from './args.ts'
+import type { Command } from './command.ts'
+import type { Globals } from './context.ts'
+
+/** Status of a failure of the runtime itself, as users of container tools know it; 126 and 127 are of the command to run. */
+const runtimeError = 125
+
+const commands: Record<string, () => Promise<Command>> = {
+  run: async () => (await import('./commands/run.ts')).run,
+  ps: async () => (await import('./commands/ps.ts')).ps,
+  logs: async () => (await import('./commands/logs.ts')).logs,
+  exec: async () => (await import('./commands/exec.ts')).exec,
+  stop: async () => (await import('./commands/stop.ts')).stop,
+  rm: async () => (await import('./commands/rm.ts')).rm,
+  pull: async () => (await import('./commands/pull.ts')).pull,
+  images: async () => (await import('./commands/images.ts')).images,
+  rmi: async () => (await import('./commands/rmi.ts')).rmi,
+  import: async () => (await import('./commands/import.ts')).importImage,
+  info: async () => (await import('./commands/info.ts')).info,
+  version: async () => (await import('./commands/version.ts')).showVersion,
+  serve: async () => (await import('./commands/serve.ts')).serve,
+}
+
+const usage = `usage: caisson [--listen SOCKET] [--root DIR] [--state DIR] [--config FILE] [--log-level LEVEL] COMMAND …
+
+  run IMAGE [CMD…]    run a container and show its output (-d: in the background)
+  ps                  list containers (-a: those that have ended too)
+  logs CONTAINER      show a container's output (-f: as it comes)
+  exec CONTAINER CMD  run a command in a container
+  stop CONTAINER…     stop containers
+  rm CONTAINER…       remove containers (-f: running ones too)
+  pull IMAGE          fetch an image
+  images              list images
+  rmi IMAGE…          remove images
+  import DIR NAME     take an image from an OCI image layout
+  info                what the service is and what the host offers
+  version             versions
+  serve               serve the Kubernetes CRI
+
+"caisson COMMAND --help" says more.
+`
+
+async function main(argv: readonly string[]): Promise<number> {
+  const { values, operands } = parseLeading(argv, {
+    listen: { type: 'string', default: '/run/caisson/caisson.sock' },
+    root: { type: 'string', default: '/var/lib/caisson' },
+    state: { type: 'string', default: '/run/caisson' },
+    config: { type: 'string' },
+    'log-level': { type: 'string', default: 'info' },
+    help: { type: 'boolean', short: 'h', default: false },
+    version: { type: 'boolean', short: 'v', default: false },
+  })
+  const [name, ...rest] = operands
+  if (values.version) return await (await import('./commands/version.ts')).showVersion.run([], globalsOf(values))
+  if (values.help) {
+    process.stdout.write(usage)
+    return 0
+  }
+  if (name === undefined) throw new UsageError(usage.trimEnd())
+  const load = Object.hasOwn(commands, name) ? commands[name] : undefined
+  if (load === undefined) throw new UsageError(`unknown command "${name}"; "caisson --help" lists them`)
+  const command = await load()
+  const options = rest.slice(0, rest.includes('--') ? rest.indexOf('--') : rest.length)
+  if (options[0] === '--help' || options[0] === '-h') {
+    process.stdout.write(command.usage)
+    return 0
+  }
+  return await command.run(rest, globalsOf(values))
+}
+
+function globalsOf(values: Record<string, string | boolean | undefined>): Globals {
+  return {
+    listen: String(values['listen']),
+    root: String(values['root']),
+    state: String(values['state']),
+    config: typeof values['config'] === 'string' ? values['config'] : null,
+    logLevel: String(values['log-level']),
+  }
+}
+
+/** Exit status of a failure: 127 and 126 when the container's command is what failed. */
+function statusOf(error: unknown): number {
+  if (!isCaissonError(error)) return runtimeError
+  if (error.code === 'ERR_COMMAND_NOT_FOUND') return 127
+  if (error.code === 'ERR_COMMAND_NOT_EXECUTABLE') return 126
+  return runtimeError
+}
+
+// a reader that goes away (caisson ps | head) is no failure
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  process.exit(error.code === 'EPIPE' ? 0 : runtimeError)
+})
+
+try {
+  process.exitCode = await main(process.argv.slice(2))
+} catch (error) {
+  process.stderr.write(`caisson: ${errorMessage(error)}\n`)
+  process.exitCode = statusOf(error)
+}
