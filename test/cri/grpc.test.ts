@@ -61,102 +61,104 @@ t.test('a method without a handler is UNIMPLEMENTED, unary or stream', async (t)
 })
 
 t.test('a handler that throws', async (t) => {
-  const cases: { thrown: unknown; status: string; code: string; message: string; level?: number }[] = [
-    {
-      thrown: new CaissonError('ERR_CONTAINER_NOT_FOUND', 'container abc: no such container'),
-      status: 'NOT_FOUND',
-      code: 'ERR_CONTAINER_NOT_FOUND',
-      message: 'container abc: no such container',
-    },
-    {
-      thrown: new CaissonError('ERR_CONTAINER_STATE', 'cannot start', { cause: system('EBUSY', 'mount', '/a') }),
-      status: 'FAILED_PRECONDITION',
-      code: 'ERR_CONTAINER_STATE',
-      message: "cannot start: EBUSY: mount '/a'",
-    },
-    {
-      thrown: new CaissonError('ERR_REGISTRY_UNAVAILABLE', 'registry r.example: connection refused'),
-      status: 'UNKNOWN',
-      code: 'ERR_REGISTRY_UNAVAILABLE',
-      message: 'RegistryUnavailable: registry r.example: connection refused',
-      level: 40,
-    },
-    {
-      // NOT_FOUND would make a kubelet believe that the pod is gone
-      thrown: system('ENOENT', 'openat2', '/x'),
-      status: 'FAILED_PRECONDITION',
-      code: 'ERR_FAILED_PRECONDITION',
-      message: "ENOENT: openat2 '/x'",
-    },
-    // UNIMPLEMENTED would make it believe that the feature is off
-    {
-      thrown: system('EOPNOTSUPP', 'mount_setattr', '/x'),
-      status: 'FAILED_PRECONDITION',
-      code: 'ERR_FAILED_PRECONDITION',
-      message: "EOPNOTSUPP: mount_setattr '/x'",
-    },
-    {
-      thrown: system('EINVAL', 'compile', 'mounts[0]'),
-      status: 'INVALID_ARGUMENT',
-      code: 'ERR_INVALID_ARGUMENT',
-      message: "EINVAL: compile 'mounts[0]'",
-    },
-    {
-      thrown: system('EACCES', 'execve', '/x'),
-      status: 'PERMISSION_DENIED',
-      code: 'ERR_PERMISSION_DENIED',
-      message: "EACCES: execve '/x'",
-    },
-    {
-      thrown: system('ENOSPC', 'write', '/x'),
-      status: 'RESOURCE_EXHAUSTED',
-      code: 'ERR_LIMIT_EXCEEDED',
-      message: "ENOSPC: write '/x'",
-      level: 40,
-    },
-    {
-      thrown: system('ECONNREFUSED', 'connect', '/x'),
-      status: 'UNAVAILABLE',
-      code: 'ERR_UNAVAILABLE',
-      message: "ECONNREFUSED: connect '/x'",
-      level: 40,
-    },
-    {
-      thrown: system('EUCLEAN', 'read', '/x'),
-      status: 'INTERNAL',
-      code: 'ERR_INTERNAL',
-      message: "EUCLEAN: read '/x'",
-      level: 40,
-    },
-    {
-      thrown: new TypeError('x is not a function'),
-      status: 'INTERNAL',
-      code: 'ERR_INTERNAL',
-      message: 'x is not a function',
-      level: 40,
-    },
-    {
-      thrown: new DOMException('late', 'TimeoutError'),
-      status: 'DEADLINE_EXCEEDED',
-      code: 'ERR_DEADLINE_EXCEEDED',
-      message: 'late',
-    },
-    { thrown: 'text', status: 'INTERNAL', code: 'ERR_INTERNAL', message: 'text', level: 40 },
-    {
-      thrown: new Error('line\nönt 100% \ud800!'),
-      status: 'INTERNAL',
-      code: 'ERR_INTERNAL',
-      message: 'line\nönt 100% \ufffd!',
-      level: 40,
-    },
-    {
-      thrown: new Error('é'.repeat(10_000)),
-      status: 'INTERNAL',
-      code: 'ERR_INTERNAL',
-      message: `${'é'.repeat(2047)}…`,
-      level: 40,
-    },
-  ]
+  const cases: { thrown: unknown; status: string; code: string; message: string; details?: string; level?: number }[] =
+    [
+      {
+        thrown: new CaissonError('ERR_CONTAINER_NOT_FOUND', 'container abc: no such container'),
+        status: 'NOT_FOUND',
+        code: 'ERR_CONTAINER_NOT_FOUND',
+        message: 'container abc: no such container',
+      },
+      {
+        thrown: new CaissonError('ERR_CONTAINER_STATE', 'cannot start', { cause: system('EBUSY', 'mount', '/a') }),
+        status: 'FAILED_PRECONDITION',
+        code: 'ERR_CONTAINER_STATE',
+        message: "cannot start: EBUSY: mount '/a'",
+      },
+      {
+        thrown: new CaissonError('ERR_REGISTRY_UNAVAILABLE', 'registry r.example: connection refused'),
+        status: 'UNKNOWN',
+        code: 'ERR_REGISTRY_UNAVAILABLE',
+        message: 'registry r.example: connection refused',
+        details: 'RegistryUnavailable: registry r.example: connection refused',
+        level: 40,
+      },
+      {
+        // NOT_FOUND would make a kubelet believe that the pod is gone
+        thrown: system('ENOENT', 'openat2', '/x'),
+        status: 'FAILED_PRECONDITION',
+        code: 'ERR_FAILED_PRECONDITION',
+        message: "ENOENT: openat2 '/x'",
+      },
+      // UNIMPLEMENTED would make it believe that the feature is off
+      {
+        thrown: system('EOPNOTSUPP', 'mount_setattr', '/x'),
+        status: 'FAILED_PRECONDITION',
+        code: 'ERR_FAILED_PRECONDITION',
+        message: "EOPNOTSUPP: mount_setattr '/x'",
+      },
+      {
+        thrown: system('EINVAL', 'compile', 'mounts[0]'),
+        status: 'INVALID_ARGUMENT',
+        code: 'ERR_INVALID_ARGUMENT',
+        message: "EINVAL: compile 'mounts[0]'",
+      },
+      {
+        thrown: system('EACCES', 'execve', '/x'),
+        status: 'PERMISSION_DENIED',
+        code: 'ERR_PERMISSION_DENIED',
+        message: "EACCES: execve '/x'",
+      },
+      {
+        thrown: system('ENOSPC', 'write', '/x'),
+        status: 'RESOURCE_EXHAUSTED',
+        code: 'ERR_LIMIT_EXCEEDED',
+        message: "ENOSPC: write '/x'",
+        level: 40,
+      },
+      {
+        thrown: system('ECONNREFUSED', 'connect', '/x'),
+        status: 'UNAVAILABLE',
+        code: 'ERR_UNAVAILABLE',
+        message: "ECONNREFUSED: connect '/x'",
+        level: 40,
+      },
+      {
+        thrown: system('EUCLEAN', 'read', '/x'),
+        status: 'INTERNAL',
+        code: 'ERR_INTERNAL',
+        message: "EUCLEAN: read '/x'",
+        level: 40,
+      },
+      {
+        thrown: new TypeError('x is not a function'),
+        status: 'INTERNAL',
+        code: 'ERR_INTERNAL',
+        message: 'x is not a function',
+        level: 40,
+      },
+      {
+        thrown: new DOMException('late', 'TimeoutError'),
+        status: 'DEADLINE_EXCEEDED',
+        code: 'ERR_DEADLINE_EXCEEDED',
+        message: 'late',
+      },
+      { thrown: 'text', status: 'INTERNAL', code: 'ERR_INTERNAL', message: 'text', level: 40 },
+      {
+        thrown: new Error('line\nönt 100% \ud800!'),
+        status: 'INTERNAL',
+        code: 'ERR_INTERNAL',
+        message: 'line\nönt 100% \ufffd!',
+        level: 40,
+      },
+      {
+        thrown: new Error('é'.repeat(10_000)),
+        status: 'INTERNAL',
+        code: 'ERR_INTERNAL',
+        message: `${'é'.repeat(2047)}…`,
+        level: 40,
+      },
+    ]
   let thrown: unknown
   const f = await start(t, {
     runtime: {
@@ -173,13 +175,14 @@ t.test('a handler that throws', async (t) => {
   })
   for (const { level = 30, ...expected } of cases) {
     thrown = expected.thrown
-    const wanted = { code: expected.code, message: expected.message, fields: { status: expected.status } }
-    t.match(await failure(f.client.runtime.startContainer({})), wanted, `${expected.status}: rejection`)
-    t.match(f.log.at(-1), { level, code: expected.status }, `${expected.status}: log`)
+    const { code, message, status, details = message } = expected
+    const wanted = { code, message, fields: { status }, cause: { details } }
+    t.match(await failure(f.client.runtime.startContainer({})), wanted, `${status}: rejection`)
+    t.match(f.log.at(-1), { level, code: status }, `${status}: log`)
     if (level === 40 && thrown instanceof Error)
       t.match(f.log.at(-1)?.err?.stack, /test\/cri\/grpc\.test/, 'the log has the stack')
-    t.match(await failure(f.client.runtime.stopContainer({})), wanted, `${expected.status}: synchronous throw`)
-    t.match(await failure(all(f.client.runtime.streamContainers({}))), wanted, `${expected.status}: stream`)
+    t.match(await failure(f.client.runtime.stopContainer({})), wanted, `${status}: synchronous throw`)
+    t.match(await failure(all(f.client.runtime.streamContainers({}))), wanted, `${status}: stream`)
   }
 })
 

@@ -95,7 +95,12 @@ function headerText(text: string): string {
 export function fromServiceError(error: ServiceError, method: string): CaissonError {
   const [trailer] = error.metadata.get(codeTrailer)
   const fields = { method, status: status[error.code] }
-  if (isErrorCode(trailer)) return new CaissonError(trailer, error.details, { cause: error, fields })
+  if (isErrorCode(trailer)) {
+    const name = kubeletNames[trailer]
+    const named = name !== undefined && error.details.startsWith(`${name}: `)
+    const message = named ? error.details.slice(name.length + 2) : error.details
+    return new CaissonError(trailer, message, { cause: error, fields })
+  }
   const code = error.code === status.UNAVAILABLE ? 'ERR_SERVICE_UNREACHABLE' : statusCodes[error.code]
   return new CaissonError(code, error.details, { cause: error, fields })
 }
