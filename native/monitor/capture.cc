@@ -7,12 +7,9 @@
 
 #include "monitor/frame.h"
 #include "monitor/report.h"
+#include "monitor/scratch.h"
 
 namespace caisson::monitor {
-
-namespace {
-char buffer[64 * 1024];  // shared: emptied before a callback returns
-}  // namespace
 
 Status Capture::start(Fd input, u64 limit) {
   memfd_.reset(memfd_create("caisson-exec", MFD_CLOEXEC | MFD_ALLOW_SEALING));
@@ -35,7 +32,7 @@ Status Capture::watch() {
 }
 
 void Capture::on_readable(u32) {
-  ssize_t n = read(input_.get(), buffer, sizeof buffer);
+  ssize_t n = read(input_.get(), scratch, kScratchSize);
   if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
   if (n <= 0) {
     close();
@@ -46,7 +43,7 @@ void Capture::on_readable(u32) {
   if (memfd_) {
     size_t keep = size < limit_ - kept_ ? size : static_cast<size_t>(limit_ - kept_);
     for (size_t at = 0; at < keep;) {
-      ssize_t written = pwrite(memfd_.get(), buffer + at, keep - at, static_cast<off_t>(kept_));
+      ssize_t written = pwrite(memfd_.get(), scratch + at, keep - at, static_cast<off_t>(kept_));
       if (written < 0 && errno == EINTR) continue;
       if (written <= 0) {
         Error error = Error::last("pwrite", "output of exec");

@@ -4,33 +4,28 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
+
+#include "core/memfd.h"
+#include "monitor/scratch.h"
 
 namespace caisson::monitor {
 
 namespace {
 
-// Shared by every connection: one thread, and a frame is copied out before the next is read. A page is touched as used.
-alignas(8) char buffer[kFrameMax + 1];
+static_assert(kScratchSize > kFrameMax);  // so that a frame that is too large shows
 
 Status take_payload_memfd(Frame& frame) {
   if (frame.fds.count == 0) return Error(EPROTO, "receive", "payload memfd missing");
   Fd memfd = static_cast<Fd&&>(frame.fds.items[--frame.fds.count]);
-  int seals = fcntl(memfd.get(), F_GET_SEALS);
-  if (seals < 0 || (seals & F_SEAL_WRITE) == 0 || (seals & F_SEAL_SHRINK) == 0)
-    return Error(EPERM, "receive", "payload memfd is not sealed");
-  struct stat st{};
-  if (fstat(memfd.get(), &st) != 0) return Error::last("fstat");
-  if (st.st_size < 0 || static_cast<u64>(st.st_size) > kPayloadMax) return Error(E2BIG, "receive", "payload memfd");
+  size_t size = CAISSON_TRY(sealed_memfd_size(memfd.get(), kPayloadMax));
   frame.payload.clear();
-  char chunk[4096];
-  for (off_t at = 0; at < st.st_size;) {
-    ssize_t n = pread(memfd.get(), chunk, sizeof chunk, at);
+  for (size_t at = 0; at < size;) {
+    ssize_t n = pread(memfd.get(), scratch, kScratchSize, static_cast<off_t>(at));
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0) return n < 0 ? Error::last("pread") : Error(EPROTO, "receive", "payload memfd");
-    frame.payload.append(string_view(chunk, static_cast<size_t>(n)));
-    at += n;
+    frame.payload.append(string_view(scratch, static_cast<size_t>(n)));
+    at += static_cast<size_t>(n);
   }
   return ok();
 }
@@ -39,7 +34,7 @@ Status take_payload_memfd(Frame& frame) {
 
 Result<bool> receive_frame(int socket, Frame& out) {
   alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * kFrameFdsMax)];
-  iovec part{buffer, sizeof buffer};
+  iovec part{scratch, kFrameMax + 1};
   msghdr message{};
   message.msg_iov = &part;
   message.msg_iovlen = 1;
@@ -65,11 +60,11 @@ Result<bool> receive_frame(int socket, Frame& out) {
   if ((message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0 || static_cast<size_t>(n) > kFrameMax)
     return Error(EPROTO, "receive", "frame too large");
   if (static_cast<size_t>(n) < sizeof(FrameHeader)) return Error(EPROTO, "receive", "frame too short");
-  memcpy(&out.header, buffer, sizeof out.header);
+  memcpy(&out.header, scratch, sizeof out.header);
   if (out.header.magic != kFrameMagic || out.header.version != kFrameVersion)
     return Error(EPROTO, "receive", "magic or version");
   out.payload.clear();
-  out.payload.append(string_view(buffer + sizeof(FrameHeader), static_cast<size_t>(n) - sizeof(FrameHeader)));
+  out.payload.append(string_view(scratch + sizeof(FrameHeader), static_cast<size_t>(n) - sizeof(FrameHeader)));
   if ((out.header.flags & kFlagPayloadInMemfd) != 0) CAISSON_TRY(take_payload_memfd(out));
   return true;
 }
@@ -83,16 +78,8 @@ Status seal_memfd(int fd) {
 Status fit_payload(Frame& frame) {
   if (sizeof(FrameHeader) + frame.payload.size() <= kFrameMax) return ok();
   if (frame.payload.size() > kPayloadMax || frame.fds.count == kFrameFdsMax) return Error(E2BIG, "send", "payload");
-  Fd memfd(memfd_create("caisson-payload", MFD_CLOEXEC | MFD_ALLOW_SEALING));
-  if (!memfd) return Error::last("memfd_create");
-  string_view left = frame.payload;
-  while (!left.empty()) {
-    ssize_t n = write(memfd.get(), left.data(), left.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return Error::last("write", "payload memfd");
-    left.remove_prefix(static_cast<size_t>(n));
-  }
-  CAISSON_TRY(seal_memfd(memfd.get()));
+  span<const u8> bytes(reinterpret_cast<const u8*>(frame.payload.c_str()), frame.payload.size());
+  Fd memfd = CAISSON_TRY(sealed_memfd("caisson-payload", bytes, MemfdKind::kData));
   frame.fds.push(static_cast<Fd&&>(memfd));
   frame.header.flags |= kFlagPayloadInMemfd;
   frame.payload = String();

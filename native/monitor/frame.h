@@ -37,7 +37,7 @@ struct Frame {
 };
 
 // Reads one frame. The Result is false at EOF. Errors: EAGAIN (nothing there), EPROTO (not a frame of this protocol, cut
-// short, too many descriptors), E2BIG (payload memfd too large), EPERM (payload memfd not sealed); the socket is then of
+// short, too many descriptors), EFBIG (payload memfd too large), EPERM (payload memfd not sealed); the socket is then of
 // no further use except after EAGAIN.
 Result<bool> receive_frame(int socket, Frame& out);
 

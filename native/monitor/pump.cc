@@ -6,14 +6,9 @@
 
 #include "monitor/clock.h"
 #include "monitor/report.h"
+#include "monitor/scratch.h"
 
 namespace caisson::monitor {
-
-namespace {
-// One buffer for all: a pump empties it before it returns. 64 KiB is a pipe's default capacity (pipe(7)), so one read
-// empties a full pipe, and one time stamp is taken for it.
-char buffer[64 * 1024];
-}  // namespace
 
 Status Pump::start(Fd input, bool terminal) {
   int flags = fcntl(input.get(), F_GETFL);
@@ -27,8 +22,8 @@ Status Pump::start(Fd input, bool terminal) {
 }
 
 void Pump::on_readable(u32) {
-  ssize_t n = read(input_.get(), buffer, sizeof buffer);
-  if (n > 0) return stream_.feed(file_, string_view(buffer, static_cast<size_t>(n)), realtime_ns());
+  ssize_t n = read(input_.get(), scratch, kScratchSize);
+  if (n > 0) return stream_.feed(file_, string_view(scratch, static_cast<size_t>(n)), realtime_ns());
   if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
   if (n < 0 && errno == EIO && terminal_ && !ending_) {
     // No process has the slave open at the moment (pty(7)); one may open it again, as getty does. The hang-up would be

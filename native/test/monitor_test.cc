@@ -474,8 +474,11 @@ void drops_slow_and_broken_clients() {
   Client client = pod.connect();
   if (!pod.setup(client)) return;
   Client slow = pod.connect(false);
-  u32 sent = 0;
-  while (sent < 20'000 && slow.send(FrameType::kList, "{}") != 0) ++sent;
+  CHECK(eventually([&] {  // asks and asks, and never reads
+    for (int i = 0; i < 1000; ++i)
+      if (slow.send(FrameType::kList, "{}") == 0) return errno != EAGAIN;
+    return false;
+  }));
   // Whatever the slow one does, the other is served.
   CHECK(state_of(client, container_id(1)).view() == "absent");
   CHECK(slow.closed());
@@ -585,6 +588,7 @@ long private_memory(pid_t pid) {
 }
 
 void stays_small() {
+  Pod neighbour;  // as on any node with more than one pod, the pages of the program are shared
   Pod pod;
   Client client = pod.connect();
   if (!pod.setup(client)) return;
@@ -598,7 +602,7 @@ void stays_small() {
   }
   long ten = private_memory(pod.pid);
   printf("private memory of the monitor: %ld kB without a container, %ld kB with 1, %ld kB with 10\n", empty, one, ten);
-  CHECK(one > 0 && one < 250 && ten < 350);
+  CHECK(one > 0 && one < 250 && ten < 250);
   CHECK(client.call(FrameType::kShutdown).ok());
   CHECK(pod.wait() == 0);
 }
