@@ -18,6 +18,9 @@ struct PodNamespaces {
   Fd ipc;
   Fd uts;
   Fd pid;  // set when the pod shares its PID namespace
+  // The host's ids of the user namespace's root; 0 without one. Whoever passes the descriptors on passes these too.
+  u32 root_uid = 0;
+  u32 root_gid = 0;
 };
 
 struct Pod {
@@ -50,6 +53,9 @@ struct Birth {
   Fd gate;   // SOCK_SEQPACKET, non-blocking: reports arrive here; EOF without kFailed after release = exec succeeded
 };
 
+// The caller is single-threaded, has descriptors 0 to 2 open, and is non-dumpable from the first call on. The plan must
+// stay mapped until this returns; the birth has its own copy from then on. Errors come before anything was born: EINVAL and
+// ENOTSUP (plan and request do not fit), ESRCH (the PID namespace or container to join has ended), those of clone3(2).
 Result<Birth> begin_birth(const BirthRequest& request);
 Result<Birth> begin_exec(const ExecRequest& request);
 

@@ -1,0 +1,181 @@
+// The birth of a container: clone3(2), one stage without a user namespace, two with one.
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#include "core/birth_parts.h"
+#include "core/user_namespace.h"
+
+namespace caisson {
+
+namespace {
+
+constexpr u64 kStageTwoNamespaces = uapi::kCloneNewpid | uapi::kCloneNewcgroup;
+
+// Namespaces other than mount, PID and cgroup: those a process can simply enter or make for itself.
+void enter_namespaces(Stage& s) {
+  for (NamespaceType type : {NamespaceType::kNetwork, NamespaceType::kIpc, NamespaceType::kUts}) {
+    join_namespace(s, type);
+    if ((s.create & namespace_flag(type)) == 0) continue;
+    s.at(Step::kUnshare, static_cast<u32>(type));
+    s.check(sys::unshare(namespace_flag(type)));
+  }
+}
+
+// Everything of the container that is made inside its own namespaces.
+[[noreturn]] void assemble(Stage& s) {
+  if ((s.create & uapi::kCloneNewnet) != 0) {
+    s.at(Step::kLoopback);
+    s.check(raise_loopback());
+  }
+  set_names(s);
+  mount_all(s);
+  make_devices(s);
+  make_links(s);
+  make_directories(s);
+  open_terminal(s);
+  mask_paths(s);
+  make_readonly(s);
+  pivot(s);
+  finish(s);
+}
+
+[[noreturn]] void stage_two(Stage& s) {
+  s.at(Step::kPrepare);
+  s.check(sys::prctl(uapi::kPrSetPdeathsig, SIGKILL));
+  write_sysctls(s, SysctlWriter::kForeignUid);
+  become_root(s);
+  s.check(sys::prctl(uapi::kPrSetPdeathsig, SIGKILL));  // the change of credentials cleared it
+  write_sysctls(s, SysctlWriter::kOwnUid);
+  attach_root(s);
+  assemble(s);
+}
+
+// Stage 1 of a container with a user namespace: what needs the host's mount namespace and the initial user namespace.
+[[noreturn]] void start_stage_two(Stage& s) {
+  own_stdio(s, s.host_uid, s.host_gid);
+  assemble_root(s);
+  join_namespace(s, NamespaceType::kUser);
+  enter_namespaces(s);
+  join_namespace(s, NamespaceType::kCgroup);
+  join_namespace(s, NamespaceType::kPid);
+  s.at(Step::kStageTwo);
+  int pidfd = -1;
+  uapi::CloneArgs args = {};
+  // CLONE_PARENT: the monitor is to be the parent that reaps the container.
+  args.flags = uapi::kCloneParent | uapi::kClonePidfd | uapi::kCloneNewns | (s.create & kStageTwoNamespaces);
+  args.pidfd = reinterpret_cast<u64>(&pidfd);
+  int pid = s.check(sys::clone3(args));
+  if (pid == 0) stage_two(s);
+  GateReport child;
+  child.kind = GateReport::kChild;
+  child.pid = pid;
+  s.report(child, pidfd);
+  _exit(0);
+}
+
+[[noreturn]] void stage_one(Stage& s) {
+  s.at(Step::kPrepare);
+  s.check(sys::prctl(uapi::kPrSetPdeathsig, SIGKILL));
+  umask(0);
+  take_stdio(s);
+  close_unlisted(s);
+  prepare_limits(s);
+  open_sources(s);
+  enter_seed(s);
+  if (s.has_user_namespace()) start_stage_two(s);
+  enter_namespaces(s);
+  join_namespace(s, NamespaceType::kCgroup);
+  if ((s.create & uapi::kCloneNewcgroup) != 0) {
+    s.at(Step::kUnshare, static_cast<u32>(NamespaceType::kCgroup));
+    s.check(sys::unshare(uapi::kCloneNewcgroup));
+  }
+  write_sysctls(s, SysctlWriter::kAny);
+  assemble_root(s);
+  assemble(s);
+}
+
+// A namespace file, checked to be of the type it is asked for: the spec wants an error for another one.
+Result<Fd> open_namespace(const PlanView& plan, NamespaceType type) {
+  Str path = plan.head().ns(type).path;
+  Fd fd(open(plan.c_str(path), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
+  if (!fd) return Error::last("open", plan.text(path));
+  int kind = ioctl(fd.get(), static_cast<int>(uapi::kNsGetNstype));
+  if (kind < 0 || static_cast<u32>(kind) != namespace_flag(type)) return Error(EINVAL, "ioctl(NS_GET_NSTYPE)", plan.text(path));
+  return fd;
+}
+
+int pod_namespace(const PodNamespaces& ns, NamespaceType type) {
+  switch (type) {
+    case NamespaceType::kUser: return ns.user.get();
+    case NamespaceType::kPid: return ns.pid.get();
+    case NamespaceType::kNetwork: return ns.net.get();
+    case NamespaceType::kIpc: return ns.ipc.get();
+    case NamespaceType::kUts: return ns.uts.get();
+    default: return -1;
+  }
+}
+
+}  // namespace
+
+Result<Birth> begin_birth(const BirthRequest& request) {
+  const PlanView& plan = *request.plan;
+  if (plan.kind() != PlanKind::kContainer) return Error(EINVAL, "begin_birth", "plan");
+  if (plan.head().ns(NamespaceType::kMount).mode != NamespaceMode::kNew)
+    return Error(ENOTSUP, "begin_birth", "a container needs a mount namespace of its own");
+  if (plan.head().ns(NamespaceType::kTime).mode != NamespaceMode::kHost)
+    return Error(ENOTSUP, "begin_birth", "time namespace");
+
+  Stage s;
+  Fd opened[Stage::kNamespaces];
+  for (u32 i = 0; i < Stage::kNamespaces; ++i) {
+    auto type = static_cast<NamespaceType>(i);
+    if (type == NamespaceType::kMount) continue;
+    switch (plan.head().namespaces[i].mode) {
+      case NamespaceMode::kNew:
+        if (type != NamespaceType::kUser) {
+          s.create |= namespace_flag(type);
+          break;
+        }
+        opened[i] = CAISSON_TRY(make_user_namespace(plan));
+        s.host_uid = mapped_root(plan.uid_map(), 0);
+        s.host_gid = mapped_root(plan.gid_map(), 0);
+        break;
+      case NamespaceMode::kPod:
+        if (request.pod == nullptr) return Error(EINVAL, "begin_birth", "no pod to join");
+        s.join[i] = pod_namespace(*request.pod, type);
+        s.host_uid = request.pod->root_uid;
+        s.host_gid = request.pod->root_gid;
+        break;
+      case NamespaceMode::kTarget:
+        if (type != NamespaceType::kPid || request.target_pid_ns < 0)
+          return Error(EINVAL, "begin_birth", "no target to join");
+        s.join[i] = request.target_pid_ns;
+        break;
+      case NamespaceMode::kPath:
+        opened[i] = CAISSON_TRY(open_namespace(plan, type));
+        if (type == NamespaceType::kUser) {
+          RootIds ids = CAISSON_TRY(root_ids_of(opened[i].get()));
+          s.host_uid = ids.uid;
+          s.host_gid = ids.gid;
+        }
+        break;
+      default: break;
+    }
+    if (opened[i]) s.join[i] = opened[i].get();
+  }
+
+  Prepared prepared;
+  prepared.fill(plan, s);
+  s.seed = request.pod != nullptr ? request.pod->seed.get() : -1;
+  s.cgroup = request.cgroup;
+  for (int i = 0; i < 3; ++i) s.stdio[i] = request.stdio[i];
+
+  // A PID namespace is that of the children: the parent enters it for one clone. With a user namespace stage 1 does.
+  int pid_ns = s.has_user_namespace() ? -1 : std::exchange(s.ns(NamespaceType::kPid), -1);
+  u64 flags = s.has_user_namespace() ? 0 : s.create & uapi::kCloneNewpid;
+  return give_birth(s, flags, pid_ns, request.cgroup, stage_one);
+}
+
+}  // namespace caisson

@@ -1,0 +1,64 @@
+#include "core/birth_parts.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/socket.h>
+
+namespace caisson {
+
+void Prepared::fill(const PlanView& plan, Stage& s) {
+  s.plan = &plan;
+  argv.reserve(plan.args().size() + 1);
+  for (Str each : plan.args()) argv.push(const_cast<char*>(plan.c_str(each)));
+  argv.push(nullptr);
+  envp.reserve(plan.env().size() + 2);
+  for (Str each : plan.env()) envp.push(const_cast<char*>(plan.c_str(each)));
+  envp.push(nullptr);
+  envp.push(nullptr);
+  for (size_t i = 0; i < plan.mounts().size(); ++i) sources.push(-1);
+  for (size_t i = 0; i < plan.devices().size(); ++i) devices.push(-1);
+  s.argv = argv.data();
+  s.envp = envp.data();
+  s.env_count = plan.env().size();
+  s.sources = sources.data();
+  s.devices = devices.data();
+}
+
+Result<Birth> give_birth(Stage& s, u64 flags, int pid_ns, int cgroup, void (*stage)(Stage&)) {
+  int ends[2];
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) return Error::last("socketpair", "gate");
+  Birth birth;
+  birth.gate = Fd(ends[0]);
+  Fd child_end(ends[1]);
+  if (fcntl(birth.gate.get(), F_SETFL, O_NONBLOCK) != 0) return Error::last("fcntl", "gate");
+  s.gate = child_end.get();
+  if (sys::prctl(uapi::kPrSetDumpable, 0) != 0) return Error::last("prctl", "PR_SET_DUMPABLE");
+
+  Fd own;
+  if (pid_ns >= 0) {
+    own = Fd(open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC));
+    if (!own) return Error::last("open", "/proc/self/ns/pid");
+    if (sys::setns(pid_ns, uapi::kCloneNewpid) != 0) return Error::last("setns", "pid namespace");
+  }
+  int pidfd = -1;
+  uapi::CloneArgs args = {};
+  args.flags = flags | uapi::kClonePidfd | uapi::kCloneClearSighand | (cgroup >= 0 ? uapi::kCloneIntoCgroup : 0);
+  args.pidfd = reinterpret_cast<u64>(&pidfd);
+  args.exit_signal = SIGCHLD;
+  args.cgroup = cgroup >= 0 ? static_cast<u64>(cgroup) : 0;
+  int pid = sys::clone3(args);
+  int err = errno;
+  if (pid == 0) {
+    stage(s);
+    _exit(1);
+  }
+  // Children of a caller that stayed there would be born in the container's PID namespace: no way to go on.
+  if (own && sys::setns(own.get(), uapi::kCloneNewpid) != 0) abort();
+  // ENOMEM: the init of the PID namespace has gone (pid_namespaces(7)).
+  if (pid < 0) return Error(pid_ns >= 0 && err == ENOMEM ? ESRCH : err, "clone3", cgroup >= 0 ? "cgroup" : "");
+  birth.pid = pid;
+  birth.pidfd = Fd(pidfd);
+  return birth;
+}
+
+}  // namespace caisson

@@ -1,0 +1,24 @@
+// What the births of containers and of exec'd processes have in common.
+#pragma once
+
+#include "core/launch.h"
+#include "core/stage/stage.h"
+#include "core/text.h"
+
+namespace caisson {
+
+// Memory that a stage needs and must not allocate: its copy of it comes with the clone.
+struct Prepared {
+  Vec<char*> argv;
+  Vec<char*> envp;
+  Vec<int> sources;
+  Vec<int> devices;
+  void fill(const PlanView& plan, Stage& s);
+};
+
+// clone3 with CLONE_PIDFD and CLONE_CLEAR_SIGHAND; born in `cgroup` and in the PID namespace `pid_ns` unless they are -1.
+// The caller stays in its own PID namespace, and is non-dumpable from now on: what it gives birth to may be seen by the
+// processes of a shared PID namespace before it can protect itself.
+Result<Birth> give_birth(Stage& s, u64 flags, int pid_ns, int cgroup, void (*stage)(Stage&));
+
+}  // namespace caisson

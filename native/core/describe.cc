@@ -1,0 +1,184 @@
+// The sentence for a failed birth. Callers of runc classify errors by phrases in it (podman: libpod/oci_util.go), so
+// those are kept: "executable file not found in $PATH", "no such file or directory", "permission denied".
+#include "core/launch.h"
+#include "core/sys.h"
+
+namespace caisson {
+
+namespace {
+
+struct StepWords {
+  Step step;
+  const char* call;
+};
+constexpr StepWords kCalls[] = {
+    {Step::kClone, "clone3"},           {Step::kPrepare, "prctl"},           {Step::kOpenSource, "open_tree"},
+    {Step::kCreateSource, "mkdir"},     {Step::kIdmapSource, "mount_setattr"}, {Step::kOpenDevice, "open_tree"},
+    {Step::kOpenRoot, "open_tree"},     {Step::kOpenLayers, "open_tree"},    {Step::kOpenUpper, "open_tree"},
+    {Step::kIdmapLayers, "mount_setattr"}, {Step::kOpenNamespace, "open"},   {Step::kJoinNamespace, "setns"},
+    {Step::kUnshare, "unshare"},        {Step::kMapUser, "setresuid"},       {Step::kJoinSeed, "setns"},
+    {Step::kMountOverlay, "mount"},     {Step::kAttachRoot, "move_mount"},   {Step::kMount, "mount"},
+    {Step::kMountTarget, "openat2"},    {Step::kMountAttributes, "mount_setattr"}, {Step::kCopyUp, "copy"},
+    {Step::kDevice, "mknod"},           {Step::kSymlink, "symlink"},         {Step::kMask, "move_mount"},
+    {Step::kReadonlyPath, "mount_setattr"}, {Step::kVolume, "mkdir"},        {Step::kReadonlyRoot, "mount_setattr"},
+    {Step::kRootPropagation, "mount_setattr"}, {Step::kPivotRoot, "pivot_root"}, {Step::kHostname, "sethostname"},
+    {Step::kSysctl, "write"},           {Step::kShm, "open_tree"},           {Step::kLoopback, "ioctl"},
+    {Step::kResolveUser, "look up"},    {Step::kTerminal, "open"},           {Step::kConsole, "move_mount"},
+    {Step::kStdio, "dup2"},             {Step::kStageTwo, "clone3"},         {Step::kGate, "recvmsg"},
+    {Step::kSession, "setsid"},         {Step::kRlimit, "setrlimit"},        {Step::kOomScore, "write"},
+    {Step::kKeyring, "keyctl"},         {Step::kCapabilities, "capset"},     {Step::kIdentity, "setresuid"},
+    {Step::kCwd, "chdir"},              {Step::kNoNewPrivileges, "prctl"},   {Step::kCloseRange, "close_range"},
+    {Step::kSeccomp, "seccomp"},        {Step::kLookupExecutable, "execve"}, {Step::kExec, "execve"},
+};
+
+const char* call_of(Step step) {
+  for (const StepWords& each : kCalls) {
+    if (each.step == step) return each.call;
+  }
+  return "start";
+}
+
+// The C library's words, with the small first letter that callers match.
+void append_cause(String& out, i32 err) {
+  string_view text(strerror(err));
+  if (text.empty()) return;
+  char first = text[0];
+  bool word = text.size() > 1 && text[1] >= 'a' && text[1] <= 'z';
+  out.append(word && first >= 'A' && first <= 'Z' ? static_cast<char>(first - 'A' + 'a') : first);
+  out.append(text.substr(1));
+}
+
+template <typename T>
+const T* entry(span<const T> entries, u32 index) {
+  return index < entries.size() ? &entries[index] : nullptr;
+}
+
+// The object of the plan that a step worked on.
+string_view object_of(const PlanView& plan, Step step, u32 index) {
+  auto mount = entry(plan.mounts(), index);
+  auto device = entry(plan.devices(), index);
+  auto link = entry(plan.links(), index);
+  auto text = [&](const Str* s) { return s != nullptr ? plan.text(*s) : string_view(); };
+  switch (step) {
+    case Step::kOpenSource:
+    case Step::kCreateSource:
+    case Step::kIdmapSource: return mount != nullptr ? plan.text(mount->source) : "";
+    case Step::kMount:
+    case Step::kMountTarget:
+    case Step::kMountAttributes:
+    case Step::kCopyUp: return mount != nullptr ? plan.text(mount->destination) : "";
+    case Step::kShm: return "/dev/shm";
+    case Step::kOpenDevice:
+      if (device == nullptr) return "";
+      return plan.text(device->source.length != 0 ? device->source : device->path);
+    case Step::kDevice: return device != nullptr ? plan.text(device->path) : "";
+    case Step::kSymlink: return link != nullptr ? plan.text(link->path) : "";
+    case Step::kMask: return text(entry(plan.masked(), index));
+    case Step::kReadonlyPath: return text(entry(plan.readonly_paths(), index));
+    case Step::kVolume: return text(entry(plan.volumes(), index));
+    case Step::kSysctl: {
+      auto sysctl = entry(plan.sysctls(), index);
+      return sysctl != nullptr ? plan.text(sysctl->key) : "";
+    }
+    case Step::kOpenRoot:
+    case Step::kOpenLayers:
+    case Step::kMountOverlay:
+    case Step::kAttachRoot:
+    case Step::kIdmapLayers: return plan.text(plan.root().path);
+    case Step::kOpenUpper: return plan.text(plan.root().upper);
+    case Step::kOpenNamespace:
+    case Step::kJoinNamespace:
+    case Step::kUnshare:
+      return index < static_cast<u32>(NamespaceType::kCount) ? namespace_name(static_cast<NamespaceType>(index)) : "";
+    case Step::kHostname: return plan.text(plan.head().hostname);
+    case Step::kTerminal: return "/dev/pts/ptmx";
+    case Step::kConsole: return "/dev/console";
+    case Step::kCwd: return plan.text(plan.process().cwd);
+    case Step::kResolveUser: return index == 2 ? "/etc/passwd" : index == 3 ? "/etc/group" : plan.text(plan.process().user);
+    case Step::kLookupExecutable:
+    case Step::kExec: return text(entry(plan.args(), 0));
+    default: return "";
+  }
+}
+
+void append_quoted(String& out, string_view text) {
+  out.append('"');
+  for (char c : text.substr(0, 512)) out.append(static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? '?' : c);
+  if (text.size() > 512) out.append("...");
+  out.append('"');
+}
+
+void explain_user(const PlanView& plan, const GateReport& report, String& out) {
+  if (report.index == 2 || report.index == 3) {
+    out.append(report.index == 2 ? "read /etc/passwd of the image: " : "read /etc/group of the image: ");
+    if (report.err == E2BIG) return void(out.append("larger than 1 MiB, or too many groups or too long a line"));
+    if (report.err == EINVAL) return void(out.append("not a regular file"));
+    return append_cause(out, report.err);
+  }
+  string_view text = plan.text(plan.process().user);
+  size_t colon = text.find(':');
+  bool group = report.index == 1;
+  out.append(group ? "unable to find group " : "unable to find user ");
+  append_quoted(out, group ? (colon == text.npos ? string_view() : text.substr(colon + 1)) : text.substr(0, colon));
+  if (report.err == ENOENT) return void(out.append(group ? ": no matching entry in /etc/group" : ": no matching entry in /etc/passwd"));
+  if (report.err == ERANGE) return void(out.append(": an id must be below 4294967295"));
+  if (report.err == EINVAL) return void(out.append(": a group is missing after the colon"));
+  if (report.err == E2BIG) return void(out.append(": more than 256 groups"));
+  out.append(": ");
+  append_cause(out, report.err);
+}
+
+void explain_exec(string_view name, i32 err, String& out) {
+  out.append("exec: ");
+  append_quoted(out, name);
+  out.append(": ");
+  bool searched = name.find('/') == name.npos;
+  if (err == ENOENT && searched) return void(out.append("executable file not found in $PATH"));
+  append_cause(out, err);
+}
+
+}  // namespace
+
+BirthError describe_failure(const PlanView& plan, const GateReport& report) {
+  BirthError error;
+  auto step = static_cast<Step>(report.step);
+  string_view object = object_of(plan, step, report.index);
+  error.err = report.err;
+  error.call = call_of(step);
+  error.stage = step_name(step);
+  error.path = String(object);
+  String& out = error.message;
+  if (step == Step::kLookupExecutable || step == Step::kExec) {
+    explain_exec(object, report.err, out);
+    return error;
+  }
+  if (step == Step::kResolveUser) {
+    explain_user(plan, report, out);
+    return error;
+  }
+  out.append(step_name(step));
+  if (!object.empty()) {
+    out.append(' ');
+    append_quoted(out, object);
+  }
+  auto mount = entry(plan.mounts(), report.index);
+  if ((step == Step::kOpenSource || step == Step::kCreateSource || step == Step::kIdmapSource) && mount != nullptr) {
+    out.append(" for ");
+    append_quoted(out, plan.text(mount->destination));
+  }
+  out.append(": ");
+  append_cause(out, report.err);
+  if (step == Step::kCwd && report.err == EXDEV) {
+    out.clear();
+    out.append("cwd ");
+    append_quoted(out, object);
+    out.append(" is outside of the container's root");
+  } else if (report.err == ELOOP && step == Step::kMountTarget) {
+    out.append(" (a symlink of the image is in the way)");
+  } else if (step == Step::kOpenDevice && report.err == ENODEV) {
+    out.append(" (not the device that was asked for)");
+  }
+  return error;
+}
+
+}  // namespace caisson

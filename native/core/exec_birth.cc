@@ -1,0 +1,139 @@
+// The birth of a process in a running container: setns(2) by pidfd, one clone.
+#include <fcntl.h>
+#include <signal.h>
+
+#include "core/birth_parts.h"
+#include "core/user_namespace.h"
+
+namespace caisson {
+
+namespace {
+
+[[noreturn]] void stage_exec(Stage& s) {
+  s.at(Step::kPrepare);
+  s.check(sys::prctl(uapi::kPrSetPdeathsig, SIGKILL));
+  umask(0);
+  take_stdio(s);
+  close_unlisted(s);
+  prepare_limits(s);
+  bool user = (s.create & uapi::kCloneNewuser) != 0;
+  if (user) own_stdio(s, s.host_uid, s.host_gid);
+  s.at(Step::kJoinNamespace, static_cast<u32>(NamespaceType::kMount));
+  if (s.create != 0) s.check(sys::setns(s.seed, s.create));
+  if (user) {
+    become_root(s);
+    s.check(sys::prctl(uapi::kPrSetPdeathsig, SIGKILL));
+  }
+  s.at(Step::kOpenRoot);
+  s.root = s.check(open("/", O_PATH | O_DIRECTORY | O_CLOEXEC));
+  open_terminal(s);
+  finish(s);
+}
+
+// The pid behind a pidfd, as /proc/self/fdinfo tells it. ESRCH: it has been reaped.
+Result<int> pid_of(int pidfd) {
+  String path(string_view("/proc/self/fdinfo/"));
+  path.append_u64(static_cast<u64>(pidfd));
+  Fd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd) return Error::last("open", path);
+  char text[512];
+  ssize_t n = read(fd.get(), text, sizeof text);
+  if (n < 0) return Error::last("read", path);
+  string_view all(text, static_cast<size_t>(n));
+  size_t at = all.find("\nPid:\t");
+  if (at == all.npos) return Error(EINVAL, "pidfd", path);
+  int pid = 0;
+  for (at += 6; at < all.size() && all[at] >= '0' && all[at] <= '9'; ++at) pid = pid * 10 + (all[at] - '0');
+  if (pid <= 0) return Error(ESRCH, "pidfd", "container");
+  return pid;
+}
+
+String proc_file(int pid, string_view name) {
+  String path(string_view("/proc/"));
+  path.append_u64(static_cast<u64>(pid)).append('/').append(name);
+  return path;
+}
+
+// setns(2) refuses the user namespace one is in, so only those that differ are joined.
+Result<u64> differing_namespaces(int pid) {
+  constexpr struct {
+    const char* file;
+    u64 flag;
+  } kFiles[] = {{"ns/user", uapi::kCloneNewuser}, {"ns/mnt", uapi::kCloneNewns}, {"ns/net", uapi::kCloneNewnet},
+                {"ns/ipc", uapi::kCloneNewipc},   {"ns/uts", uapi::kCloneNewuts}, {"ns/cgroup", uapi::kCloneNewcgroup}};
+  u64 flags = 0;
+  for (auto each : kFiles) {
+    struct stat theirs = {};
+    struct stat ours = {};
+    String path = proc_file(pid, each.file);
+    String own(string_view("/proc/self/"));
+    own.append(each.file);
+    if (stat(path.c_str(), &theirs) != 0) return Error(errno == ENOENT ? ESRCH : errno, "stat", path);
+    if (stat(own.c_str(), &ours) != 0) return Error::last("stat", own);
+    if (theirs.st_ino != ours.st_ino || theirs.st_dev != ours.st_dev) flags |= each.flag;
+  }
+  return flags;
+}
+
+// The cgroup that `pid` is in, opened through the cgroup2 mount that `beside`, a directory of the same hierarchy, is in.
+Result<Fd> cgroup_of(int pid, int beside) {
+  String own(string_view("/proc/self/fd/"));
+  own.append_u64(static_cast<u64>(beside));
+  char directory[kPlanPathMax + 1];
+  ssize_t n = readlink(own.c_str(), directory, sizeof directory);
+  if (n <= 0) return Error::last("readlink", own);
+  string_view host(directory, static_cast<size_t>(n));
+  String path = proc_file(pid, "cgroup");
+  Fd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd) return Error::last("open", path);
+  char text[3 * kPlanPathMax];
+  n = read(fd.get(), text, sizeof text);
+  if (n <= 0) return Error::last("read", path);
+  string_view all(text, static_cast<size_t>(n));
+  size_t at = all.starts_with("0::") ? 3 : all.find("\n0::");
+  if (at == all.npos) return Error(ENOENT, "cgroup v2", path);
+  if (at != 3) at += 4;
+  string_view theirs = all.substr(at, all.find('\n', at) - at);
+  // /mnt/a/b and /a/b/c: theirs begins with the part of ours that lies below the mount point.
+  for (size_t cut = 0; cut != host.npos; cut = host.find('/', cut + 1)) {
+    string_view below = host.substr(cut);
+    if (!theirs.starts_with(below) || (theirs.size() > below.size() && theirs[below.size()] != '/')) continue;
+    String full(host.substr(0, cut));
+    full.append(theirs);
+    Fd found(open(full.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    if (!found) return Error::last("open", full);
+    return found;
+  }
+  return Error(ENOENT, "cgroup v2", theirs);
+}
+
+}  // namespace
+
+Result<Birth> begin_exec(const ExecRequest& request) {
+  const PlanView& plan = *request.plan;
+  if (plan.kind() != PlanKind::kExec) return Error(EINVAL, "begin_exec", "plan");
+  int pid = CAISSON_TRY(pid_of(request.init));
+  Stage s;
+  s.create = CAISSON_TRY(differing_namespaces(pid));
+  if ((s.create & uapi::kCloneNewuser) != 0) {
+    String path = proc_file(pid, "ns/user");
+    Fd user(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!user) return Error::last("open", path);
+    RootIds ids = CAISSON_TRY(root_ids_of(user.get()));
+    s.host_uid = ids.uid;
+    s.host_gid = ids.gid;
+  }
+  // The pid was read from the pidfd: if that process lives still, what was read under the pid was its own.
+  if (sys::pidfd_send_signal(request.init, 0) != 0) return Error::last("pidfd_send_signal", "container");
+  Prepared prepared;
+  prepared.fill(plan, s);
+  s.seed = request.init;
+  for (int i = 0; i < 3; ++i) s.stdio[i] = request.stdio[i];
+  Result<Birth> birth = give_birth(s, 0, request.init, request.cgroup, stage_exec);
+  if (birth || request.cgroup < 0 || birth.error().err != EBUSY) return birth;
+  // The container has enabled controllers below its cgroup (systemd inside), which then takes no processes.
+  Fd cgroup = CAISSON_TRY(cgroup_of(pid, request.cgroup));
+  return give_birth(s, 0, request.init, cgroup.get(), stage_exec);
+}
+
+}  // namespace caisson

@@ -1,0 +1,198 @@
+// The namespaces of a pod: made by one helper process, kept by descriptor, without a pause process unless the pod shares
+// its PID namespace.
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include "core/birth_parts.h"
+#include "core/user_namespace.h"
+
+namespace caisson {
+
+namespace {
+
+// What the helper says, in GateReport::index of a kReady: each is answered by a release.
+enum : u32 { kSeedBuilt = 1, kUserUnshared = 2, kComplete = 3 };
+
+void pause_for(Stage& s, u32 phase) {
+  GateReport report;
+  report.kind = GateReport::kReady;
+  report.index = phase;
+  s.report(report);
+  wait_for_release(s);
+}
+
+// PID 1 of a shared PID namespace: reaps what is orphaned there, and ends the rest by its own end.
+[[noreturn]] void be_init(Stage& s) {
+  s.at(Step::kPrepare);
+  s.check(sys::prctl(uapi::kPrSetPdeathsig, SIGKILL));
+  // Every container of the pod can look at /proc/1/root.
+  s.at(Step::kAttachRoot);
+  s.check(build_empty_root());
+  default_signals();
+  struct sigaction ignore = {};
+  ignore.sa_handler = SIG_IGN;  // children of one who ignores SIGCHLD leave no zombie (waitpid(2))
+  sigaction(SIGCHLD, &ignore, nullptr);
+  s.check(setsid());
+  s.at(Step::kCapabilities);
+  uapi::CapData none[2] = {};
+  s.check(sys::capset({uapi::kCapabilityVersion3, 0}, none));
+  s.check(sys::prctl(uapi::kPrSetNoNewPrivs, 1));
+  s.check(sys::prctl(15 /* PR_SET_NAME */, reinterpret_cast<u64>("caisson-init")));
+  GateReport child;
+  child.kind = GateReport::kReady;
+  child.index = kComplete;
+  child.pid = getpid();  // 1: tells the init's word from the helper's
+  s.report(child);
+  s.check(sys::close_range(0, ~0u));
+  for (;;) pause();
+}
+
+[[noreturn]] void helper(Stage& s) {
+  s.at(Step::kPrepare);
+  s.check(sys::prctl(uapi::kPrSetPdeathsig, SIGKILL));
+  umask(0);
+  take_stdio(s);
+  close_unlisted(s);
+  s.at(Step::kJoinSeed);
+  s.check(build_seed(s.plan->head().shm_size, s.host_uid, s.host_gid));
+  pause_for(s, kSeedBuilt);
+  u64 others = s.create & (uapi::kCloneNewnet | uapi::kCloneNewipc | uapi::kCloneNewuts);
+  if ((s.create & uapi::kCloneNewuser) != 0) {
+    s.at(Step::kUnshare, static_cast<u32>(NamespaceType::kUser));
+    s.check(sys::unshare(uapi::kCloneNewuser));
+    pause_for(s, kUserUnshared);
+  }
+  // After the user namespace, so that they belong to it.
+  for (NamespaceType type : {NamespaceType::kNetwork, NamespaceType::kIpc, NamespaceType::kUts}) {
+    s.at(Step::kUnshare, static_cast<u32>(type));
+    if ((others & namespace_flag(type)) != 0) s.check(sys::unshare(namespace_flag(type)));
+  }
+  if ((others & uapi::kCloneNewnet) != 0) {
+    s.at(Step::kLoopback);
+    s.check(raise_loopback());
+  }
+  if ((others & uapi::kCloneNewuts) != 0) set_names(s);
+  if ((s.create & uapi::kCloneNewuser) != 0) {
+    write_sysctls(s, SysctlWriter::kForeignUid);
+    become_root(s);
+    write_sysctls(s, SysctlWriter::kOwnUid);
+  } else {
+    write_sysctls(s, SysctlWriter::kAny);
+  }
+  int init = 0;
+  if ((s.create & uapi::kCloneNewpid) != 0) {
+    s.at(Step::kClone);
+    uapi::CloneArgs args = {};
+    args.flags = uapi::kCloneParent | uapi::kCloneNewpid | uapi::kCloneNewns;
+    init = s.check(sys::clone3(args));
+    if (init == 0) be_init(s);
+    GateReport child;
+    child.kind = GateReport::kChild;
+    child.pid = init;
+    s.report(child);
+  }
+  pause_for(s, kComplete);
+  _exit(0);
+}
+
+// The parent's side: reads one report, and turns a failure into an Error.
+Result<GateReport> next_report(const PlanView& plan, const Birth& birth, const char* what) {
+  Fd passed;
+  GateReport report = CAISSON_TRY(read_gate(birth.gate.get(), passed));
+  if (report.kind == GateReport::kFailed) {
+    BirthError error = describe_failure(plan, report);
+    return Error(error.err, error.call, error.message);
+  }
+  if (report.kind == 0) return Error(ECHILD, "create_pod", what);
+  return report;
+}
+
+Result<Fd> open_namespace_of(int pid, const char* file) {
+  String path(string_view("/proc/"));
+  path.append_u64(static_cast<u64>(pid)).append("/ns/").append(file);
+  Fd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd) return Error::last("open", path);
+  return fd;
+}
+
+Status expect_phase(const PlanView& plan, const Birth& birth, u32 phase) {
+  GateReport report = CAISSON_TRY(next_report(plan, birth, "the helper ended"));
+  if (report.kind != GateReport::kReady || report.index != phase) return Error(EPROTO, "create_pod", "gate");
+  return ok();
+}
+
+void end_child(const Fd& pidfd) {
+  if (!pidfd) return;
+  sys::pidfd_send_signal(pidfd.get(), SIGKILL);
+  siginfo_t info = {};
+  while (waitid(static_cast<idtype_t>(uapi::kPPidfd), static_cast<id_t>(pidfd.get()), &info, WEXITED) < 0 && errno == EINTR) {
+  }
+}
+
+// Follows the helper through its phases. `pod.init` is set as soon as there is one, for the undoing.
+Status follow(const PlanView& plan, const Birth& birth, u64 create, Pod& pod) {
+  CAISSON_TRY(expect_phase(plan, birth, kSeedBuilt));
+  pod.ns.seed = CAISSON_TRY(open_namespace_of(birth.pid, "mnt"));
+  CAISSON_TRY(release_gate(birth.gate.get()));
+  if ((create & uapi::kCloneNewuser) != 0) {
+    CAISSON_TRY(expect_phase(plan, birth, kUserUnshared));
+    CAISSON_TRY(write_id_maps(birth.pid, plan));
+    pod.ns.user = CAISSON_TRY(open_namespace_of(birth.pid, "user"));
+    CAISSON_TRY(release_gate(birth.gate.get()));
+  }
+  bool init_ready = (create & uapi::kCloneNewpid) == 0;
+  bool helper_ready = false;
+  while (!init_ready || !helper_ready) {
+    GateReport report = CAISSON_TRY(next_report(plan, birth, "the helper ended"));
+    if (report.kind == GateReport::kChild) {
+      pod.init_pid = report.pid;
+      pod.init = Fd(sys::pidfd_open(report.pid));  // a child of ours, not yet reaped: the number is its own
+      if (!pod.init) return Error::last("pidfd_open", "pod init");
+      pod.ns.pid = CAISSON_TRY(open_namespace_of(report.pid, "pid"));
+    } else if (report.pid != 0) {
+      init_ready = true;
+    } else {
+      helper_ready = true;
+    }
+  }
+  if ((create & uapi::kCloneNewnet) != 0) pod.ns.net = CAISSON_TRY(open_namespace_of(birth.pid, "net"));
+  if ((create & uapi::kCloneNewipc) != 0) pod.ns.ipc = CAISSON_TRY(open_namespace_of(birth.pid, "ipc"));
+  if ((create & uapi::kCloneNewuts) != 0) pod.ns.uts = CAISSON_TRY(open_namespace_of(birth.pid, "uts"));
+  return ok();
+}
+
+}  // namespace
+
+Result<Pod> create_pod(const PlanView& plan) {
+  if (plan.kind() != PlanKind::kPod) return Error(EINVAL, "create_pod", "plan");
+  Stage s;
+  Prepared prepared;
+  prepared.fill(plan, s);
+  for (NamespaceType type : {NamespaceType::kUser, NamespaceType::kNetwork, NamespaceType::kIpc, NamespaceType::kUts,
+                             NamespaceType::kPid}) {
+    NamespaceMode mode = plan.head().ns(type).mode;
+    if (mode == NamespaceMode::kNew) s.create |= namespace_flag(type);
+    if (mode != NamespaceMode::kNew && mode != NamespaceMode::kHost)
+      return Error(EINVAL, "create_pod", namespace_name(type));
+  }
+  Pod pod;
+  if ((s.create & uapi::kCloneNewuser) != 0) {
+    s.host_uid = mapped_root(plan.uid_map(), 0);
+    s.host_gid = mapped_root(plan.gid_map(), 0);
+    pod.ns.root_uid = s.host_uid;
+    pod.ns.root_gid = s.host_gid;
+  }
+  Birth birth = CAISSON_TRY(give_birth(s, uapi::kCloneNewns, -1, -1, helper));
+  // The helper answers at once: the gate is read blocking.
+  Status result = fcntl(birth.gate.get(), F_SETFL, 0) == 0 ? follow(plan, birth, s.create, pod) : Error::last("fcntl", "gate");
+  end_child(birth.pidfd);
+  if (!result) {
+    end_child(pod.init);
+    return result.error();
+  }
+  return pod;
+}
+
+}  // namespace caisson

@@ -1,0 +1,78 @@
+// Descriptor and signal hygiene of a stage (CVE-2024-21626: a leaked directory descriptor is a way to the host).
+#include <signal.h>
+#include <sys/sysmacros.h>
+
+#include "core/stage/stage.h"
+
+namespace caisson {
+
+void take_stdio(Stage& s) {
+  s.at(Step::kStdio);
+  int copies[3];
+  for (int i = 0; i < 3; ++i) {
+    int from = s.stdio[i];
+    if (from < 0) from = s.check(open("/dev/null", O_RDWR | O_CLOEXEC));
+    copies[i] = s.check(fcntl(from, F_DUPFD_CLOEXEC, 3));
+  }
+  for (int i = 0; i < 3; ++i) s.check(dup2(copies[i], i));
+}
+
+void close_unlisted(Stage& s) {
+  s.at(Step::kPrepare);
+  unsigned keep[Stage::kNamespaces + 4];
+  unsigned count = 0;
+  auto list = [&](int fd) {
+    if (fd < 3) return;
+    auto number = static_cast<unsigned>(fd);
+    unsigned at = count++;
+    for (; at > 0 && keep[at - 1] > number; --at) keep[at] = keep[at - 1];
+    keep[at] = number;
+  };
+  list(s.gate);
+  list(s.seed);
+  list(s.cgroup);
+  for (int fd : s.join) list(fd);
+  unsigned from = 3;
+  for (unsigned i = 0; i < count; ++i) {
+    if (keep[i] > from) s.check(sys::close_range(from, keep[i] - 1));
+    from = keep[i] + 1;
+  }
+  s.check(sys::close_range(from, ~0u));
+}
+
+void default_signals() {
+  // CLONE_CLEAR_SIGHAND leaves ignored signals ignored; a container must not inherit that (SIGPIPE).
+  struct sigaction action = {};
+  action.sa_handler = SIG_DFL;
+  for (int signal = 1; signal <= 64; ++signal) {
+    if (signal != SIGKILL && signal != SIGSTOP) sigaction(signal, &action, nullptr);  // EINVAL: the C library's own
+  }
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, nullptr);
+}
+
+void own_stdio(Stage& s, u32 uid, u32 gid) {
+  s.at(Step::kStdio);
+  for (int fd = 0; fd < 3; ++fd) {
+    struct stat st = {};
+    s.check(fstat(fd, &st));
+    // Only what was made for this process: its pipes, sockets and pty, so that it can reopen /proc/self/fd/1. A regular
+    // file or a shared device keeps its owner.
+    bool tty = S_ISCHR(st.st_mode) && major(st.st_rdev) >= 136 && major(st.st_rdev) <= 143;  // UNIX98 pty slaves
+    if (!S_ISFIFO(st.st_mode) && !S_ISSOCK(st.st_mode) && !tty) continue;
+    if (st.st_uid == uid) continue;
+    // EROFS, EPERM: a terminal of somebody else's file system stays as it is.
+    if (fchown(fd, uid, tty ? static_cast<gid_t>(-1) : gid) != 0 && errno != EROFS && errno != EPERM && errno != EINVAL)
+      s.fail(errno);
+  }
+}
+
+void keep_gate_only(Stage& s) {
+  s.at(Step::kCloseRange);
+  int copy = s.gate == 3 ? 3 : s.check(dup3(s.gate, 3, O_CLOEXEC));
+  s.gate = copy;
+  s.check(sys::close_range(4, ~0u));
+}
+
+}  // namespace caisson

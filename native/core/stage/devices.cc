@@ -1,0 +1,93 @@
+// Device nodes, symlinks and directories that are made inside the assembled root.
+#include <sys/sysmacros.h>
+
+#include "core/stage/stage.h"
+
+namespace caisson {
+
+namespace {
+
+struct Name {
+  char text[256];
+  // Components are at most 255 bytes (NAME_MAX).
+  bool set(string_view name) {
+    if (name.size() >= sizeof text) {
+      errno = ENAMETOOLONG;
+      return false;
+    }
+    memcpy(text, name.data(), name.size());
+    text[name.size()] = '\0';
+    return true;
+  }
+};
+
+// CVE-2026-41579, CVE-2026-47766: a root whose /dev is a symlink made nodes and links on the host.
+int open_parent(Stage& s, string_view path, Name& name) {
+  string_view last;
+  int parent = s.check(reach_parent(s.root, path, !is_protected(path), last));
+  if (!name.set(last)) s.fail(errno);
+  return parent;
+}
+
+void lend_node(Stage& s, int node, int parent, const char* name) {
+  int target = openat(parent, name, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0644);
+  if (target < 0 && errno != EEXIST) s.fail(errno);
+  if (target >= 0) close(target);
+  target = s.check(openat(parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC));
+  s.check(sys::move_mount(node, target));
+  close(target);
+  close(node);
+}
+
+void make_node(Stage& s, const DeviceEntry& device, int parent, const char* name) {
+  dev_t number = device.type == S_IFIFO ? 0 : makedev(device.major, device.minor);
+  if (mknodat(parent, name, device.type | device.mode, number) != 0) {
+    if (errno != EEXIST) s.fail(errno);
+    struct stat st = {};
+    s.check(fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW));
+    if ((st.st_mode & S_IFMT) != device.type || st.st_rdev != number) s.fail(EEXIST);
+    return;  // an existing node keeps its owner: it may be the host's (crun 1.24)
+  }
+  if (device.uid != 0 || device.gid != 0)
+    s.check(fchownat(parent, name, device.uid, device.gid, AT_SYMLINK_NOFOLLOW));
+}
+
+}  // namespace
+
+void make_devices(Stage& s) {
+  span<const DeviceEntry> devices = s.plan->devices();
+  for (u32 i = 0; i < devices.size(); ++i) {
+    s.at(Step::kDevice, i);
+    Name name;
+    int parent = open_parent(s, s.plan->text(devices[i].path), name);
+    if (s.has_user_namespace() && devices[i].type != S_IFIFO)
+      lend_node(s, s.devices[i], parent, name.text);
+    else
+      make_node(s, devices[i], parent, name.text);
+    close(parent);
+  }
+}
+
+void make_links(Stage& s) {
+  span<const LinkEntry> links = s.plan->links();
+  for (u32 i = 0; i < links.size(); ++i) {
+    s.at(Step::kSymlink, i);
+    Name name;
+    int parent = open_parent(s, s.plan->text(links[i].path), name);
+    if (symlinkat(s.plan->c_str(links[i].target), parent, name.text) != 0 && errno != EEXIST) s.fail(errno);
+    close(parent);
+  }
+}
+
+void make_directories(Stage& s) {
+  span<const Str> volumes = s.plan->volumes();
+  for (u32 i = 0; i < volumes.size(); ++i) {
+    s.at(Step::kVolume, i);
+    close(s.check(reach(s.root, s.plan->text(volumes[i]), TargetKind::kDirectory, true)));
+  }
+  // A working directory that is missing is made; where it cannot be, the change to it says so.
+  int cwd = reach(s.root, s.plan->text(s.plan->process().cwd), TargetKind::kDirectory, true);
+  if (cwd >= 0) close(cwd);
+}
+
+}  // namespace caisson

@@ -1,0 +1,23 @@
+// Joining namespaces by descriptor (setns(2)) and becoming root of a user namespace.
+#include "core/stage/stage.h"
+
+namespace caisson {
+
+void join_namespace(Stage& s, NamespaceType type) {
+  int fd = s.ns(type);
+  if (fd < 0) return;
+  s.at(Step::kJoinNamespace, static_cast<u32>(type));
+  s.check(sys::setns(fd, namespace_flag(type)));
+}
+
+void become_root(Stage& s) {
+  s.at(Step::kMapUser);
+  // The groups of the host's root mean nothing here, and none of them may remain.
+  s.check(sys::setgroups(0, nullptr));
+  s.check(sys::setresgid(0));
+  s.check(sys::setresuid(0));
+  // The change of credentials made the process what fs.suid_dumpable says; never dumpable before exec (CVE-2019-5736).
+  s.check(sys::prctl(uapi::kPrSetDumpable, 0));
+}
+
+}  // namespace caisson

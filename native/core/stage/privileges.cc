@@ -1,0 +1,201 @@
+// The last steps of a process before it is the container's: limits, session, credentials, filter (order: oci.md 5.4).
+#include <sys/ioctl.h>
+
+#include "core/stage/stage.h"
+
+namespace caisson {
+
+namespace {
+
+constexpr u64 kCapSysAdmin = u64{1} << 21;
+
+struct Limit {  // struct rlimit64 of prlimit(2)
+  u64 soft;
+  u64 hard;
+};
+int prlimit64(u32 resource, const Limit* fresh, Limit* old) {
+  return static_cast<int>(syscall(SYS_prlimit64, 0, resource, fresh, old));
+}
+
+void set_rlimits(Stage& s) {
+  span<const RlimitEntry> limits = s.plan->rlimits();
+  for (u32 i = 0; i < limits.size(); ++i) {
+    s.at(Step::kRlimit, i);
+    Limit limit = {limits[i].soft, limits[i].hard};
+    s.check(prlimit64(limits[i].resource, &limit, nullptr));
+  }
+}
+
+struct Capabilities {
+  u64 effective = 0;
+  u64 permitted = 0;
+  u64 inheritable = 0;
+};
+
+Capabilities read_capabilities(Stage& s) {
+  uapi::CapData data[2] = {};
+  s.check(sys::capget({uapi::kCapabilityVersion3, 0}, data));
+  return {data[0].effective | u64{data[1].effective} << 32, data[0].permitted | u64{data[1].permitted} << 32,
+          data[0].inheritable | u64{data[1].inheritable} << 32};
+}
+
+void write_capabilities(Stage& s, const Capabilities& c) {
+  uapi::CapData data[2] = {
+      {static_cast<u32>(c.effective), static_cast<u32>(c.permitted), static_cast<u32>(c.inheritable)},
+      {static_cast<u32>(c.effective >> 32), static_cast<u32>(c.permitted >> 32), static_cast<u32>(c.inheritable >> 32)}};
+  s.check(sys::capset({uapi::kCapabilityVersion3, 0}, data));
+}
+
+void drop_bounding(Stage& s) {
+  u64 keep = s.plan->process().capabilities[kCapBounding];
+  for (u32 cap = 0; cap <= uapi::kCapMax; ++cap) {
+    if ((keep >> cap & 1) != 0) continue;
+    if (sys::prctl(uapi::kPrCapbsetDrop, cap) != 0) {
+      if (errno == EINVAL) break;  // beyond the last one of this kernel
+      s.fail(errno);
+    }
+  }
+}
+
+void change_directory(Stage& s, bool final) {
+  s.at(Step::kCwd);
+  if (chdir(s.plan->c_str(s.plan->process().cwd)) != 0) {
+    // Root may be refused where the user is not (NFS with root_squash, FUSE).
+    if (!final && errno == EACCES) return;
+    s.fail(errno);
+  }
+  // CVE-2024-21626: a working directory of /proc/self/fd/N lay outside; the kernel then says "(unreachable)".
+  char path[kPlanPathMax + 1];
+  s.check(sys::getcwd(path, sizeof path));
+  if (path[0] != '/') s.fail(EXDEV);
+}
+
+void take_identity(Stage& s) {
+  s.at(Step::kIdentity);
+  s.check(sys::prctl(uapi::kPrSetKeepcaps, 1));
+  s.check(sys::setgroups(s.identity.group_count, s.identity.groups));
+  s.check(sys::setresgid(s.identity.gid));
+  s.check(sys::setresuid(s.identity.uid));
+}
+
+void set_capabilities(Stage& s) {
+  s.at(Step::kCapabilities);
+  const ProcessEntry& process = s.plan->process();
+  if ((process.flags & kProcessCapabilities) == 0) {
+    if (s.identity.uid != 0) write_capabilities(s, {});  // PR_SET_KEEPCAPS had kept them
+    return;
+  }
+  // What this process has not got cannot be granted: the spec wants that to be no error.
+  u64 have = read_capabilities(s).permitted;
+  Capabilities c;
+  c.permitted = process.capabilities[kCapPermitted] & have;
+  c.effective = process.capabilities[kCapEffective] & c.permitted;
+  // A default inheritable set made file capabilities effective for non-root (CVE-2022-24769): only what is listed.
+  c.inheritable = process.capabilities[kCapInheritable] & have;
+  write_capabilities(s, c);
+  s.check(sys::prctl(uapi::kPrCapAmbient, uapi::kPrCapAmbientClearAll));
+  u64 ambient = process.capabilities[kCapAmbient] & c.permitted & c.inheritable;
+  for (u32 cap = 0; cap <= uapi::kCapMax; ++cap) {
+    if ((ambient >> cap & 1) != 0) s.check(sys::prctl(uapi::kPrCapAmbient, uapi::kPrCapAmbientRaise, cap));
+  }
+}
+
+void load_filter(Stage& s) {
+  span<const u64> program = s.plan->seccomp();
+  if (program.empty()) return;
+  s.at(Step::kSeccomp);
+  uapi::SockFprog prog = {static_cast<u16>(program.size()), reinterpret_cast<const uapi::SockFilter*>(program.data())};
+  s.check(sys::seccomp_filter(s.plan->process().seccomp_flags, prog));
+}
+
+}  // namespace
+
+void prepare_limits(Stage& s) {
+  const ProcessEntry& process = s.plan->process();
+  if ((process.flags & kProcessOomScoreAdj) != 0) {
+    s.at(Step::kOomScore);
+    char text[8];
+    size_t n = 0;
+    i32 value = process.oom_score_adj;
+    if (value < 0) text[n++] = '-';
+    u32 rest = static_cast<u32>(value < 0 ? -value : value);
+    for (u32 unit = 1000; unit != 0; unit /= 10) {
+      if (rest >= unit || unit == 1) text[n++] = static_cast<char>('0' + rest / unit % 10);
+    }
+    int fd = s.check(open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC));
+    if (write(fd, text, n) < 0) s.fail(errno);
+    close(fd);
+  }
+  // To raise a hard limit takes CAP_SYS_RESOURCE in the initial user namespace; the final values come before exec, since
+  // low ones would bind the stages themselves.
+  span<const RlimitEntry> limits = s.plan->rlimits();
+  for (u32 i = 0; i < limits.size(); ++i) {
+    s.at(Step::kRlimit, i);
+    Limit now = {};
+    s.check(prlimit64(limits[i].resource, nullptr, &now));
+    if (limits[i].hard <= now.hard) continue;
+    now.hard = limits[i].hard;
+    s.check(prlimit64(limits[i].resource, &now, nullptr));
+  }
+}
+
+void finish(Stage& s) {
+  const ProcessEntry& process = s.plan->process();
+  resolve_identity(s);
+  own_stdio(s, s.identity.uid, s.identity.gid);
+  // From here on no directory of the host or of the start is open: not the working directory nor the executable can be
+  // reached through /proc/self/fd (CVE-2024-21626).
+  keep_gate_only(s);
+  change_directory(s, false);
+  look_up_executable(s);
+
+  s.at(Step::kGate);
+  GateReport ready;
+  ready.kind = GateReport::kReady;
+  ready.pid = getpid();
+  ready.uid = s.identity.uid;
+  ready.gid = s.identity.gid;
+  ready.group_count = s.identity.group_count;
+  memcpy(ready.groups, s.identity.groups, sizeof ready.groups);
+  s.report(ready);
+  wait_for_release(s);
+
+  s.at(Step::kSession);
+  s.check(setsid());
+  if ((process.flags & kProcessTerminal) != 0) s.check(ioctl(0, static_cast<int>(uapi::kTiocsctty), 0));
+  set_rlimits(s);
+  if ((process.flags & kProcessNewKeyring) != 0) {
+    s.at(Step::kKeyring);
+    char name[5 + 128] = "_ses.";
+    string_view id = s.plan->text(s.plan->head().id).substr(0, 127);
+    memcpy(name + 5, id.data(), id.size());
+    // ENOSYS: a kernel without keyrings has none to share.
+    if (sys::join_session_keyring(name) < 0 && errno != ENOSYS) s.fail(errno);
+  }
+  s.at(Step::kCapabilities);
+  if ((process.flags & kProcessCapabilities) != 0) drop_bounding(s);
+  take_identity(s);
+  change_directory(s, true);
+  umask((process.flags & kProcessUmask) != 0 ? process.umask : 022);
+  default_signals();
+  s.check(sys::prctl(uapi::kPrSetPdeathsig, 0));
+  if ((process.flags & kProcessNoNewPrivileges) != 0) {
+    set_capabilities(s);
+    s.at(Step::kNoNewPrivileges);
+    s.check(sys::prctl(uapi::kPrSetNoNewPrivs, 1));
+    load_filter(s);
+  } else {
+    // Without no_new_privs the filter takes CAP_SYS_ADMIN, which is given up only after (seccomp(2)).
+    if (!s.plan->seccomp().empty()) {
+      s.at(Step::kSeccomp);
+      Capabilities c = read_capabilities(s);
+      c.effective |= kCapSysAdmin;
+      write_capabilities(s, c);
+    }
+    load_filter(s);
+    set_capabilities(s);
+  }
+  execute(s);
+}
+
+}  // namespace caisson

@@ -1,0 +1,131 @@
+// Sources of mounts, taken as detached clones in the host's mount namespace before anything is made private: so a shared
+// volume keeps its peer group, and a symlink in a hostPath means what it means on the host.
+#include <sys/sysmacros.h>
+
+#include "core/stage/stage.h"
+
+namespace caisson {
+
+namespace {
+
+void set_attributes(Stage& s, int fd, bool recursive, const uapi::MountAttr& attr) {
+  if (attr.attr_set == 0 && attr.attr_clr == 0 && attr.propagation == 0) return;
+  s.check(sys::mount_setattr(fd, "", uapi::kAtEmptyPath | (recursive ? uapi::kAtRecursive : 0), attr));
+}
+
+// mkdir -p on the host, for a hostPath that the operator allowed to be made.
+void make_host_directory(Stage& s, string_view path) {
+  char buffer[kPlanPathMax + 1];
+  for (size_t end = 1; end <= path.size(); ++end) {
+    if (end != path.size() && path[end] != '/') continue;
+    memcpy(buffer, path.data(), end);
+    buffer[end] = '\0';
+    if (mkdir(buffer, 0755) != 0 && errno != EEXIST) s.fail(errno);
+  }
+}
+
+int open_source(Stage& s, const MountEntry& mount, u32 index) {
+  s.at(Step::kOpenSource, index);
+  const char* path = s.plan->c_str(mount.source);
+  unsigned flags = uapi::kOpenTreeClone | (mount.flags & kMountRecursive ? unsigned{uapi::kAtRecursive} : 0u);
+  int fd = sys::open_tree(AT_FDCWD, path, flags);
+  if (fd < 0 && errno == ENOENT && (mount.flags & kMountCreateSource) != 0) {
+    s.at(Step::kCreateSource, index);
+    make_host_directory(s, s.plan->text(mount.source));
+    s.at(Step::kOpenSource, index);
+    fd = sys::open_tree(AT_FDCWD, path, flags);
+  }
+  return s.check(fd);
+}
+
+// A mount of cgroup2 without a cgroup namespace shows the host's whole tree: only the container's own part of it is
+// given (CVE-2023-25809).
+bool is_bare_cgroup(const Stage& s, const MountEntry& mount) {
+  return mount.kind == MountKind::kFilesystem && s.plan->text(mount.fstype) == "cgroup2" && s.cgroup >= 0 &&
+         s.plan->head().ns(NamespaceType::kCgroup).mode == NamespaceMode::kHost;
+}
+
+void open_device(Stage& s, u32 index) {
+  const DeviceEntry& device = s.plan->devices()[index];
+  s.at(Step::kOpenDevice, index);
+  const char* path = s.plan->c_str(device.source.length != 0 ? device.source : device.path);
+  int fd = s.check(sys::open_tree(AT_FDCWD, path, uapi::kOpenTreeClone));
+  struct stat st = {};
+  s.check(fstat(fd, &st));
+  if ((st.st_mode & S_IFMT) != device.type || st.st_rdev != makedev(device.major, device.minor)) s.fail(ENODEV);
+  s.devices[index] = fd;
+}
+
+void open_root(Stage& s) {
+  const RootEntry& root = s.plan->root();
+  uapi::MountAttr priv = {0, 0, uapi::kMsPrivate, 0};
+  if (root.kind == RootKind::kBind) {
+    s.at(Step::kOpenRoot);
+    s.root = s.check(sys::open_tree(AT_FDCWD, s.plan->c_str(root.path), uapi::kOpenTreeClone | unsigned{uapi::kAtRecursive}));
+    u64 type = root.propagation & ~uapi::kMsRec;
+    if (type != 0) priv.propagation = type;
+    set_attributes(s, s.root, type == 0 || (root.propagation & uapi::kMsRec) != 0, priv);
+    return;
+  }
+  s.at(Step::kOpenLayers);
+  s.layers = s.check(sys::open_tree(AT_FDCWD, s.plan->c_str(root.path), uapi::kOpenTreeClone));
+  s.at(Step::kOpenUpper);
+  if (root.upper.length != 0) s.upper = s.check(sys::open_tree(AT_FDCWD, s.plan->c_str(root.upper), uapi::kOpenTreeClone));
+  if (!s.has_user_namespace()) return;
+  // Overlayfs takes idmapped layers since 5.19; the mapping is set before the mount is attached anywhere.
+  s.at(Step::kIdmapLayers);
+  uapi::MountAttr idmap = {uapi::kMountAttrIdmap, 0, 0, static_cast<u64>(s.ns(NamespaceType::kUser))};
+  set_attributes(s, s.layers, false, idmap);
+  if (s.upper >= 0) set_attributes(s, s.upper, false, idmap);
+}
+
+}  // namespace
+
+void open_sources(Stage& s) {
+  open_root(s);
+  span<const MountEntry> mounts = s.plan->mounts();
+  for (u32 i = 0; i < mounts.size(); ++i) {
+    const MountEntry& mount = mounts[i];
+    s.sources[i] = -1;
+    bool bare_cgroup = is_bare_cgroup(s, mount);
+    if (mount.kind != MountKind::kBind && !bare_cgroup) continue;
+    int fd = -1;
+    if (bare_cgroup) {
+      s.at(Step::kOpenSource, i);
+      fd = s.check(sys::open_tree(s.cgroup, "", uapi::kOpenTreeClone | unsigned{uapi::kAtEmptyPath}));
+    } else {
+      fd = open_source(s, mount, i);
+    }
+    if ((mount.flags & (kMountIdmap | kMountIdmapRecursive)) != 0) {
+      s.at(Step::kIdmapSource, i);
+      if (!s.has_user_namespace()) s.fail(EINVAL);
+      uapi::MountAttr idmap = {uapi::kMountAttrIdmap, 0, 0, static_cast<u64>(s.ns(NamespaceType::kUser))};
+      set_attributes(s, fd, (mount.flags & kMountIdmapRecursive) != 0, idmap);
+    }
+    s.at(Step::kMountAttributes, i);
+    set_attributes(s, fd, false, {mount.attr_set, mount.attr_clr, 0, 0});
+    set_attributes(s, fd, true, {mount.recursive_set, mount.recursive_clr, 0, 0});
+    // MS_SHARED leaves a clone in the peer group of its source: that is what makes a volume Bidirectional.
+    u64 type = mount.propagation & ~uapi::kMsRec;
+    set_attributes(s, fd, type == 0 || (mount.propagation & uapi::kMsRec) != 0,
+                   {0, 0, type == 0 ? uapi::kMsPrivate : type, 0});
+    s.sources[i] = fd;
+  }
+  if (s.has_user_namespace()) {
+    // Nodes cannot be made in a user namespace (mknod(2), EPERM); the host's are lent.
+    for (u32 i = 0; i < s.plan->devices().size(); ++i) {
+      if (s.plan->devices()[i].type != S_IFIFO) open_device(s, i);
+    }
+  }
+  if (!s.plan->masked().empty()) {
+    // CVE-2025-31133: the mask is the host's /dev/null, verified, never one that the container could replace.
+    s.at(Step::kMask);
+    s.null = s.check(sys::open_tree(AT_FDCWD, "/dev/null", uapi::kOpenTreeClone));
+    struct stat st = {};
+    s.check(fstat(s.null, &st));
+    if (!S_ISCHR(st.st_mode) || st.st_rdev != makedev(1, 3)) s.fail(ENODEV);
+    set_attributes(s, s.null, false, {0, 0, uapi::kMsPrivate, 0});
+  }
+}
+
+}  // namespace caisson

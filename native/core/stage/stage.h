@@ -1,0 +1,135 @@
+// The code between clone and exec: what a stage knows, and the pieces it is made of, one kernel concept per file.
+//
+// A stage is a child of its own (no shared memory), so a failure needs no undo but its death: check() reports
+// {step, errno, index} over the gate and ends it. Nothing here allocates; arrays are bounded and on the stack, or were
+// made by the parent before the clone.
+#pragma once
+
+#include "core/launch.h"
+#include "core/plan.h"
+#include "core/sys.h"
+
+namespace caisson {
+
+// Where the parts of a start are attached in a seed mount namespace.
+inline constexpr char kSeedRoot[] = "/r";
+inline constexpr char kSeedLayers[] = "/l";
+inline constexpr char kSeedUpper[] = "/u";
+inline constexpr char kSeedShm[] = "/shm";
+
+// A process's own account of who it is going to be.
+struct Identity {
+  u32 uid = 0;
+  u32 gid = 0;
+  u32 group_count = 0;
+  u32 groups[GateReport::kGroupsMax] = {};
+};
+
+struct Stage {
+  static constexpr u32 kNamespaces = static_cast<u32>(NamespaceType::kCount);
+
+  // Made by the parent.
+  const PlanView* plan = nullptr;
+  int gate = -1;
+  int stdio[3] = {-1, -1, -1};
+  int seed = -1;
+  int cgroup = -1;
+  int join[kNamespaces] = {-1, -1, -1, -1, -1, -1, -1, -1};  // descriptors of namespaces to join
+  u64 create = 0;                                            // CLONE_NEW* of namespaces to make
+  char** argv = nullptr;
+  char** envp = nullptr;     // one spare slot before the end, for HOME
+  size_t env_count = 0;
+  int* sources = nullptr;    // one per mount of the plan: detached mounts
+  int* devices = nullptr;    // one per device
+  u32 host_uid = 0;          // the container's root on the host
+  u32 host_gid = 0;
+
+  // Found on the way.
+  int root = -1;             // the root's mount
+  int layers = -1;
+  int upper = -1;
+  int null = -1;             // a detached clone of the host's /dev/null
+  int terminal = -1;         // slave of the container's pty
+  Identity identity;
+  char home[4096 + 6] = {};  // "HOME=..."
+  Step step = Step::kNone;
+  u32 index = 0;
+
+  bool has_user_namespace() const { return join[static_cast<u32>(NamespaceType::kUser)] >= 0; }
+  int& ns(NamespaceType type) { return join[static_cast<u32>(type)]; }
+
+  void at(Step s, u32 i = 0) {
+    step = s;
+    index = i;
+  }
+  int check(int result) {
+    if (result < 0) fail(errno);
+    return result;
+  }
+  [[noreturn]] void fail(int err);
+  void report(GateReport& report, int fd = -1);
+};
+
+// report.cc, descriptors.cc
+void wait_for_release(Stage& s);
+void take_stdio(Stage& s);            // descriptors 0, 1, 2
+void close_unlisted(Stage& s);        // everything but stdio, the gate and what the parent listed
+void default_signals();
+void own_stdio(Stage& s, u32 uid, u32 gid);
+void keep_gate_only(Stage& s);        // the gate becomes descriptor 3, all above is closed
+
+// sources.cc: in the host's mount namespace
+void open_sources(Stage& s);
+
+// seed.cc
+// Turns the caller's own, new mount namespace into a seed: a small read-only tmpfs with the directories above, fresh
+// proc and sysfs and, with shm_size, a tmpfs for /dev/shm that belongs to uid:gid. Returns 0, or -1 with errno.
+int build_seed(u64 shm_size, u32 uid, u32 gid);
+// Pivots into an empty read-only tmpfs: the mount namespace of a pod's init, which others may reach through /proc/1/root.
+int build_empty_root();
+void enter_seed(Stage& s);
+
+// root.cc
+void assemble_root(Stage& s);  // in the initial user namespace; leaves Stage::root
+void attach_root(Stage& s);    // where stage 2 has a mount namespace of its own
+void pivot(Stage& s);
+
+// target.cc
+enum class TargetKind { kDirectory, kFile };
+// Opens (O_PATH) what `path` names inside `root`, making missing components. -1 and errno on failure.
+int reach(int root, string_view path, TargetKind kind, bool follow_symlinks);
+// Opens the directory that is to hold the last component of `path`, and gives that component.
+int reach_parent(int root, string_view path, bool follow_symlinks, string_view& name);
+// Below /proc, /sys and /dev no symlink of the image is followed.
+bool is_protected(string_view path);
+
+// mounts.cc, copy_up.cc, devices.cc, mask.cc, terminal.cc
+void mount_all(Stage& s);
+int copy_tree(int from, int to, int depth);
+void make_devices(Stage& s);
+void make_links(Stage& s);
+void make_directories(Stage& s);  // volumes and the working directory
+void mask_paths(Stage& s);
+void make_readonly(Stage& s);
+void open_terminal(Stage& s);
+
+// sysctl.cc
+enum class SysctlWriter { kAny, kForeignUid, kOwnUid };
+bool sysctl_belongs(string_view key, SysctlWriter writer);
+int write_sysctl(int proc, const char* key, string_view value);
+void write_sysctls(Stage& s, SysctlWriter writer);
+void set_names(Stage& s);
+int raise_loopback();
+
+// namespaces.cc
+void join_namespace(Stage& s, NamespaceType type);
+void become_root(Stage& s);  // uid and gid 0 of the user namespace just joined
+
+// identity.cc, privileges.cc, execute.cc
+void resolve_identity(Stage& s);
+void prepare_limits(Stage& s);  // in the initial user namespace
+[[noreturn]] void finish(Stage& s);
+void look_up_executable(Stage& s);
+[[noreturn]] void execute(Stage& s);
+
+}  // namespace caisson

@@ -1,0 +1,93 @@
+// System calls as the kernel names them: -1 and errno on failure. No allocation, no locks, no hidden state of the C
+// library, so every one may be used between clone and exec. uapi.h has the constants.
+#pragma once
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "core/base.h"
+#include "core/uapi.h"
+
+namespace caisson::sys {
+
+inline int clone3(const uapi::CloneArgs& args) {
+  return static_cast<int>(syscall(uapi::kSysClone3, &args, sizeof args));
+}
+inline int unshare(u64 flags) { return static_cast<int>(syscall(SYS_unshare, flags)); }
+inline int setns(int fd, u64 type) { return static_cast<int>(syscall(SYS_setns, fd, type)); }
+inline int pidfd_open(int pid) { return static_cast<int>(syscall(uapi::kSysPidfdOpen, pid, 0)); }
+inline int pidfd_send_signal(int pidfd, int signal) {
+  return static_cast<int>(syscall(uapi::kSysPidfdSendSignal, pidfd, signal, nullptr, 0));
+}
+inline int close_range(unsigned first, unsigned last) {
+  return static_cast<int>(syscall(uapi::kSysCloseRange, first, last, 0));
+}
+
+// Retries EAGAIN, which a rename or mount that races with a RESOLVE_IN_ROOT walk gives (openat2(2)), 32 times.
+inline int openat2(int dir, const char* path, u64 flags, u64 mode, u64 resolve) {
+  uapi::OpenHow how = {flags | O_CLOEXEC, mode, resolve};
+  for (int tries = 0;; ++tries) {
+    int fd = static_cast<int>(syscall(uapi::kSysOpenat2, dir, path, &how, sizeof how));
+    if (fd >= 0 || errno != EAGAIN || tries == 32) return fd;
+  }
+}
+
+inline int open_tree(int dir, const char* path, unsigned flags) {
+  return static_cast<int>(syscall(uapi::kSysOpenTree, dir, path, flags | uapi::kOpenTreeCloexec));
+}
+// Attaches the detached mount `fd` at the object `target`, both by descriptor: no path is walked.
+inline int move_mount(int fd, int target) {
+  return static_cast<int>(syscall(uapi::kSysMoveMount, fd, "", target, "",
+                                  uapi::kMoveMountFEmptyPath | uapi::kMoveMountTEmptyPath));
+}
+inline int move_mount_at(int fd, const char* path) {
+  return static_cast<int>(syscall(uapi::kSysMoveMount, fd, "", AT_FDCWD, path, uapi::kMoveMountFEmptyPath));
+}
+inline int fsopen(const char* type) { return static_cast<int>(syscall(uapi::kSysFsopen, type, uapi::kFsopenCloexec)); }
+inline int fsconfig_string(int fs, const char* key, const char* value) {
+  return static_cast<int>(syscall(uapi::kSysFsconfig, fs, uapi::kFsconfigSetString, key, value, 0));
+}
+inline int fsconfig_flag(int fs, const char* key) {
+  return static_cast<int>(syscall(uapi::kSysFsconfig, fs, uapi::kFsconfigSetFlag, key, nullptr, 0));
+}
+inline int fsconfig_create(int fs) {
+  return static_cast<int>(syscall(uapi::kSysFsconfig, fs, uapi::kFsconfigCmdCreate, nullptr, nullptr, 0));
+}
+inline int fsmount(int fs, u64 attrs) {
+  return static_cast<int>(syscall(uapi::kSysFsmount, fs, uapi::kFsmountCloexec, static_cast<unsigned>(attrs)));
+}
+inline int mount_setattr(int fd, const char* path, int flags, const uapi::MountAttr& attr) {
+  return static_cast<int>(syscall(uapi::kSysMountSetattr, fd, path, flags, &attr, sizeof attr));
+}
+inline int mount(const char* source, const char* target, const char* type, u64 flags, const char* data) {
+  return static_cast<int>(syscall(SYS_mount, source, target, type, flags, data));
+}
+inline int pivot_root(const char* root, const char* old) { return static_cast<int>(syscall(SYS_pivot_root, root, old)); }
+inline int umount2(const char* target, int flags) { return static_cast<int>(syscall(SYS_umount2, target, flags)); }
+
+// The C libraries' own set*id run through every thread (POSIX); a stage has one thread and needs the plain calls.
+inline int setresuid(u32 id) { return static_cast<int>(syscall(SYS_setresuid, id, id, id)); }
+inline int setresgid(u32 id) { return static_cast<int>(syscall(SYS_setresgid, id, id, id)); }
+inline int setgroups(size_t count, const u32* groups) { return static_cast<int>(syscall(SYS_setgroups, count, groups)); }
+
+inline int prctl(int option, u64 a = 0, u64 b = 0) {
+  return static_cast<int>(syscall(SYS_prctl, option, a, b, 0ul, 0ul));
+}
+inline int capget(const uapi::CapHeader& head, uapi::CapData* data) {
+  return static_cast<int>(syscall(SYS_capget, &head, data));
+}
+inline int capset(const uapi::CapHeader& head, const uapi::CapData* data) {
+  return static_cast<int>(syscall(SYS_capset, &head, data));
+}
+inline int seccomp_filter(u32 flags, const uapi::SockFprog& program) {
+  return static_cast<int>(syscall(SYS_seccomp, uapi::kSeccompSetModeFilter, flags, &program));
+}
+// Unlike the C library's, the kernel's getcwd says "(unreachable)/..." for a directory outside the root.
+inline int getcwd(char* buffer, size_t size) { return static_cast<int>(syscall(SYS_getcwd, buffer, size)); }
+inline int join_session_keyring(const char* name) {
+  return static_cast<int>(syscall(SYS_keyctl, uapi::kKeyctlJoinSessionKeyring, name));
+}
+
+}  // namespace caisson::sys
