@@ -111,6 +111,7 @@ class LayerUnpacker::Job : public Napi::AsyncWorker {
     Napi::Object stats = Napi::Object::New(env);
     stats.Set("entries", static_cast<double>(stats_.entries));
     stats.Set("bytes", static_cast<double>(stats_.bytes));
+    stats.Set("xattrsLeftOut", static_cast<double>(stats_.xattrs_left_out));
     stats.Set("opaqueRoot", stats_.opaque_root);
     deferred_.Resolve(stats);
   }

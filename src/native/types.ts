@@ -84,6 +84,8 @@ export interface LayerStats {
   entries: number
   /** Bytes of regular files. */
   bytes: number
+  /** Attributes `user.*` left out because the file system has none (tmpfs before Linux 6.6); others are an error. */
+  xattrsLeftOut: number
   /**
    * The layer hides everything below it (`.wh..wh..opq` at its top). overlayfs does not look at the mark on the root of a
    * lower layer: whoever stacks layers ends the stack at this one.

@@ -121,7 +121,8 @@ Status LayerApply::begin_root(const tar::Entry& entry) {
   if (entry.type != tar::Type::kDirectory)
     return Error(ENOTDIR, "unpack: an entry would replace the layer's root", entry.path);
   CAISSON_TRY(tree_.settle());
-  return set_attributes(tree_.root(), entry);
+  stats_.xattrs_left_out += CAISSON_TRY(set_attributes(tree_.root(), entry));
+  return ok();
 }
 
 // A whiteout speaks of lower layers only, wherever it stands in the archive: beside an entry of its own layer with the
@@ -155,7 +156,8 @@ Status LayerApply::make_directory_entry(int parent, const char* name, const tar:
   }
   Fd dir = CAISSON_TRY(open_leaf(parent, name, O_RDONLY | O_DIRECTORY, 0, path_));
   if (replaced) CAISSON_TRY(make_opaque(dir.get(), path_));
-  return set_attributes(dir.get(), entry);
+  stats_.xattrs_left_out += CAISSON_TRY(set_attributes(dir.get(), entry));
+  return ok();
 }
 
 // O_EXCL: an existing file is never written through, since it may be a hard link whose other names are to stay.
@@ -208,7 +210,8 @@ Status LayerApply::make_special(int parent, const char* name, const tar::Entry& 
     }
   }
   Fd made = CAISSON_TRY(open_leaf(parent, name, O_PATH, 0, path_));
-  return set_attributes_of_path(made.get(), entry);
+  stats_.xattrs_left_out += CAISSON_TRY(set_attributes_of_path(made.get(), entry));
+  return ok();
 }
 
 Status LayerApply::put_data(u64 offset, span<const u8> data) {
@@ -230,7 +233,7 @@ Status LayerApply::end(const tar::Entry& entry) {
   if (entry.sparse && ftruncate(file_.get(), static_cast<off_t>(entry.size)) != 0)
     return Error::last("ftruncate", path_);
   // Last, since writing clears security.capability and moves the time.
-  CAISSON_TRY(set_attributes(file_.get(), entry));
+  stats_.xattrs_left_out += CAISSON_TRY(set_attributes(file_.get(), entry));
   file_.reset();
   return ok();
 }

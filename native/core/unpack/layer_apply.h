@@ -16,7 +16,8 @@ namespace caisson {
 
 struct LayerStats {
   u64 entries = 0;
-  u64 bytes = 0;  // of regular files, as written
+  u64 bytes = 0;            // of regular files, as written
+  u64 xattrs_left_out = 0;  // user.* attributes that the file system cannot hold
   // The layer hides everything below it. overlayfs does not look at the mark on a layer's root: whoever stacks the
   // layers leaves the lower ones out.
   bool opaque_root = false;

@@ -36,7 +36,8 @@ Error xattr_failed(const tar::Entry& entry, const tar::Xattr& xattr) {
 }
 
 // Owner before mode and extended attributes: chown(2) clears the set-user-ID bit and security.capability.
-Status set_xattrs(int fd, const char* proc_name, const tar::Entry& entry) {
+Result<u32> set_xattrs(int fd, const char* proc_name, const tar::Entry& entry) {
+  u32 left_out = 0;
   bool plain = entry.type == tar::Type::kFile || entry.type == tar::Type::kDirectory;
   for (const tar::Xattr& xattr : entry.xattrs) {
     if (is_foreign(xattr.name)) continue;
@@ -45,30 +46,32 @@ Status set_xattrs(int fd, const char* proc_name, const tar::Entry& entry) {
     int done = proc_name == nullptr
                    ? fsetxattr(fd, xattr.name.c_str(), xattr.value.c_str(), xattr.value.size(), 0)
                    : setxattr(proc_name, xattr.name.c_str(), xattr.value.c_str(), xattr.value.size(), 0);
-    if (done != 0) return xattr_failed(entry, xattr);
+    if (done == 0) continue;
+    if (errno != EOPNOTSUPP || !xattr.name.view().starts_with("user.")) return xattr_failed(entry, xattr);
+    ++left_out;
   }
-  return ok();
+  return left_out;
 }
 
 }  // namespace
 
-Status set_attributes(int fd, const tar::Entry& entry) {
+Result<u32> set_attributes(int fd, const tar::Entry& entry) {
   if (fchown(fd, entry.uid, entry.gid) != 0) return failed("fchown", entry);
   if (fchmod(fd, entry.mode) != 0) return failed("fchmod", entry);
-  CAISSON_TRY(set_xattrs(fd, nullptr, entry));
+  u32 left_out = CAISSON_TRY(set_xattrs(fd, nullptr, entry));
   const struct timespec times[2] = {{0, UTIME_OMIT}, {entry.mtime, entry.mtime_nsec}};
   if (futimens(fd, times) != 0) return failed("futimens", entry);
-  return ok();
+  return left_out;
 }
 
-Status set_attributes_of_path(int fd, const tar::Entry& entry) {
+Result<u32> set_attributes_of_path(int fd, const tar::Entry& entry) {
   if (fchownat(fd, "", entry.uid, entry.gid, uapi::kAtEmptyPath) != 0) return failed("fchownat", entry);
   ProcName name(fd);
   if (entry.type != tar::Type::kSymlink && chmod(name.text, entry.mode) != 0) return failed("chmod", entry);
-  CAISSON_TRY(set_xattrs(fd, name.text, entry));
+  u32 left_out = CAISSON_TRY(set_xattrs(fd, name.text, entry));
   const struct timespec times[2] = {{0, UTIME_OMIT}, {entry.mtime, entry.mtime_nsec}};
   if (utimensat(fd, "", times, uapi::kAtEmptyPath) != 0) return failed("utimensat", entry);
-  return ok();
+  return left_out;
 }
 
 }  // namespace caisson

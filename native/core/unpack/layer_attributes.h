@@ -7,10 +7,14 @@
 
 namespace caisson {
 
+// Both answer with the number of user.* attributes left out because the file system has none (tmpfs before Linux 6.6,
+// NFS before 5.9): containerd and umoci do so too, and no program may rely on them. Any other attribute that cannot be
+// set is an error: an image whose security.capability is lost does not work.
+
 // `fd` is open for reading or writing: a file whose data is complete, or a directory.
-Status set_attributes(int fd, const tar::Entry& entry);
+Result<u32> set_attributes(int fd, const tar::Entry& entry);
 
 // `fd` is an O_PATH descriptor of a link, device or FIFO, which cannot be opened (or not without side effects).
-Status set_attributes_of_path(int fd, const tar::Entry& entry);
+Result<u32> set_attributes_of_path(int fd, const tar::Entry& entry);
 
 }  // namespace caisson
