@@ -45,7 +45,8 @@ export class BlobStore {
   async read(digest: Digest, limit: number, what: string): Promise<Buffer> {
     const size = await this.size(digest)
     if (size === null) throw new CaissonError('ERR_IMAGE_INVALID', `${what}: blob ${digest} is not in the store`)
-    if (size > limit) throw new CaissonError('ERR_IMAGE_INVALID', `${what}: ${size} bytes, more than the limit of ${limit}`)
+    if (size > limit)
+      throw new CaissonError('ERR_IMAGE_INVALID', `${what}: ${size} bytes, more than the limit of ${limit}`)
     const data = await readFile(this.#paths.blob(digest))
     verifyDigest(data, digest, what)
     return data

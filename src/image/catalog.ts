@@ -68,7 +68,10 @@ export class CatalogReader {
         image ??= await this.#load(entry, blobs)
       } catch (error) {
         if (!isCaissonError(error)) throw error
-        this.#logger.warn({ image: entry.name, digest: entry.digest, err: error }, 'an image of the store cannot be read')
+        this.#logger.warn(
+          { image: entry.name, digest: entry.digest, err: error },
+          'an image of the store cannot be read',
+        )
         continue
       }
       loaded.set(entry.digest, image)

@@ -83,7 +83,8 @@ function volumes(config: JsonCursor): string[] {
   return (config.get('Volumes')?.entries(1024) ?? []).map(([path]) => {
     if (path === '' || path.length > pathMax) throw config.invalid('a volume is no path of 1 to 4095 characters')
     const absolute = path.startsWith('/') ? path : `/${path}`
-    if (absolute.split('/').includes('..')) throw config.invalid(`volume ${JSON.stringify(path.slice(0, 100))} leads upwards`)
+    if (absolute.split('/').includes('..'))
+      throw config.invalid(`volume ${JSON.stringify(path.slice(0, 100))} leads upwards`)
     return absolute
   })
 }

@@ -28,7 +28,8 @@ export function rootEntry(name: string, descriptor: Descriptor): RootEntry {
 /** index.json of an OCI image layout: image-spec image-layout.md. */
 export async function readIndexFile(file: string): Promise<RootEntry[]> {
   const { size } = await stat(file)
-  if (size > indexSizeMax) throw new CaissonError('ERR_IMAGE_INVALID', `${file}: ${size} bytes, more than the limit of ${indexSizeMax}`)
+  if (size > indexSizeMax)
+    throw new CaissonError('ERR_IMAGE_INVALID', `${file}: ${size} bytes, more than the limit of ${indexSizeMax}`)
   const data = await readFile(file)
   const root = JsonCursor.parse(data, file, indexSizeMax)
   const raw = (JSON.parse(data.toString('utf8')) as { manifests?: Record<string, unknown>[] | null }).manifests ?? []

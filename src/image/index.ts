@@ -105,7 +105,10 @@ export class ImageService {
   ): Promise<Image> {
     const reference = parseReference(name)
     if (reference.digest !== null) {
-      throw new CaissonError('ERR_IMAGE_REFERENCE', `"${name}": an image from a directory is named by a tag, not by a digest`)
+      throw new CaissonError(
+        'ERR_IMAGE_REFERENCE',
+        `"${name}": an image from a directory is named by a tag, not by a digest`,
+      )
     }
     const source = new LayoutSource(directory, options.reference)
     return this.#shared(`${source.label} as ${storeName(reference)}`, source.label, options, (signal, onProgress) =>

@@ -62,7 +62,10 @@ async function decompress(
 ): Promise<AsyncIterable<Buffer>> {
   const head = await firstBytes(blob, zstdMagic.length)
   if (head.equals(zstdMagic)) {
-    throw new CaissonError('ERR_IMAGE_UNSUPPORTED', `${what}: zstd-compressed layers are not supported yet; push it with gzip`)
+    throw new CaissonError(
+      'ERR_IMAGE_UNSUPPORTED',
+      `${what}: zstd-compressed layers are not supported yet; push it with gzip`,
+    )
   }
   if (!head.subarray(0, gzipMagic.length).equals(gzipMagic)) {
     return meter(blob, onConsumed)

@@ -85,7 +85,8 @@ export class LayerStore {
       return null
     }
     const meta = parseMeta(text, file)
-    if (meta.v > 1) throw new CaissonError('ERR_RECORD_INVALID', `${file} is of version ${meta.v}, newer than this program`)
+    if (meta.v > 1)
+      throw new CaissonError('ERR_RECORD_INVALID', `${file} is of version ${meta.v}, newer than this program`)
     this.#remember(meta)
     return meta
   }
@@ -235,7 +236,9 @@ function parseMeta(text: string, file: string): LayerMeta {
 
 /** What the unpacker answers about an archive: malformed, over a limit, or at odds with the tree it has made itself. */
 const archiveErrnos = new Set(
-  'EBADMSG EINVAL EILSEQ ELOOP EXDEV ENAMETOOLONG E2BIG EFBIG EOVERFLOW ENOENT ENOTDIR EISDIR EEXIST ENOTSUP'.split(' '),
+  'EBADMSG EINVAL EILSEQ ELOOP EXDEV ENAMETOOLONG E2BIG EFBIG EOVERFLOW ENOENT ENOTDIR EISDIR EEXIST ENOTSUP'.split(
+    ' ',
+  ),
 )
 
 /** Errors of the disk pass as they are; what the unpacker says of the archive becomes an error of the layer. */

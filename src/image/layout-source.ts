@@ -31,10 +31,14 @@ export class LayoutSource implements ImageSource {
     const entries = await readIndexFile(join(this.#directory, 'index.json'))
     const fits = this.#reference === undefined ? entries : entries.filter(({ name }) => name === this.#reference)
     const [entry, other] = fits
-    if (entry === undefined) throw new CaissonError('ERR_IMAGE_NOT_FOUND', `there is no such image in layout ${this.label}`)
+    if (entry === undefined)
+      throw new CaissonError('ERR_IMAGE_NOT_FOUND', `there is no such image in layout ${this.label}`)
     if (other !== undefined && other.digest !== entry.digest) {
       const names = entries.slice(0, 20).map(({ name, digest }) => name || digest)
-      throw new CaissonError('ERR_IMAGE_REFERENCE', `layout ${this.label} holds several images, choose one of: ${names.join(', ')}`)
+      throw new CaissonError(
+        'ERR_IMAGE_REFERENCE',
+        `layout ${this.label} holds several images, choose one of: ${names.join(', ')}`,
+      )
     }
     return { digest: entry.digest, mediaType: entry.mediaType, body: null }
   }
@@ -67,7 +71,10 @@ export class LayoutSource implements ImageSource {
     try {
       const { size } = await file.stat()
       if (size > limit) {
-        throw new CaissonError('ERR_IMAGE_INVALID', `image layout ${this.#directory}: ${name} has ${size} bytes, more than the limit of ${limit}`)
+        throw new CaissonError(
+          'ERR_IMAGE_INVALID',
+          `image layout ${this.#directory}: ${name} has ${size} bytes, more than the limit of ${limit}`,
+        )
       }
       return await file.readFile()
     } finally {

@@ -78,7 +78,8 @@ export function parseManifest(data: Buffer, mediaType: string, what: string): Im
 
   const own = root.get('mediaType')?.string(mediaTypeMax)
   const known = isIndexType(mediaType) || isManifestType(mediaType)
-  if (own !== undefined && known && own !== mediaType) throw root.invalid(`calls itself ${own}, was announced as ${mediaType}`)
+  if (own !== undefined && known && own !== mediaType)
+    throw root.invalid(`calls itself ${own}, was announced as ${mediaType}`)
   const hasManifests = root.has('manifests')
   const hasLayers = root.has('layers') || root.has('config')
   if (hasManifests && hasLayers) throw root.invalid('has both "manifests" and "layers"')
@@ -88,7 +89,10 @@ export function parseManifest(data: Buffer, mediaType: string, what: string): Im
   const effective = own ?? (known ? mediaType : shape)
   if (isIndexType(effective)) return parseIndex(root, effective)
   if (isManifestType(effective)) return parseImageManifest(root, effective)
-  throw new CaissonError('ERR_IMAGE_UNSUPPORTED', `${what}: media type "${(effective || mediaType).slice(0, 200)}" is not an image`)
+  throw new CaissonError(
+    'ERR_IMAGE_UNSUPPORTED',
+    `${what}: media type "${(effective || mediaType).slice(0, 200)}" is not an image`,
+  )
 }
 
 function unsupportedSchema1(what: string): CaissonError {
@@ -99,41 +103,50 @@ function unsupportedSchema1(what: string): CaissonError {
 }
 
 function parseIndex(root: JsonCursor, mediaType: string): ImageIndex {
-  const manifests = root.require('manifests').items(indexEntriesMax).map((cursor): IndexEntry => {
-    const platform = cursor.get('platform')
-    const annotations = cursor.get('annotations')?.stringMap(256, 1024, 64 << 10)
-    return {
-      ...parseDescriptor(cursor, Number.MAX_SAFE_INTEGER),
-      platform:
-        platform === undefined
-          ? null
-          : {
-              os: platform.get('os')?.string(64) ?? '',
-              architecture: platform.get('architecture')?.string(64) ?? '',
-              variant: platform.get('variant')?.string(64) ?? '',
-            },
-      attestation: annotations?.['vnd.docker.reference.type'] !== undefined,
-    }
-  })
+  const manifests = root
+    .require('manifests')
+    .items(indexEntriesMax)
+    .map((cursor): IndexEntry => {
+      const platform = cursor.get('platform')
+      const annotations = cursor.get('annotations')?.stringMap(256, 1024, 64 << 10)
+      return {
+        ...parseDescriptor(cursor, Number.MAX_SAFE_INTEGER),
+        platform:
+          platform === undefined
+            ? null
+            : {
+                os: platform.get('os')?.string(64) ?? '',
+                architecture: platform.get('architecture')?.string(64) ?? '',
+                variant: platform.get('variant')?.string(64) ?? '',
+              },
+        attestation: annotations?.['vnd.docker.reference.type'] !== undefined,
+      }
+    })
   return { kind: 'index', mediaType, manifests }
 }
 
 function parseImageManifest(root: JsonCursor, mediaType: string): ImageManifest {
   const config = parseDescriptor(root.require('config'), configSizeMax)
   if (!isConfigType(config.mediaType)) {
-    throw new CaissonError('ERR_IMAGE_UNSUPPORTED', `${root.where}: an artifact (${config.mediaType}), not a container image`)
+    throw new CaissonError(
+      'ERR_IMAGE_UNSUPPORTED',
+      `${root.where}: an artifact (${config.mediaType}), not a container image`,
+    )
   }
-  const layers = root.require('layers').items(layerCountMax).map((cursor): LayerDescriptor => {
-    const descriptor = parseDescriptor(cursor, layerSizeMax)
-    const compression = layerCompression(descriptor.mediaType)
-    if (compression === null) {
-      throw new CaissonError(
-        'ERR_IMAGE_UNSUPPORTED',
-        `${root.where}: layer ${descriptor.digest} has media type ${descriptor.mediaType}, which is no file system layer`,
-      )
-    }
-    return { ...descriptor, compression }
-  })
+  const layers = root
+    .require('layers')
+    .items(layerCountMax)
+    .map((cursor): LayerDescriptor => {
+      const descriptor = parseDescriptor(cursor, layerSizeMax)
+      const compression = layerCompression(descriptor.mediaType)
+      if (compression === null) {
+        throw new CaissonError(
+          'ERR_IMAGE_UNSUPPORTED',
+          `${root.where}: layer ${descriptor.digest} has media type ${descriptor.mediaType}, which is no file system layer`,
+        )
+      }
+      return { ...descriptor, compression }
+    })
   return { kind: 'manifest', mediaType, config, layers }
 }
 

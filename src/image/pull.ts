@@ -91,7 +91,8 @@ export class Puller {
         }
       }
       const work = manifest.layers.map((layer, index) => ({ layer, link: chain[index] as ChainLink }))
-      for (const { layer } of work) options.onProgress({ layer: layer.digest, state: 'waiting', bytes: 0, size: layer.size })
+      for (const { layer } of work)
+        options.onProgress({ layer: layer.digest, state: 'waiting', bytes: 0, size: layer.size })
       await forEachParallel(work, parallelLayers, signal, ({ layer, link }, one) =>
         this.#layer(source, layer, link, one, options.onProgress),
       )
@@ -201,7 +202,9 @@ export class Puller {
       } catch (error) {
         if (signal.aborted || !source.isTransient(error)) throw error
         if (attempt >= transferAttempts) {
-          throw new CaissonError('ERR_REGISTRY_UNAVAILABLE', `RegistryUnavailable: the transfer of ${what} broke off`, { cause: error })
+          throw new CaissonError('ERR_REGISTRY_UNAVAILABLE', `RegistryUnavailable: the transfer of ${what} broke off`, {
+            cause: error,
+          })
         }
       }
     }

@@ -62,7 +62,8 @@ export class ImageSnapshot {
   #byPrefix(prefix: string, text: string): Image | null {
     if (prefix.length < prefixMin || !/^[0-9a-f]{1,64}$/.test(prefix)) return null
     const fits = this.#hexIds.filter((hex) => hex.startsWith(prefix))
-    if (fits.length > 1) throw new CaissonError('ERR_AMBIGUOUS_ID', `image id prefix "${text}" fits ${fits.length} images`)
+    if (fits.length > 1)
+      throw new CaissonError('ERR_AMBIGUOUS_ID', `image id prefix "${text}" fits ${fits.length} images`)
     return fits[0] === undefined ? null : (this.#byId.get(digestOfHex(fits[0])) ?? null)
   }
 }

@@ -33,7 +33,14 @@ function header(entry: LayerEntry, size: number): Buffer {
   block.write(typeFlags[type], 156, 'latin1')
   block.write(entry.target ?? '', 157, 100, 'utf8')
   block.write('ustar\x0000', 257, 'latin1')
-  block.write(block.reduce((sum, byte) => sum + byte, 0).toString(8).padStart(6, '0') + '\0 ', 148, 'latin1')
+  block.write(
+    block
+      .reduce((sum, byte) => sum + byte, 0)
+      .toString(8)
+      .padStart(6, '0') + '\0 ',
+    148,
+    'latin1',
+  )
   return block
 }
 

@@ -70,7 +70,8 @@ export class Authorizer {
       return this.#flights.run(key, access.signal, (signal) => this.#bearer(bearer, { ...access, signal }, key))
     }
     if (challenges.some(({ scheme }) => scheme === 'basic')) {
-      if (access.credentials.kind !== 'basic') throw denied(access.host, access.what, 'it asks for a user name and a password')
+      if (access.credentials.kind !== 'basic')
+        throw denied(access.host, access.what, 'it asks for a user name and a password')
       const value = basicHeader(access.credentials.username, access.credentials.password)
       if (value === rejected) throw denied(access.host, access.what, 'user name or password is wrong')
       this.#remember(key, value, tokenLifeMax)
@@ -133,7 +134,11 @@ export class Authorizer {
     if (status === 429 || status >= 500) throw unavailable(realm.host, `the token server answered ${status}`)
     if (status !== 200) {
       const said = body === null ? '' : describeErrorBody(body)
-      throw denied(host, access.what, `the token server ${realm.host} answered ${status}${said === '' ? '' : ` (${said})`}`)
+      throw denied(
+        host,
+        access.what,
+        `the token server ${realm.host} answered ${status}${said === '' ? '' : ` (${said})`}`,
+      )
     }
     const { token, life } = parseToken(body, realm.host)
     const header = `Bearer ${token}`
@@ -164,7 +169,8 @@ function parseToken(body: Buffer | null, host: string): { token: string; life: n
     throw protocolError(host, 'the token server answered no JSON', cause)
   }
   const token = answer?.token || answer?.access_token
-  if (typeof token !== 'string' || !/^[\x21-\x7e]+$/.test(token)) throw protocolError(host, 'the token server gave no token')
+  if (typeof token !== 'string' || !/^[\x21-\x7e]+$/.test(token))
+    throw protocolError(host, 'the token server gave no token')
   const life = typeof answer.expires_in === 'number' && answer.expires_in > 0 ? answer.expires_in : tokenLifeDefault
   return { token, life: Math.min(Math.max(life, tokenLifeDefault), tokenLifeMax) }
 }

@@ -113,7 +113,8 @@ class Repository implements ImageSource {
 
   async blob(descriptor: Descriptor, signal: AbortSignal): Promise<Readable> {
     const response = await this.#request('GET', `blobs/${descriptor.digest}`, {}, signal)
-    if (response.statusCode !== 200) throw await this.#failure(response, `blob ${descriptor.digest} of image "${this.label}"`)
+    if (response.statusCode !== 200)
+      throw await this.#failure(response, `blob ${descriptor.digest} of image "${this.label}"`)
     const length = response.headers['content-length']
     if (typeof length === 'string' && Number(length) !== descriptor.size) {
       await discard(response)
@@ -141,7 +142,10 @@ class Repository implements ImageSource {
       throw unavailable(this.#reference.domain, `the manifest of "${this.label}" broke off`, cause)
     }
     if (body !== null) return body
-    throw new CaissonError('ERR_IMAGE_INVALID', `manifest of image "${this.label}": more than the limit of ${manifestSizeMax} bytes`)
+    throw new CaissonError(
+      'ERR_IMAGE_INVALID',
+      `manifest of image "${this.label}": more than the limit of ${manifestSizeMax} bytes`,
+    )
   }
 
   /** One request with authentication and redirects. */
@@ -164,7 +168,7 @@ class Repository implements ImageSource {
     let authorization = authorizer.known(access)
     let challenges = 0
     let url = new URL(path, base)
-    for (let redirects = 0; ; ) {
+    for (let redirects = 0; ;) {
       // credentials are for the registry alone: not for the storage that it sends us to
       const own = url.origin === base.origin
       const response = await transport.send({

@@ -33,7 +33,10 @@ export function credentialsFor(domain: string, auth: RegistryAuth | undefined): 
   if (auth === undefined) return anonymous
   for (const [name, value] of Object.entries(auth) as [string, string | undefined][]) {
     if ((value ?? '').length > fieldMax) {
-      throw new CaissonError('ERR_INVALID_ARGUMENT', `registry credentials: ${name} is longer than ${fieldMax} characters`)
+      throw new CaissonError(
+        'ERR_INVALID_ARGUMENT',
+        `registry credentials: ${name} is longer than ${fieldMax} characters`,
+      )
     }
   }
   if (auth.serverAddress && canonicalServer(auth.serverAddress) !== canonicalServer(domain)) return anonymous
@@ -44,7 +47,10 @@ export function credentialsFor(domain: string, auth: RegistryAuth | undefined): 
     const text = Buffer.from(auth.auth, 'base64').toString('utf8')
     const colon = text.indexOf(':')
     if (colon < 0) {
-      throw new CaissonError('ERR_INVALID_ARGUMENT', `registry credentials for ${domain}: auth is not base64 of "user:password"`)
+      throw new CaissonError(
+        'ERR_INVALID_ARGUMENT',
+        `registry credentials for ${domain}: auth is not base64 of "user:password"`,
+      )
     }
     username = text.slice(0, colon)
     // some tools pad the decoded text with NUL
@@ -58,14 +64,21 @@ export function credentialsFor(domain: string, auth: RegistryAuth | undefined): 
 
 function headerSafe(what: string, value: string): string {
   if (!/^[\x21-\x7e]+$/.test(value)) {
-    throw new CaissonError('ERR_INVALID_ARGUMENT', `registry credentials: ${what} has characters that no header can carry`)
+    throw new CaissonError(
+      'ERR_INVALID_ARGUMENT',
+      `registry credentials: ${what} has characters that no header can carry`,
+    )
   }
   return value
 }
 
 /** `https://index.docker.io/v1/` and `docker.io` are one registry. */
 function canonicalServer(address: string): string {
-  const host = address.replace(/^https?:\/\//, '').split('/', 1)[0]?.toLowerCase() ?? ''
+  const host =
+    address
+      .replace(/^https?:\/\//, '')
+      .split('/', 1)[0]
+      ?.toLowerCase() ?? ''
   return /^(?:index\.docker\.io|registry-1\.docker\.io)$/.test(host) ? 'docker.io' : host
 }
 

@@ -4,19 +4,23 @@ import { CaissonError } from '../../errors.ts'
 const unavailablePrefix = 'RegistryUnavailable'
 
 export function unavailable(host: string, why: string, cause?: unknown): CaissonError {
-  return new CaissonError('ERR_REGISTRY_UNAVAILABLE', `${unavailablePrefix}: registry ${host}: ${why}`, { cause })
+  return new CaissonError('ERR_REGISTRY_UNAVAILABLE', `${unavailablePrefix}: registry ${host}: ${why}`, because(cause))
 }
 
 export function denied(host: string, what: string, why: string, cause?: unknown): CaissonError {
-  return new CaissonError('ERR_REGISTRY_DENIED', `registry ${host} refuses access to ${what}: ${why}`, { cause })
+  return new CaissonError('ERR_REGISTRY_DENIED', `registry ${host} refuses access to ${what}: ${why}`, because(cause))
 }
 
 export function protocolError(host: string, why: string, cause?: unknown): CaissonError {
-  return new CaissonError('ERR_REGISTRY_PROTOCOL', `registry ${host}: ${why}`, { cause })
+  return new CaissonError('ERR_REGISTRY_PROTOCOL', `registry ${host}: ${why}`, because(cause))
 }
 
 export function cancelled(what: string, cause?: unknown): CaissonError {
-  return new CaissonError('ERR_CANCELLED', `${what} was cancelled`, { cause })
+  return new CaissonError('ERR_CANCELLED', `${what} was cancelled`, because(cause))
+}
+
+function because(cause: unknown): { cause?: unknown } {
+  return cause === undefined ? {} : { cause }
 }
 
 /** Text from the network for a message: printable, on one line, bounded. */
