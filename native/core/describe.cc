@@ -45,7 +45,7 @@ void append_cause(String& out, i32 err) {
   char first = text[0];
   bool word = text.size() > 1 && text[1] >= 'a' && text[1] <= 'z';
   out.append(word && first >= 'A' && first <= 'Z' ? static_cast<char>(first - 'A' + 'a') : first);
-  out.append(text.substr(1));
+  out.append(part(text, 1));
 }
 
 template <typename T>
@@ -103,7 +103,7 @@ string_view object_of(const PlanView& plan, Step step, u32 index) {
 
 void append_quoted(String& out, string_view text) {
   out.append('"');
-  for (char c : text.substr(0, 512)) out.append(static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? '?' : c);
+  for (char c : part(text, 0, 512)) out.append(static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? '?' : c);
   if (text.size() > 512) out.append("...");
   out.append('"');
 }
@@ -119,7 +119,7 @@ void explain_user(const PlanView& plan, const GateReport& report, String& out) {
   size_t colon = text.find(':');
   bool group = report.index == 1;
   out.append(group ? "unable to find group " : "unable to find user ");
-  append_quoted(out, group ? (colon == text.npos ? string_view() : text.substr(colon + 1)) : text.substr(0, colon));
+  append_quoted(out, group ? (colon == text.npos ? string_view() : part(text, colon + 1)) : part(text, 0, colon));
   if (report.err == ENOENT) return void(out.append(group ? ": no matching entry in /etc/group" : ": no matching entry in /etc/passwd"));
   if (report.err == ERANGE) return void(out.append(": an id must be below 4294967295"));
   if (report.err == EINVAL) return void(out.append(": a group is missing after the colon"));

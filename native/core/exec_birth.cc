@@ -93,12 +93,12 @@ Result<Fd> cgroup_of(int pid, int beside) {
   size_t at = all.starts_with("0::") ? 3 : all.find("\n0::");
   if (at == all.npos) return Error(ENOENT, "cgroup v2", path);
   if (at != 3) at += 4;
-  string_view theirs = all.substr(at, all.find('\n', at) - at);
+  string_view theirs = part(all, at, all.find('\n', at) - at);
   // /mnt/a/b and /a/b/c: theirs begins with the part of ours that lies below the mount point.
   for (size_t cut = 0; cut != host.npos; cut = host.find('/', cut + 1)) {
-    string_view below = host.substr(cut);
+    string_view below = part(host, cut);
     if (!theirs.starts_with(below) || (theirs.size() > below.size() && theirs[below.size()] != '/')) continue;
-    String full(host.substr(0, cut));
+    String full(part(host, 0, cut));
     full.append(theirs);
     Fd found(open(full.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
     if (!found) return Error::last("open", full);

@@ -135,7 +135,7 @@ class Validator {
   static bool climbs(string_view path) {
     while (!path.empty()) {
       size_t end = path.find('/');
-      if (path.substr(0, end) == "..") return true;
+      if (part(path, 0, end) == "..") return true;
       if (end == path.npos) break;
       path.remove_prefix(end + 1);
     }
@@ -228,7 +228,7 @@ Result<PlanView> PlanView::parse(span<const u8> blob) {
   if (blob.size() < sizeof(PlanHeader) || reinterpret_cast<uintptr_t>(blob.data()) % 8 != 0) return invalid("size");
   const auto* head = reinterpret_cast<const PlanHeader*>(blob.data());
   if (head->magic != kPlanMagic) return invalid("magic");
-  if (string_view(head->build, sizeof head->build) != build_id().substr(0, sizeof head->build))
+  if (string_view(head->build, sizeof head->build) != part(build_id(), 0, sizeof head->build))
     return invalid("build: the plan was compiled by another build of Caisson");
   if (head->kind < PlanKind::kPod || head->kind > PlanKind::kExec) return invalid("kind");
   if (head->size != blob.size()) return invalid("size");
@@ -243,7 +243,7 @@ Result<PlanView> PlanView::parse(span<const u8> blob) {
 PlanBuilder::PlanBuilder(PlanKind kind) {
   head_.magic = kPlanMagic;
   head_.kind = kind;
-  string_view build = build_id().substr(0, sizeof head_.build);
+  string_view build = part(build_id(), 0, sizeof head_.build);
   memcpy(head_.build, build.data(), build.size());
   strings_.push(0);  // Str{} is the empty string
 }
@@ -251,11 +251,11 @@ PlanBuilder::PlanBuilder(PlanKind kind) {
 Str PlanBuilder::string(string_view text) {
   if (text.empty()) return {};
   if (text.find('\0') != text.npos) {
-    if (error_.err == 0) error_ = Error(EINVAL, "compile", text.substr(0, text.find('\0')));
+    if (error_.err == 0) error_ = Error(EINVAL, "compile", part(text, 0, text.find('\0')));
     return {};
   }
   if (text.size() > kPlanMax - strings_.size()) {
-    if (error_.err == 0) error_ = Error(E2BIG, "compile", text.substr(0, 64));
+    if (error_.err == 0) error_ = Error(E2BIG, "compile", part(text, 0, 64));
     return {};
   }
   Str s{static_cast<u32>(strings_.size()), static_cast<u32>(text.size())};

@@ -10,7 +10,7 @@ constexpr string_view kDefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/
 string_view search_path(const Stage& s) {
   for (Str each : s.plan->env()) {
     string_view text = s.plan->text(each);
-    if (text.starts_with("PATH=")) return text.substr(5);
+    if (text.starts_with("PATH=")) return part(text, 5);
   }
   return kDefaultPath;
 }
@@ -27,7 +27,7 @@ void each_candidate(const Stage& s, Visit visit) {
   string_view path = search_path(s);
   for (;;) {
     size_t end = path.find(':');
-    string_view directory = path.substr(0, end);
+    string_view directory = part(path, 0, end);
     if (directory.size() + name.size() + 2 <= sizeof candidate) {
       size_t used = directory.size();
       memcpy(candidate, directory.data(), used);

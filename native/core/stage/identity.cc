@@ -99,7 +99,7 @@ void resolve_identity(Stage& s) {
   }
   string_view text = s.plan->text(process.user);
   size_t colon = text.find(':');
-  string_view user = text.substr(0, colon);
+  string_view user = part(text, 0, colon);
   who.uid = 0;
   IdText form = user.empty() ? IdText::kNumber : parse_id(user, who.uid);
   if (form == IdText::kInvalid) s.fail(ERANGE);
@@ -109,7 +109,7 @@ void resolve_identity(Stage& s) {
 
   who.gid = account.gid;
   if (colon != text.npos) {
-    string_view group = text.substr(colon + 1);
+    string_view group = part(text, colon + 1);
     s.at(Step::kResolveUser, kGroupPart);
     IdText group_form = parse_id(group, who.gid);
     if (group_form == IdText::kInvalid) s.fail(group.empty() ? EINVAL : ERANGE);

@@ -12,14 +12,14 @@ void configure(Stage& s, int fs, string_view data) {
   char option[512];
   while (!data.empty()) {
     size_t end = data.find(',');
-    string_view part = data.substr(0, end);
-    data = end == data.npos ? string_view() : data.substr(end + 1);
-    if (part.empty()) continue;
-    if (part.size() >= sizeof option) s.fail(ENAMETOOLONG);
-    memcpy(option, part.data(), part.size());
-    option[part.size()] = '\0';
-    size_t equals = part.find('=');
-    if (equals == part.npos) {
+    string_view option_text = part(data, 0, end);
+    data = end == data.npos ? string_view() : part(data, end + 1);
+    if (option_text.empty()) continue;
+    if (option_text.size() >= sizeof option) s.fail(ENAMETOOLONG);
+    memcpy(option, option_text.data(), option_text.size());
+    option[option_text.size()] = '\0';
+    size_t equals = option_text.find('=');
+    if (equals == option_text.npos) {
       s.check(sys::fsconfig_flag(fs, option));
     } else {
       option[equals] = '\0';

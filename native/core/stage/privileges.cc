@@ -167,7 +167,7 @@ void finish(Stage& s) {
   if ((process.flags & kProcessNewKeyring) != 0) {
     s.at(Step::kKeyring);
     char name[5 + 128] = "_ses.";
-    string_view id = s.plan->text(s.plan->head().id).substr(0, 127);
+    string_view id = part(s.plan->text(s.plan->head().id), 0, 127);
     memcpy(name + 5, id.data(), id.size());
     // ENOSYS: a kernel without keyrings has none to share.
     if (sys::join_session_keyring(name) < 0 && errno != ENOSYS) s.fail(errno);

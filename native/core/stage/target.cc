@@ -18,11 +18,11 @@ struct PathBuffer {
       return false;
     }
     size = 0;
-    for (string_view part : {a, b, c}) {
-      if (part.empty()) continue;
+    for (string_view piece : {a, b, c}) {
+      if (piece.empty()) continue;
       if (size != 0) text[size++] = '/';
-      memcpy(text + size, part.data(), part.size());
-      size += part.size();
+      memcpy(text + size, piece.data(), piece.size());
+      size += piece.size();
     }
     text[size] = '\0';
     return true;
@@ -65,7 +65,7 @@ int walk(int root, PathBuffer& path, TargetKind kind, bool follow) {
     bool directory = rest < path.size || kind == TargetKind::kDirectory;
 
     PathBuffer name;
-    if (!name.set(path.view().substr(from, to - from)) || !prefix.set(path.view().substr(0, to))) {
+    if (!name.set(part(path.view(), from, to - from)) || !prefix.set(part(path.view(), 0, to))) {
       close(at);
       errno = ENAMETOOLONG;
       return -1;
@@ -81,10 +81,10 @@ int walk(int root, PathBuffer& path, TargetKind kind, bool follow) {
         ssize_t n = readlinkat(at, name.text, link.text, sizeof link.text - 1);
         if (n > 0 && follow) {
           string_view target(link.text, static_cast<size_t>(n));
-          string_view above = path.view().substr(0, from);
+          string_view above = part(path.view(), 0, from);
           PathBuffer fresh;
-          bool fits = target.starts_with('/') ? fresh.set(target, path.view().substr(rest))
-                                              : fresh.set(above, target, path.view().substr(rest));
+          bool fits = target.starts_with('/') ? fresh.set(target, part(path.view(), rest))
+                                              : fresh.set(above, target, part(path.view(), rest));
           if (fits) {
             path = fresh;
             errno = ESTALE;
@@ -124,12 +124,12 @@ int reach(int root, string_view path, TargetKind kind, bool follow) {
 int reach_parent(int root, string_view path, bool follow, string_view& name) {
   while (path.size() > 1 && path.ends_with('/')) path.remove_suffix(1);
   size_t slash = path.rfind('/');
-  name = path.substr(slash + 1);
+  name = part(path, slash + 1);
   if (name.empty() || name == "." || name == "..") {
     errno = EINVAL;
     return -1;
   }
-  return reach(root, slash == 0 ? string_view("/") : path.substr(0, slash), TargetKind::kDirectory, follow);
+  return reach(root, slash == 0 ? string_view("/") : part(path, 0, slash), TargetKind::kDirectory, follow);
 }
 
 bool is_protected(string_view path) {

@@ -10,8 +10,8 @@ namespace {
 
 string_view field(string_view& line) {
   size_t end = line.find(':');
-  string_view out = line.substr(0, end);
-  line = end == line.npos ? string_view() : line.substr(end + 1);
+  string_view out = part(line, 0, end);
+  line = end == line.npos ? string_view() : part(line, end + 1);
   return out;
 }
 
@@ -53,7 +53,7 @@ bool has_member(const GroupEntry& group, string_view name) {
   string_view rest = group.members;
   while (!rest.empty()) {
     size_t end = rest.find(',');
-    if (rest.substr(0, end) == name) return true;
+    if (part(rest, 0, end) == name) return true;
     if (end == rest.npos) break;
     rest.remove_prefix(end + 1);
   }
