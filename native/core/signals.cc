@@ -28,6 +28,9 @@ bool same_word(string_view text, string_view upper) {
   return true;
 }
 
+// Not substr(), which refers to libstdc++'s exceptions.
+string_view front(string_view text, size_t n) { return {text.data(), text.size() < n ? text.size() : n}; }
+
 // At most three digits: enough for every signal, too few to overflow.
 int small_number(string_view text) {
   if (text.empty() || text.size() > 3) return -1;
@@ -40,8 +43,8 @@ int small_number(string_view text) {
 }
 
 int real_time(string_view text) {
-  const bool from_min = same_word(text.substr(0, 5), "RTMIN");
-  if (!from_min && !same_word(text.substr(0, 5), "RTMAX")) return -1;
+  const bool from_min = same_word(front(text, 5), "RTMIN");
+  if (!from_min && !same_word(front(text, 5), "RTMAX")) return -1;
   const int base = from_min ? kSignalRtMin : kSignalMax;
   if (text.size() == 5) return base;
   if (text[5] != (from_min ? '+' : '-')) return -1;
@@ -54,7 +57,7 @@ int real_time(string_view text) {
 int find(string_view text) {
   const int number = small_number(text);
   if (number >= 0) return number >= 1 && number <= kSignalMax ? number : -1;
-  if (same_word(text.substr(0, 3), "SIG")) text.remove_prefix(3);
+  if (same_word(front(text, 3), "SIG")) text.remove_prefix(3);
   for (int i = 0; i < kNamed; ++i)
     if (same_word(text, kNames[i])) return i + 1;
   for (const Alias& alias : kAliases)
