@@ -265,7 +265,7 @@ class JsonParser {
   Error limit(string_view why) const { return located(E2BIG, why); }
   Error located(int err, string_view why) const {
     u64 line = 1, column = 1;
-    for (const char c : source_.substr(0, static_cast<size_t>(at_ - begin_))) {
+    for (const char c : string_view(source_.data(), static_cast<size_t>(at_ - begin_))) {
       ++column;
       if (c == '\n') ++line, column = 1;
     }
