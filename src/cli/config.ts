@@ -2,7 +2,7 @@ import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parse } from 'smol-toml'
 
-import { CaissonError } from '../index.ts'
+import { CaissonError } from '../errors.ts'
 
 /** The service's configuration: /etc/caisson/config.toml, then config.d/*.toml in the order of their names. */
 export interface ServiceConfig {

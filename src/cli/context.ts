@@ -10,7 +10,7 @@ import {
   type ImageClient,
   type RuntimeClient,
 } from '../cri/grpc/services.ts'
-import { CaissonError } from '../index.ts'
+import { CaissonError } from '../errors.ts'
 
 export interface Globals {
   /** Socket of the service. */

@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 
 import type { runtime } from '../gen/cri.js'
-import { CaissonError } from '../index.ts'
+import { CaissonError } from '../errors.ts'
 import type { Service } from './context.ts'
 
 export type ListedContainer = runtime.v1.Container.$Properties & { id: string; podSandboxId: string }

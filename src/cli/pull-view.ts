@@ -1,6 +1,6 @@
 import { caisson } from '../gen/caisson.js'
 import { safeInt } from '../cri/grpc/int64.ts'
-import { CaissonError } from '../index.ts'
+import { CaissonError } from '../errors.ts'
 import type { Service } from './context.ts'
 import { shortId, size } from './format.ts'
 

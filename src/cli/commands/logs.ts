@@ -1,5 +1,5 @@
 import { runtime } from '../../gen/cri.js'
-import { CaissonError } from '../../index.ts'
+import { CaissonError } from '../../errors.ts'
 import { parseMixed, UsageError } from '../args.ts'
 import type { Command } from '../command.ts'
 import { connect } from '../context.ts'

@@ -1,7 +1,7 @@
 import { rm as removePath } from 'node:fs/promises'
 
 import { runtime } from '../../gen/cri.js'
-import { CaissonError } from '../../index.ts'
+import { CaissonError } from '../../errors.ts'
 import { parseMixed, UsageError } from '../args.ts'
 import type { Command } from '../command.ts'
 import { connect, type Service } from '../context.ts'

@@ -1,4 +1,4 @@
-import { CaissonError } from '../../index.ts'
+import { CaissonError } from '../../errors.ts'
 import { UsageError } from '../args.ts'
 import type { Command } from '../command.ts'
 import { connect } from '../context.ts'

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 
-import { CaissonError } from '../../index.ts'
+import { CaissonError } from '../../errors.ts'
 import { parseLeading, UsageError } from '../args.ts'
 import type { Command } from '../command.ts'
 import { connectOrStart, type Service } from '../context.ts'
