@@ -1,0 +1,60 @@
+#include "addon/arguments.h"
+
+#include <math.h>
+
+namespace caisson {
+namespace {
+
+[[noreturn]] void refuse(const Napi::Value& value, const char* name, const char* expected) {
+  throw Napi::TypeError::New(value.Env(), std::string("argument '") + name + "' must be " + expected);
+}
+
+Napi::Array array_argument(const Napi::Value& value, const char* name, size_t max) {
+  if (!value.IsArray()) refuse(value, name, "an array");
+  Napi::Array array = value.As<Napi::Array>();
+  if (array.Length() > max) refuse(value, name, ("an array of at most " + std::to_string(max)).c_str());
+  return array;
+}
+
+}  // namespace
+
+i64 integer_argument(const Napi::Value& value, const char* name, i64 low, i64 high) {
+  double number = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : NAN;
+  if (!(number >= static_cast<double>(low) && number <= static_cast<double>(high)) || number != floor(number))
+    refuse(value, name, ("an integer from " + std::to_string(low) + " to " + std::to_string(high)).c_str());
+  return static_cast<i64>(number);
+}
+
+int fd_argument(const Napi::Value& value, const char* name) {
+  return static_cast<int>(integer_argument(value, name, -100, INT32_MAX));
+}
+
+std::string string_argument(const Napi::Value& value, const char* name) {
+  if (!value.IsString()) refuse(value, name, "a string");
+  std::string text = value.As<Napi::String>().Utf8Value();
+  if (text.find('\0') != std::string::npos) refuse(value, name, "a string without NUL");
+  return text;
+}
+
+span<u8> buffer_argument(const Napi::Value& value, const char* name) {
+  if (!value.IsBuffer()) refuse(value, name, "a Buffer");
+  Napi::Buffer<u8> buffer = value.As<Napi::Buffer<u8>>();
+  return {buffer.Data(), buffer.Length()};
+}
+
+std::vector<int> fds_argument(const Napi::Value& value, const char* name, size_t max) {
+  std::vector<int> fds;
+  if (value.IsUndefined()) return fds;
+  Napi::Array array = array_argument(value, name, max);
+  for (u32 i = 0; i < array.Length(); ++i) fds.push_back(fd_argument(array.Get(i), name));
+  return fds;
+}
+
+std::vector<std::string> strings_argument(const Napi::Value& value, const char* name, size_t max) {
+  Napi::Array array = array_argument(value, name, max);
+  std::vector<std::string> strings;
+  for (u32 i = 0; i < array.Length(); ++i) strings.push_back(string_argument(array.Get(i), name));
+  return strings;
+}
+
+}  // namespace caisson

@@ -1,0 +1,20 @@
+// Arguments from JavaScript, checked: a wrong type is a TypeError that names the function's argument.
+#pragma once
+
+#include <napi.h>
+
+#include <string>
+#include <vector>
+
+#include "core/base.h"
+
+namespace caisson {
+
+int fd_argument(const Napi::Value& value, const char* name);  // an integer >= -100 (AT_FDCWD)
+i64 integer_argument(const Napi::Value& value, const char* name, i64 low, i64 high);
+std::string string_argument(const Napi::Value& value, const char* name);  // without NUL
+span<u8> buffer_argument(const Napi::Value& value, const char* name);     // a Buffer; lives as long as the value
+std::vector<int> fds_argument(const Napi::Value& value, const char* name, size_t max);
+std::vector<std::string> strings_argument(const Napi::Value& value, const char* name, size_t max);
+
+}  // namespace caisson

@@ -1,0 +1,54 @@
+// Directories, files and trees by descriptor.
+#include <fcntl.h>
+
+#include "addon/arguments.h"
+#include "addon/groups.h"
+#include "addon/job.h"
+#include "addon/native_fd.h"
+#include "core/path.h"
+
+namespace caisson {
+namespace {
+
+constexpr i64 kSafe = (i64{1} << 53) - 1;
+
+Napi::Value open_directory(const Napi::CallbackInfo& info) {
+  return run_job(
+      info.Env(), [path = string_argument(info[0], "path")] { return open_at2(AT_FDCWD, path.c_str(), O_PATH | O_DIRECTORY, 0, 0); }, native_fd);
+}
+
+Napi::Value openat2(const Napi::CallbackInfo& info) {
+  int dir = fd_argument(info[0], "dirfd");
+  u64 flags = static_cast<u64>(integer_argument(info[2], "flags", 0, kSafe));
+  u64 mode = static_cast<u64>(integer_argument(info[3], "mode", 0, 07777));
+  u64 resolve = static_cast<u64>(integer_argument(info[4], "resolve", 0, kSafe));
+  return run_job(
+      info.Env(), [=, path = string_argument(info[1], "path")] { return open_at2(dir, path.c_str(), flags, mode, resolve); }, native_fd);
+}
+
+Napi::Value preallocate(const Napi::CallbackInfo& info) {
+  int dir = fd_argument(info[0], "dirfd");
+  u64 size = static_cast<u64>(integer_argument(info[2], "size", 1, kSafe));
+  return run_job(info.Env(), [=, name = string_argument(info[1], "name")] { return preallocate_at(dir, name.c_str(), size); }, native_fd);
+}
+
+Napi::Value lock(const Napi::CallbackInfo& info) {
+  return run_job(info.Env(), [path = string_argument(info[0], "path")] { return lock_file(path.c_str()); }, native_fd);
+}
+
+Napi::Value remove_tree(const Napi::CallbackInfo& info) {
+  int dir = fd_argument(info[0], "dirfd");
+  return run_job(info.Env(), [=, name = string_argument(info[1], "name")] { return remove_tree_at(dir, name.c_str()); });
+}
+
+}  // namespace
+
+void init_files(Napi::Env env, Napi::Object exports) {
+  exports.Set("openDirectory", Napi::Function::New(env, open_directory, "openDirectory"));
+  exports.Set("openat2", Napi::Function::New(env, openat2, "openat2"));
+  exports.Set("preallocate", Napi::Function::New(env, preallocate, "preallocate"));
+  exports.Set("lockFile", Napi::Function::New(env, lock, "lockFile"));
+  exports.Set("removeTree", Napi::Function::New(env, remove_tree, "removeTree"));
+}
+
+}  // namespace caisson

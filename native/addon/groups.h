@@ -1,0 +1,17 @@
+// The groups of functions that addon.cc puts on the module's exports; src/native/types.ts describes every function.
+#pragma once
+
+#include <napi.h>
+
+namespace caisson {
+
+void init_cgroup(Napi::Env env, Napi::Object exports);
+void init_channel(Napi::Env env, Napi::Object exports);
+void init_child(Napi::Env env, Napi::Object exports);
+void init_compile(Napi::Env env, Napi::Object exports);
+void init_files(Napi::Env env, Napi::Object exports);
+void init_host(Napi::Env env, Napi::Object exports);
+void init_memfd(Napi::Env env, Napi::Object exports);
+void init_mount(Napi::Env env, Napi::Object exports);
+
+}  // namespace caisson
