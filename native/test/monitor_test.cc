@@ -96,6 +96,7 @@ struct Pod {
       kill(pid, SIGKILL);
       waitpid(pid, nullptr, 0);
     }
+    if (getenv("CAISSON_TEST_VERBOSE") != nullptr) fputs(read_at(state.get(), "log").c_str(), stderr);
   }
   // Exit status of the monitor, -1 when it does not end.
   int wait() {
@@ -118,11 +119,11 @@ struct Pod {
     CHECK(build.size() == 16);
     return client;
   }
-  bool setup(Client& client) {
+  bool setup(Client& client, string_view pid_namespace = "container", string_view user = "null") {
     String text;
     text.append("{\"id\":\"").append(kPodId).append(
-        "\",\"hostname\":\"web-0\",\"namespaces\":{\"network\":\"pod\",\"ipc\":\"pod\",\"uts\":\"pod\",\"pid\":\"container\","
-        "\"user\":null},\"sysctl\":{},\"shmSize\":67108864}");
+        "\",\"hostname\":\"web-0\",\"namespaces\":{\"network\":\"pod\",\"ipc\":\"pod\",\"uts\":\"pod\",\"pid\":\"");
+    text.append(pid_namespace).append("\",\"user\":").append(user).append("},\"sysctl\":{},\"shmSize\":67108864}");
     auto plan = sealed_plan(compile_pod(text), build);
     CHECK(plan);
     auto reply = client.call(FrameType::kPodSetup, "{}", {plan->get()});
@@ -138,18 +139,32 @@ String quoted(string_view s) {
   return out;
 }
 
+struct Wish {
+  bool terminal = false;
+  bool shared_pid = false;       // the pod's PID namespace
+  bool user_namespace = false;   // the pod's
+  const char* program = "/bin/sh";
+  u64 memory = 0;                // limit in bytes
+};
+
 // A container that runs `sh -c script`.
-Result<Fd> container_plan(string_view build, string_view script, bool terminal = false) {
+Result<Fd> container_plan(string_view build, string_view script, Wish wish = {}) {
   String text;
-  text.append("{\"spec\":{\"ociVersion\":\"1.3.0\",\"process\":{\"terminal\":").append(terminal ? "true" : "false");
-  text.append(",\"user\":{\"uid\":0,\"gid\":0},\"args\":[\"/bin/sh\",\"-c\",").append(quoted(script));
+  text.append("{\"spec\":{\"ociVersion\":\"1.3.0\",\"process\":{\"terminal\":").append(wish.terminal ? "true" : "false");
+  text.append(",\"user\":{\"uid\":0,\"gid\":0},\"args\":[\"").append(wish.program).append("\",\"-c\",").append(quoted(script));
   text.append("],\"env\":[\"PATH=/bin\"],\"cwd\":\"/\"},\"root\":{\"path\":\"").append(world.path).append("/root\"},");
   text.append("\"mounts\":[{\"destination\":\"/proc\",\"type\":\"proc\",\"source\":\"proc\"},"
               "{\"destination\":\"/dev\",\"type\":\"tmpfs\",\"source\":\"tmpfs\",\"options\":[\"nosuid\",\"mode=755\"]},"
               "{\"destination\":\"/dev/pts\",\"type\":\"devpts\",\"source\":\"devpts\",\"options\":[\"newinstance\",\"ptmxmode=0666\"]}],"
-              "\"linux\":{\"namespaces\":[{\"type\":\"mount\"},{\"type\":\"pid\"},{\"type\":\"network\",\"path\":\"caisson:pod\"},"
-              "{\"type\":\"ipc\",\"path\":\"caisson:pod\"},{\"type\":\"uts\",\"path\":\"caisson:pod\"}]}},"
-              "\"volumes\":[],\"controllers\":[],\"missingController\":\"error\"}");
+              "\"linux\":{\"namespaces\":[{\"type\":\"mount\"},{\"type\":\"network\",\"path\":\"caisson:pod\"},"
+              "{\"type\":\"ipc\",\"path\":\"caisson:pod\"},{\"type\":\"uts\",\"path\":\"caisson:pod\"},{\"type\":\"pid\"");
+  if (wish.shared_pid) text.append(",\"path\":\"caisson:pod\"");
+  text.append("}");
+  if (wish.user_namespace) text.append(",{\"type\":\"user\",\"path\":\"caisson:pod\"}");
+  text.append("]");
+  if (wish.memory != 0) text.append(",\"resources\":{\"memory\":{\"limit\":").append_u64(wish.memory).append("}}");
+  text.append("}},\"volumes\":[],\"controllers\":[").append(wish.memory != 0 ? "\"memory\"" : "");
+  text.append("],\"missingController\":\"error\"}");
   return sealed_plan(compile_container(text), build);
 }
 
@@ -175,24 +190,24 @@ struct Container {
     CHECK(posix_fallocate(record.get(), 0, 4096) == 0);
   }
   String one() const { return with_id("{\"id\":\"@\"}", id); }
-  String request(bool terminal = false) const {
+  String request(const Wish& wish = {}) const {
     String text;
     text.append("{\"id\":\"").append(id).append("\",\"cgroupName\":\"").append(cgroup_name).append("\",\"logName\":\"");
-    text.append(log_name).append("\",\"terminal\":").append(terminal ? "true" : "false");
+    text.append(log_name).append("\",\"terminal\":").append(wish.terminal ? "true" : "false");
     text.append(",\"stdin\":false,\"stdinOnce\":false,\"targetId\":null,\"stopSignal\":15}");
     return text;
   }
-  Reply create(Client& client, string_view build, string_view script, bool terminal = false) {
-    auto plan = container_plan(build, script, terminal);
+  Reply create(Client& client, string_view build, string_view script, Wish wish = {}) {
+    auto plan = container_plan(build, script, wish);
     CHECK(plan);
     if (!plan) return Reply();
     Fd logs(openat(world.directory.get(), "logs", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    auto reply = client.call(FrameType::kContainerCreate, request(terminal), {plan->get(), world.cgroup.get(), record.get(), logs.get()});
-    if (!reply.ok()) fprintf(stderr, "container.create: %s\n", reply.text.c_str());
+    auto reply = client.call(FrameType::kContainerCreate, request(wish), {plan->get(), world.cgroup.get(), record.get(), logs.get()});
+    if (!reply.ok() && getenv("CAISSON_TEST_VERBOSE") != nullptr) fprintf(stderr, "container.create: %s\n", reply.text.c_str());
     return reply;
   }
-  bool run(Client& client, string_view build, string_view script, bool terminal = false) {
-    bool created = create(client, build, script, terminal).ok();
+  bool run(Client& client, string_view build, string_view script, Wish wish = {}) {
+    bool created = create(client, build, script, wish).ok();
     CHECK(created);
     auto started = client.call(FrameType::kContainerStart, one());
     if (!started.ok()) fprintf(stderr, "container.start: %s\n", started.text.c_str());
@@ -425,6 +440,38 @@ void fails_to_start() {
   CHECK(json.root()["code"].string_or("") == "ENOENT" && json.root()["errno"].i64_or(0) == ENOENT);
   CHECK(json.root()["message"].string_or("") != "");
 
+  // What cannot be executed ends with the code that callers expect.
+  struct {
+    const char* program;
+    int code;
+    const char* name;
+  } cases[] = {{"/bin/absent", 127, "ENOENT"}, {"/etc/passwd", 126, "EACCES"}};
+  u32 number = 30;
+  for (auto& wrong : cases) {
+    Container failing(number++);
+    auto created = failing.create(client, pod.build, "true", {.program = wrong.program});
+    auto answer = created.ok() ? client.call(FrameType::kContainerStart, failing.one()) : static_cast<Reply&&>(created);
+    CHECK(answer.arrived && !answer.ok());
+    auto why = answer.json();
+    CHECK(why.root()["code"].string_or("") == wrong.name);
+    CHECK(why.root()["message"].string_or("").find(wrong.program) != string_view::npos);
+    if (state_of(client, failing.id).view() != "absent") {
+      auto event = client.event(FrameType::kEventExit);
+      auto exit = event.json();
+      CHECK(exit.root()["exitCode"].i64_or(-1) == wrong.code && exit.root()["startedAt"].string_or("") == "0");
+      CHECK(client.call(FrameType::kContainerRemove, failing.one()).ok());
+    }
+    CHECK(!failing.cgroup_exists());
+  }
+  // One that is never started leaves no log, and its removal is an exit by SIGKILL.
+  Container unused(40);
+  CHECK(unused.create(client, pod.build, "true").ok());
+  CHECK(client.call(FrameType::kContainerRemove, unused.one()).ok());
+  auto killed = client.event(FrameType::kEventExit);
+  auto by = killed.json();
+  CHECK(by.root()["signal"].i64_or(0) == 9);
+  CHECK(!exists_at(world.directory.get(), "logs/40.log") && !unused.cgroup_exists());
+
   // A plan that nobody sealed is refused and nothing stays.
   Container c(5);
   Fd plain(memfd_create("plan", MFD_CLOEXEC));
@@ -565,12 +612,74 @@ void drives_a_terminal() {
   Client client = pod.connect();
   if (!pod.setup(client)) return;
   Container c(10);
-  if (!c.run(client, pod.build, "tty >/dev/null && echo yes || echo no; echo err >&2; exit 9", true)) return;
+  if (!c.run(client, pod.build, "tty >/dev/null && echo yes || echo no; echo err >&2; exit 9", {.terminal = true})) return;
   auto event = client.event(FrameType::kEventExit);
   auto exit = event.json();
   CHECK(exit.root()["exitCode"].i64_or(-1) == 9);
   CHECK(c.log().view() == "stdout F yes\r\nstdout F err\r\n");
   client.call(FrameType::kShutdown);
+  CHECK(pod.wait() == 0);
+}
+
+void shares_a_pid_namespace() {
+  Pod pod;
+  Client client = pod.connect();
+  if (!pod.setup(client, "pod")) return;
+  Container a(50), b(51);
+  a.run(client, pod.build, "sleep 1000", {.shared_pid = true});
+  b.run(client, pod.build, "pgrep sleep >/dev/null && echo seen; (sleep 3000 &) ; exec sleep 1000", {.shared_pid = true});
+  CHECK(eventually([&] { return b.log().view() == "stdout F seen\n"; }));
+  // No init of its own takes its orphans along: the cgroup is killed.
+  auto event = (client.call(FrameType::kContainerSignal, with_id("{\"id\":\"@\",\"signal\":9}", b.id)), client.event(FrameType::kEventExit));
+  CHECK(event.arrived);
+  CHECK(eventually([&] { return !b.cgroup_exists(); }));
+  CHECK(state_of(client, a.id).view() == "running");
+  CHECK(client.call(FrameType::kShutdown).ok());
+  CHECK(pod.wait() == 0);
+}
+
+void lives_in_a_user_namespace() {
+  Pod pod;
+  Client client = pod.connect();
+  constexpr string_view kUser =
+      "{\"uidMappings\":[{\"containerID\":0,\"hostID\":100000,\"size\":65536}],"
+      "\"gidMappings\":[{\"containerID\":0,\"hostID\":100000,\"size\":65536}]}";
+  if (!pod.setup(client, "container", kUser)) return;
+  Container c(52);
+  if (!c.run(client, pod.build, "cat /proc/self/uid_map; exec sleep 1000", {.user_namespace = true})) return;
+  CHECK(eventually([&] { return c.log().view().find("100000") != string_view::npos; }));
+  auto inside = exec(client, pod, c, "cat /proc/self/uid_map; exit 3");
+  CHECK(inside.reply.ok() && inside.code == 3 && inside.out.view().find("100000") != string_view::npos);
+  CHECK(client.call(FrameType::kKill).ok());
+  auto event = client.event(FrameType::kEventExit);
+  auto exit = event.json();
+  CHECK(exit.root()["signal"].i64_or(0) == 9);
+  CHECK(client.call(FrameType::kShutdown).ok());
+  CHECK(pod.wait() == 0);
+}
+
+// Where the kernel's memory controller is on cgroup2: natively or in the virtual machine.
+void tells_an_oom_kill() {
+  char text[256];
+  auto controllers = cgroup_read(world.cgroup_mount.dir.get(), "cgroup.controllers", text);
+  if (!controllers || !cgroup_has_word(*controllers, "memory")) {
+    printf("skipped tells_an_oom_kill: no memory controller on cgroup2\n");
+    return;
+  }
+  string_view memory[] = {"memory"};
+  auto enabled = cgroup_ensure(world.cgroup_mount.dir.get(), world.cgroup_name, memory);
+  CHECK(enabled);
+  Pod pod;
+  Client client = pod.connect();
+  if (!pod.setup(client)) return;
+  Container c(53);
+  if (!c.run(client, pod.build, "a=aaaaaaaaaaaaaaaa; while true; do a=$a$a; done", {.memory = 16u << 20})) return;
+  CHECK(client.event(FrameType::kEventOom, 60'000).arrived);
+  auto event = client.event(FrameType::kEventExit, 60'000);
+  auto exit = event.json();
+  CHECK(exit.root()["oomKilled"].bool_or(false) && exit.root()["exitCode"].i64_or(0) == 137);
+  CHECK(eventually([&] { return !c.cgroup_exists(); }));
+  CHECK(client.call(FrameType::kShutdown).ok());
   CHECK(pod.wait() == 0);
 }
 
@@ -632,6 +741,9 @@ int main(int argc, char** argv) {
                {"drops_slow_and_broken_clients", drops_slow_and_broken_clients},
                {"reexecutes", reexecutes},
                {"drives_a_terminal", drives_a_terminal},
+               {"shares_a_pid_namespace", shares_a_pid_namespace},
+               {"lives_in_a_user_namespace", lives_in_a_user_namespace},
+               {"tells_an_oom_kill", tells_an_oom_kill},
                {"stays_small", stays_small}};
   const char* only = getenv("CAISSON_TEST_ONLY");
   for (auto& t : tests) {
