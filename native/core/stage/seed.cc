@@ -48,11 +48,12 @@ int build_seed(u64 shm_size, u32 uid, u32 gid) {
   uapi::MountAttr priv = {0, 0, uapi::kMsPrivate, 0};
   if (sys::mount_setattr(AT_FDCWD, "/", uapi::kAtRecursive, priv) != 0) return -1;
   constexpr u64 kPlain = uapi::kMountAttrNosuid | uapi::kMountAttrNodev | uapi::kMountAttrNoexec;
-  const char* tiny[] = {"size", "64k", "mode", "0700"};
+  // Searchable by the root of a user namespace too, to whom it belongs to nobody.
+  const char* tiny[] = {"size", "64k", "mode", "0755"};
   int root = attach("tmpfs", "/proc", kPlain, tiny);
   if (root < 0) return -1;
   for (const char* name : {"r", "l", "u", "proc", "sys", "shm"}) {
-    if (mkdirat(root, name, 0700) != 0) return -1;
+    if (mkdirat(root, name, 0755) != 0) return -1;
   }
   if (replace_root(root) != 0) return -1;
   // A user namespace may mount its own proc and sysfs only where it already sees whole ones (mount_too_revealing).

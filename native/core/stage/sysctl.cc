@@ -2,6 +2,7 @@
 #include <net/if.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/vfs.h>
 
 #include "core/stage/stage.h"
 
@@ -14,7 +15,7 @@ bool sysctl_belongs(string_view key, SysctlWriter writer) {
   return writer == SysctlWriter::kAny || (writer == SysctlWriter::kForeignUid) == foreign;
 }
 
-// `proc` is a procfs of our own: CVE-2019-16884, CVE-2025-52881 redirected such writes through a false one.
+// `proc` is the seed's procfs: CVE-2019-16884, CVE-2025-52881 redirected such writes through a false one.
 int write_sysctl(int proc, const char* key, string_view value) {
   char path[256] = "sys/";
   size_t length = strlen(key);
@@ -41,10 +42,11 @@ void write_sysctls(Stage& s, SysctlWriter writer) {
     if (!sysctl_belongs(s.plan->text(entries[i].key), writer)) continue;
     s.at(Step::kSysctl, i);
     if (proc < 0) {
-      int fs = s.check(sys::fsopen("proc"));
-      s.check(sys::fsconfig_create(fs));
-      proc = s.check(sys::fsmount(fs, 0));
-      close(fs);
+      // The seed's own, which nothing of an image has touched.
+      proc = s.check(open("/proc", O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+      struct statfs fs = {};
+      s.check(fstatfs(proc, &fs));
+      if (static_cast<u64>(fs.f_type) != uapi::kProcSuperMagic) s.fail(EXDEV);
     }
     s.check(write_sysctl(proc, s.plan->c_str(entries[i].key), s.plan->text(entries[i].value)));
   }
