@@ -30,6 +30,7 @@ struct World {
   void make(CgroupMount mount) {
     cgroup_mount = static_cast<CgroupMount&&>(mount);
     CHECK(mkdtemp(path) != nullptr);
+    CHECK(chmod(path, 0755) == 0);  // a container's root on the host, uid 100000, passes through
     directory.reset(open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     snprintf(cgroup_name, sizeof cgroup_name, "caisson-monitor-test-%d", getpid());
     auto made = cgroup_create(cgroup_mount.dir.get(), cgroup_name);
@@ -627,7 +628,7 @@ void shares_a_pid_namespace() {
   if (!pod.setup(client, "pod")) return;
   Container a(50), b(51);
   a.run(client, pod.build, "sleep 1000", {.shared_pid = true});
-  b.run(client, pod.build, "pgrep sleep >/dev/null && echo seen; (sleep 3000 &) ; exec sleep 1000", {.shared_pid = true});
+  b.run(client, pod.build, "[ $$ -gt 1 ] && [ -e /proc/1/stat ] && echo seen; (sleep 3000 &) ; exec sleep 1000", {.shared_pid = true});
   CHECK(eventually([&] { return b.log().view() == "stdout F seen\n"; }));
   // No init of its own takes its orphans along: the cgroup is killed.
   auto event = (client.call(FrameType::kContainerSignal, with_id("{\"id\":\"@\",\"signal\":9}", b.id)), client.event(FrameType::kEventExit));
