@@ -205,6 +205,13 @@ Napi::Value channel_pair(const Napi::CallbackInfo& info) {
   return result;
 }
 
+// A channel over a copy of a connected descriptor.
+Napi::Value channel_from(const Napi::CallbackInfo& info) {
+  Fd copy(fcntl(fd_argument(info[0], "fd"), F_DUPFD_CLOEXEC, 3));
+  if (!copy) throw make_error(info.Env(), Error::last("fcntl"));
+  return make_channel(info.Env(), static_cast<Fd&&>(copy));
+}
+
 Napi::Value credentials(const Napi::CallbackInfo& info) {
   return credentials_object(info.Env(), value_of(info.Env(), peer_credentials(fd_argument(info[0], "fd"))));
 }
@@ -215,6 +222,7 @@ void init_channel(Napi::Env env, Napi::Object exports) {
   Instance::of(env).channel = Napi::Persistent(Channel::define(env));
   exports.Set("connectChannel", Napi::Function::New(env, connect_channel, "connectChannel"));
   exports.Set("channelPair", Napi::Function::New(env, channel_pair, "channelPair"));
+  exports.Set("channelFrom", Napi::Function::New(env, channel_from, "channelFrom"));
   exports.Set("peerCredentials", Napi::Function::New(env, credentials, "peerCredentials"));
 }
 

@@ -8,7 +8,8 @@ namespace caisson {
 
 Napi::Error make_error(Napi::Env env, const Error& error) {
   // Not libuv's tables: they know fewer than half of Linux' errors.
-  const char* name = strerrorname_np(error.err);
+  // One number has two names on Linux: glibc says EOPNOTSUPP, Node ENOTSUP.
+  const char* name = error.err == ENOTSUP ? "ENOTSUP" : strerrorname_np(error.err);
   const char* text = strerrordesc_np(error.err);
   std::string code = name != nullptr ? name : "E" + std::to_string(error.err);
   std::string message = code + ": ";
