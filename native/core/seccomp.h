@@ -19,18 +19,13 @@
 #include "core/json.h"
 #include "core/result.h"
 #include "core/text.h"
+#include "core/uapi.h"
 
 namespace caisson {
 
-struct SockFilter {  // struct sock_filter of <linux/filter.h>
-  u16 code;
-  u8 jt;
-  u8 jf;
-  u32 k;
-};
+using uapi::kSeccompMaxInstructions;
+using uapi::SockFilter;
 static_assert(sizeof(SockFilter) == 8);
-
-inline constexpr u32 kSeccompMaxInstructions = 4096;  // BPF_MAXINSNS
 
 // AUDIT_ARCH_* of <linux/audit.h>: which kernel the filter is for.
 inline constexpr u32 kAuditArchX86_64 = 0xC000003E;

@@ -191,6 +191,35 @@ inline constexpr u32 kSeccompFilterFlagNewListener = 8;
 inline constexpr u32 kSeccompFilterFlagWaitKillableRecv = 32;
 inline constexpr u32 kSeccompMaxInstructions = 4096;  // BPF_MAXINSNS
 
+// bpf(2), cgroup-v2 device controller: BPF_PROG_TYPE_CGROUP_DEVICE, BPF_CGROUP_DEVICE, BPF_F_*
+inline constexpr int kBpfProgLoad = 5;
+inline constexpr int kBpfProgAttach = 8;
+inline constexpr int kBpfProgQuery = 16;
+inline constexpr u32 kBpfProgTypeCgroupDevice = 15;
+inline constexpr u32 kBpfCgroupDevice = 6;
+inline constexpr u32 kBpfFAllowMulti = 2;
+inline constexpr u32 kBpfFReplace = 4;
+struct BpfProgLoadAttr {  // the front of union bpf_attr: the kernel takes what is missing as zero
+  u32 prog_type;
+  u32 insn_cnt;
+  u64 insns;
+  u64 license;
+  u32 log_level;
+  u32 log_size;
+  u64 log_buf;
+  u32 kern_version;
+  u32 prog_flags;
+  char prog_name[16];
+};
+static_assert(sizeof(BpfProgLoadAttr) == 64);
+struct BpfProgAttachAttr {
+  u32 target_fd;
+  u32 attach_bpf_fd;
+  u32 attach_type;
+  u32 attach_flags;
+  u32 replace_bpf_fd;
+};
+
 // waitid(2)
 inline constexpr int kPPidfd = 3;
 
