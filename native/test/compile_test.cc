@@ -281,7 +281,7 @@ bool mount_of(const char* members, Plan& plan) {
 
 void mounts() {
   Plan plan;
-  CHECK(mount_of(",\"options\":[\"ro\",\"nosuid\",\"rw\",\"sync\",\"async\",\"dirsync\",\"size=1\",\"mode=2\",\"x-a\"]", plan));
+  CHECK(mount_of(",\"options\":[\"ro\",\"nosuid\",\"rw\",\"sync\",\"async\",\"dirsync\",\"silent\",\"size=1\",\"mode=2\",\"x-a\"]", plan));
   const MountEntry& tmpfs = plan.view.mounts()[0];
   CHECK(tmpfs.kind == MountKind::kFilesystem && plan.view.text(tmpfs.data) == "size=1,mode=2");
   CHECK(tmpfs.attr_set == uapi::kMountAttrNosuid && tmpfs.attr_clr == uapi::kMountAttrRdonly);

@@ -49,7 +49,7 @@ constexpr Option kOptions[] = {
     {"idmap", Effect::kIdmap, 0},
     {"iversion", Effect::kSuperSet, uapi::kMsIVersion},
     {"lazytime", Effect::kSuperSet, uapi::kMsLazytime},
-    {"loud", Effect::kSuperClear, uapi::kMsSilent},
+    {"loud", Effect::kNothing, 0},  // about what the kernel logs while mounting: fsconfig(2) knows neither word
     {"mand", Effect::kSuperSet, uapi::kMsMandlock},
     {"noatime", Effect::kAtimeSet, kNoatime},
     {"nodev", Effect::kAttrSet, uapi::kMountAttrNodev},
@@ -92,7 +92,7 @@ constexpr Option kOptions[] = {
     {"runbindable", Effect::kPropagation, uapi::kMsUnbindable | uapi::kMsRec},
     {"rw", Effect::kAttrClear, uapi::kMountAttrRdonly},
     {"shared", Effect::kPropagation, uapi::kMsShared},
-    {"silent", Effect::kSuperSet, uapi::kMsSilent},
+    {"silent", Effect::kNothing, 0},
     {"slave", Effect::kPropagation, uapi::kMsSlave},
     {"strictatime", Effect::kAtimeSet, kStrictatime},
     {"suid", Effect::kAttrClear, uapi::kMountAttrNosuid},
