@@ -43,15 +43,15 @@ t.test('100 at once, each with its own status', async (t) => {
 t.test('the child has the descriptors it was given and no other', async (t) => {
   const { channel, peer } = native.channelPair()
   const listed = new Promise<string>((resolve) => (channel.onFrame = (frame) => resolve(frame.toString())))
-  const child = sh('printf "%s" "$(echo /proc/$$/fd/*)" >&3', [-1, -1, -1, peer.fd])
+  const child = sh('set -- /proc/$$/fd/*; printf "%s" "$*" >&3', [-1, -1, -1, peer.fd])
   peer.close()
   await child.exited
-  t.match(await listed, /^\/proc\/\d+\/fd\/0 \S+\/1 \S+\/2 \S+\/3( \S+\/10)?$/)
+  t.match(await listed, /^\/proc\/\d+\/fd\/0 \S+\/1 \S+\/2 \S+\/3( \S+\/4)?$/, 'but for the one the shell lists with')
   channel.close()
 })
 
 t.test('a program that cannot be executed', async (t) => {
-  const text = open('/etc/hostname')
+  const text = open('/proc/self/mountinfo')
   t.throws(() => native.spawn({ exe: text, argv: ['hostname'], env: [], fds: [] }), {
     code: 'EACCES',
     errno: -13,
