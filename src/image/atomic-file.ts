@@ -1,14 +1,11 @@
-import { randomBytes } from 'node:crypto'
 import { open, rename, rm } from 'node:fs/promises'
-import { join } from 'node:path'
 
 /**
  * Writes a whole file that is seen complete or not at all, on the disk before it is seen.
  *
- * @param tmp a directory of the same file system
+ * @param draft a path on the same file system that nobody uses
  */
-export async function writeAtomically(path: string, data: string | Buffer, tmp: string): Promise<void> {
-  const draft = join(tmp, `file-${randomBytes(12).toString('hex')}`)
+export async function writeAtomically(path: string, data: string | Buffer, draft: string): Promise<void> {
   try {
     const file = await open(draft, 'wx', 0o600)
     try {

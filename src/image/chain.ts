@@ -18,10 +18,10 @@ function base32(bytes: Buffer): string {
   let value = 0
   for (const byte of bytes) {
     value = (value << 8) | byte
-    for (bits += 8; bits >= 5; bits -= 5) text += base32Alphabet[(value >>> (bits - 5)) & 31]
+    for (bits += 8; bits >= 5; bits -= 5) text += base32Alphabet.charAt((value >>> (bits - 5)) & 31)
     value &= (1 << bits) - 1
   }
-  return bits > 0 ? text + (base32Alphabet[(value << (5 - bits)) & 31] ?? '') : text
+  return bits > 0 ? text + base32Alphabet.charAt((value << (5 - bits)) & 31) : text
 }
 
 /**

@@ -1,4 +1,4 @@
-import { readFile, stat, writeFile } from 'node:fs/promises'
+import { readFile, stat, utimes, writeFile } from 'node:fs/promises'
 import { CaissonError } from '../errors.ts'
 import { writeAtomically } from './atomic-file.ts'
 import { parseDigest } from './digest.ts'
@@ -42,9 +42,9 @@ export async function readIndexFile(file: string): Promise<RootEntry[]> {
   }))
 }
 
-export async function writeIndexFile(paths: ImagePaths, entries: readonly RootEntry[]): Promise<void> {
+export async function writeIndexFile(paths: ImagePaths, entries: readonly RootEntry[], draft: string): Promise<void> {
   const document = { schemaVersion: 2, mediaType: mediaTypes.ociIndex, manifests: entries.map(({ raw }) => raw) }
-  await writeAtomically(paths.index, JSON.stringify(document), paths.tmp)
+  await writeAtomically(paths.index, JSON.stringify(document), draft)
 }
 
 /** Makes an empty layout where there is none; an existing one is left as it is. */
@@ -59,6 +59,12 @@ export async function createLayout(paths: ImagePaths): Promise<void> {
       if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
     }
   }
+}
+
+/** Makes the other processes look again: content has gone, without a change of the index. */
+export async function touchIndexFile(paths: ImagePaths): Promise<void> {
+  const now = new Date()
+  await utimes(paths.index, now, now)
 }
 
 /** Tells one version of the file from another. */

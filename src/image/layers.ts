@@ -130,7 +130,7 @@ export class LayerStore {
         size: stats.bytes,
         inodes: stats.entries,
       }
-      await writeAtomically(this.#metaFile(link.chainId), `${JSON.stringify(meta)}\n`, this.#paths.tmp)
+      await writeAtomically(this.#metaFile(link.chainId), `${JSON.stringify(meta)}\n`, this.#workspace.path())
       this.#remember(meta)
     } catch (error) {
       await this.#removeDraft(draft)
@@ -225,13 +225,24 @@ export class LayerStore {
 }
 
 function parseMeta(text: string, file: string): LayerMeta {
+  let meta: Partial<Record<keyof LayerMeta, unknown>>
   try {
-    const meta = JSON.parse(text) as LayerMeta
-    if (typeof meta.v === 'number' && isDigest(meta.chainId) && Number.isSafeInteger(meta.size)) return meta
+    meta = JSON.parse(text) as typeof meta
   } catch (cause) {
     throw new CaissonError('ERR_RECORD_INVALID', `${file} is damaged`, { cause })
   }
-  throw new CaissonError('ERR_RECORD_INVALID', `${file} is damaged`)
+  if (typeof meta.v === 'number' && meta.v > 1) {
+    throw new CaissonError('ERR_RECORD_INVALID', `${file} is of version ${meta.v}, newer than this program`)
+  }
+  const valid =
+    meta.v === 1 &&
+    typeof meta.chainId === 'string' &&
+    isDigest(meta.chainId) &&
+    meta.dir === layerDirectory(meta.chainId) &&
+    Number.isSafeInteger(meta.size) &&
+    Number.isSafeInteger(meta.inodes)
+  if (!valid) throw new CaissonError('ERR_RECORD_INVALID', `${file} is damaged`)
+  return meta as LayerMeta
 }
 
 /** What the unpacker answers about an archive: malformed, over a limit, or at odds with the tree it has made itself. */

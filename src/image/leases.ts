@@ -6,6 +6,7 @@ import { writeAtomically } from './atomic-file.ts'
 import { isDigest, type Digest } from './digest.ts'
 import type { ImagePaths } from './paths.ts'
 import { isAlive, type ProcessIdentity } from './process-identity.ts'
+import type { Workspace } from './workspace.ts'
 
 /** Keeps content that no image's name keeps: of a container for its life, of a pull for its duration. */
 export interface Lease {
@@ -28,13 +29,15 @@ export interface Lease {
 export class Leases {
   readonly #paths: ImagePaths
   readonly #self: ProcessIdentity
+  readonly #workspace: Workspace
   readonly #instance: string
   /** Owners of containers that this process has claimed since it started. */
   readonly #claimed = new Set<string>()
 
-  constructor(paths: ImagePaths, self: ProcessIdentity, instance: string) {
+  constructor(paths: ImagePaths, workspace: Workspace, self: ProcessIdentity, instance: string) {
     this.#paths = paths
     this.#self = self
+    this.#workspace = workspace
     this.#instance = instance
   }
 
@@ -59,7 +62,7 @@ export class Leases {
       blobs: content.blobs ?? [],
     }
     if (kind === 'container') this.#claimed.add(owner)
-    await writeAtomically(this.#file(kind, owner), `${JSON.stringify(lease)}\n`, this.#paths.tmp)
+    await writeAtomically(this.#file(kind, owner), `${JSON.stringify(lease)}\n`, this.#workspace.path())
   }
 
   async release(kind: Lease['kind'], owner: string): Promise<void> {
@@ -104,17 +107,20 @@ async function read(file: string): Promise<Lease | null> {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
     throw error
   }
+  let lease: Partial<Record<keyof Lease, unknown>>
   try {
-    const lease = JSON.parse(text) as Lease
-    const valid =
-      lease.v === 1 &&
-      typeof lease.owner === 'string' &&
-      Array.isArray(lease.layers) &&
-      Array.isArray(lease.blobs) &&
-      lease.blobs.every(isDigest)
-    if (valid) return lease
+    lease = JSON.parse(text) as typeof lease
   } catch (cause) {
     throw new CaissonError('ERR_RECORD_INVALID', `image lease ${file} is damaged`, { cause })
   }
-  throw new CaissonError('ERR_RECORD_INVALID', `image lease ${file} is damaged or of a newer version`)
+  const strings = (value: unknown): value is string[] =>
+    Array.isArray(value) && value.every((item) => typeof item === 'string')
+  const valid =
+    lease.v === 1 &&
+    typeof lease.owner === 'string' &&
+    strings(lease.layers) &&
+    strings(lease.blobs) &&
+    lease.blobs.every(isDigest)
+  if (!valid) throw new CaissonError('ERR_RECORD_INVALID', `image lease ${file} is damaged, or of a newer version`)
+  return lease as Lease
 }

@@ -84,7 +84,8 @@ export class Puller {
       layers: chain.map(({ directory }) => directory),
       blobs: [...documents.map(({ descriptor }) => descriptor.digest), ...manifest.layers.map(({ digest }) => digest)],
     }
-    return this.#store.protect(hold, async () => {
+    let displaced = false
+    const image = await this.#store.protect(hold, async () => {
       for (const { descriptor, body } of documents) {
         if (!(await this.#store.blobs.has(descriptor))) {
           await this.#store.blobs.write(descriptor.digest, body, `image "${source.label}"`)
@@ -96,9 +97,11 @@ export class Puller {
       await forEachParallel(work, parallelLayers, signal, ({ layer, link }, one) =>
         this.#layer(source, layer, link, one, options.onProgress),
       )
-      await this.#store.commit(options.names({ root: plan.root, manifest: plan.manifestDescriptor }))
+      displaced = await this.#store.commit(options.names({ root: plan.root, manifest: plan.manifestDescriptor }))
       return this.#store.require(manifest.config.digest).image
     })
+    if (displaced) await this.#store.collect()
+    return image
   }
 
   /** Finds out everything about the image before anything is stored. */

@@ -1,13 +1,13 @@
-import { watch, type FSWatcher } from 'node:fs'
+import { unwatchFile, watch, watchFile, type FSWatcher } from 'node:fs'
 import { join } from 'node:path'
-import { CaissonError } from '../errors.ts'
+import { CaissonError, isCaissonError } from '../errors.ts'
 import type { Native } from '../native/types.ts'
 import { BlobStore } from './blobs.ts'
 import { CatalogReader, type Catalog } from './catalog.ts'
 import { layerChain } from './chain.ts'
 import { parseImageConfig, type ImageConfig } from './config.ts'
 import type { Digest } from './digest.ts'
-import { createLayout, indexVersion, readIndexFile, rootEntry, writeIndexFile } from './index-file.ts'
+import { createLayout, indexVersion, readIndexFile, rootEntry, touchIndexFile, writeIndexFile } from './index-file.ts'
 import { LayerStore } from './layers.ts'
 import { Leases } from './leases.ts'
 import { StoreLock } from './lock.ts'
@@ -19,6 +19,9 @@ import type { Image, ImageSnapshot } from './snapshot.ts'
 import { Trash } from './trash.ts'
 import { Usage } from './usage.ts'
 import { Workspace } from './workspace.ts'
+
+/** How often index.json is looked at where it cannot be watched, ms. */
+const pollMs = 1000
 
 export type StoreNative = Pick<Native, 'createLayerUnpacker' | 'lockFile' | 'openDirectory' | 'removeTree'>
 
@@ -50,6 +53,7 @@ export class ImageStore {
   readonly #lock: StoreLock
   readonly #leases: Leases
   readonly #trash: Trash
+  readonly #workspace: Workspace
   readonly #reader: CatalogReader
   #catalog: Catalog
   #version = ''
@@ -64,6 +68,7 @@ export class ImageStore {
       lock: StoreLock
       leases: Leases
       trash: Trash
+      workspace: Workspace
       reader: CatalogReader
       catalog: Catalog
     },
@@ -76,6 +81,7 @@ export class ImageStore {
     this.#lock = parts.lock
     this.#leases = parts.leases
     this.#trash = parts.trash
+    this.#workspace = parts.workspace
     this.#reader = parts.reader
     this.#catalog = parts.catalog
   }
@@ -99,13 +105,20 @@ export class ImageStore {
       usage,
       logger,
       lock: new StoreLock(native, join(paths.locks, 'store')),
-      leases: new Leases(paths, self, options.instance),
+      leases: new Leases(paths, workspace, self, options.instance),
       trash,
+      workspace,
       reader,
       catalog: await reader.read([]),
     })
     await store.#measure()
-    await store.#refresh()
+    try {
+      await store.#refresh()
+    } catch (error) {
+      if (!isCaissonError(error)) throw error
+      // containers must be adopted all the same; pulls and collection will say what is wrong
+      logger.warn({ err: error }, 'the index of the image store is damaged: no image is known')
+    }
     store.#watch()
     await trash.empty()
     return store
@@ -126,13 +139,24 @@ export class ImageStore {
     return { image, manifest }
   }
 
-  /** Gives names to an image whose blobs and layers are all here; a name that another image had moves. */
-  async commit(names: readonly { name: string; root: Descriptor }[]): Promise<void> {
-    await this.#lock.hold(async () => {
+  /**
+   * Gives names to an image whose blobs and layers are all here; a name that another image had moves.
+   *
+   * @returns whether another image has lost its last name by this, so that something can be collected
+   */
+  async commit(names: readonly { name: string; root: Descriptor }[]): Promise<boolean> {
+    return this.#lock.hold(async () => {
+      await this.#load()
+      const before = this.#catalog.blobs
       const taken = new Set(names.map(({ name }) => name))
       const kept = (await readIndexFile(this.paths.index)).filter(({ name }) => !taken.has(name))
-      await writeIndexFile(this.paths, [...kept, ...names.map(({ name, root }) => rootEntry(name, root))])
+      await writeIndexFile(
+        this.paths,
+        [...kept, ...names.map(({ name, root }) => rootEntry(name, root))],
+        this.#workspace.path(),
+      )
       await this.#load()
+      return [...before].some((digest) => !this.#catalog.blobs.has(digest))
     })
   }
 
@@ -146,6 +170,7 @@ export class ImageStore {
       await writeIndexFile(
         this.paths,
         this.#catalog.entries.filter(({ digest }) => !roots.has(digest)),
+        this.#workspace.path(),
       )
       await this.#load()
       return image
@@ -156,26 +181,35 @@ export class ImageStore {
 
   /** Runs `work` with its content protected from collection; when it fails, what it made and nothing else needs is removed. */
   async protect<T>(hold: Hold, work: () => Promise<T>): Promise<T> {
-    const fresh = await this.#lock.hold(async () => {
-      await this.#leases.acquire('pull', hold.owner, hold)
-      const blobs = new Set<Digest>()
-      const layers = new Set<string>()
-      for (const digest of hold.blobs) if ((await this.blobs.size(digest)) === null) blobs.add(digest)
-      const known = await this.layers.directories()
-      for (const directory of hold.layers) if (!known.has(directory)) layers.add(directory)
-      return { blobs, layers }
-    })
+    const fresh = { blobs: new Set<Digest>(), layers: new Set<string>() }
     try {
+      await this.#lock.hold(async () => {
+        // an index that cannot be read is found out now, not after the transfer
+        await this.#load()
+        await this.#leases.acquire('pull', hold.owner, hold)
+        for (const digest of hold.blobs) if ((await this.blobs.size(digest)) === null) fresh.blobs.add(digest)
+        const known = await this.layers.directories()
+        for (const directory of hold.layers) if (!known.has(directory)) fresh.layers.add(directory)
+      })
       const result = await work()
       await this.#leases.release('pull', hold.owner)
       return result
     } catch (error) {
+      await this.#undo(hold, fresh)
+      throw error
+    }
+  }
+
+  async #undo(hold: Hold, fresh: { blobs: ReadonlySet<Digest>; layers: ReadonlySet<string> }): Promise<void> {
+    try {
       await this.#lock.hold(async () => {
         await this.#leases.release('pull', hold.owner)
         await this.#collectLocked(fresh)
       })
       await this.#trash.empty()
-      throw error
+    } catch (error) {
+      // the caller must hear what failed first; what is left has no name and goes with the next collection
+      this.#logger.warn({ err: error }, 'a failed pull could not be undone at once')
     }
   }
 
@@ -242,10 +276,14 @@ export class ImageStore {
       for (const digest of lease.blobs) blobs.add(digest)
       for (const directory of lease.layers) layers.add(directory)
     }
+    const before = this.usage.info('')
     for (const digest of candidates?.blobs ?? (await this.blobs.list())) {
       if (!blobs.has(digest)) await this.blobs.remove(digest, this.#trash)
     }
     await this.layers.collect(layers, this.#trash, candidates?.layers)
+    if (this.usage.info('').inodesUsed === before.inodesUsed) return
+    await touchIndexFile(this.paths)
+    this.#version = await indexVersion(this.paths)
   }
 
   /** Reads index.json again when it is not the version in memory. */
@@ -279,21 +317,31 @@ export class ImageStore {
   }
 
   #watch(): void {
-    this.#watcher = watch(this.paths.layout, { persistent: false }, (_event, name) => {
-      if (name !== 'index.json') return
-      this.#changed = true
-      this.#refreshing ??= this.#follow()
-        .catch((error: unknown) => {
-          this.#logger.warn({ err: error }, 'the image store has changed and cannot be read; the last good state stays')
-        })
-        .finally(() => (this.#refreshing = null))
-    })
-    this.#watcher.on('error', (error) => this.#logger.warn({ err: error }, 'the image store is no longer watched'))
+    try {
+      this.#watcher = watch(this.paths.layout, { persistent: false }, (_event, name) => {
+        if (name === 'index.json') this.#onChange()
+      })
+      this.#watcher.on('error', (error) => this.#logger.warn({ err: error }, 'the image store is no longer watched'))
+    } catch (error) {
+      // inotify(7): the user's instances or watches may be used up
+      this.#logger.warn({ err: error }, 'the image store cannot be watched: it is polled')
+      watchFile(this.paths.index, { persistent: false, interval: pollMs }, this.#onChange)
+    }
+  }
+
+  readonly #onChange = (): void => {
+    this.#changed = true
+    this.#refreshing ??= this.#follow()
+      .catch((error: unknown) => {
+        this.#logger.warn({ err: error }, 'the image store has changed and cannot be read; the last good state stays')
+      })
+      .finally(() => (this.#refreshing = null))
   }
 
   async close(): Promise<void> {
     this.#watcher?.close()
     this.#watcher = null
+    unwatchFile(this.paths.index, this.#onChange)
     await this.#refreshing
   }
 }

@@ -11,6 +11,8 @@ import type { ImagePaths } from './paths.ts'
 export class Trash {
   readonly #native: Pick<Native, 'openDirectory' | 'removeTree'>
   readonly #paths: ImagePaths
+  /** One at a time in this process: two removals of one tree get in each other's way. */
+  #tail: Promise<unknown> = Promise.resolve()
 
   constructor(native: Pick<Native, 'openDirectory' | 'removeTree'>, paths: ImagePaths) {
     this.#native = native
@@ -26,13 +28,26 @@ export class Trash {
     }
   }
 
-  /** Removes what the image store has put there; another process may do the same meanwhile. */
-  async empty(): Promise<void> {
+  /** Removes what the image store has put there. */
+  empty(): Promise<void> {
+    const result = this.#tail.then(() => this.#remove())
+    this.#tail = result.catch(() => undefined)
+    return result
+  }
+
+  async #remove(): Promise<void> {
     const names = (await readdir(this.#paths.trash)).filter((name) => name.startsWith('image-'))
     if (names.length === 0) return
     const directory = await this.#native.openDirectory(this.#paths.trash)
     try {
-      for (const name of names) await this.#native.removeTree(directory.fd, name)
+      for (const name of names) {
+        try {
+          await this.#native.removeTree(directory.fd, name)
+        } catch (error) {
+          // another process removes the same tree: what one of them misses, the next to empty the trash takes
+          if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+        }
+      }
     } finally {
       directory.close()
     }

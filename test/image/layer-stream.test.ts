@@ -70,7 +70,7 @@ t.test('an error of the source is its own', async (t) => {
   const failing = new Readable({ read: () => undefined })
   setImmediate(() => failing.destroy(Object.assign(new Error('disk'), { code: 'EIO' })))
   const read = async (): Promise<void> => {
-    for await (const _ of uncompressedLayer(failing, { diffId, what: 'x', signal })) continue
+    await uncompressedLayer(failing, { diffId, what: 'x', signal }).next()
   }
   await t.rejects(read(), { code: 'EIO' })
 })

@@ -17,7 +17,7 @@ interface Scene {
   root: string
   name: string
   /** The bytes of a blob. */
-  blob(digest: string): Promise<Buffer>
+  blob: (digest: string) => Promise<Buffer>
 }
 
 async function scene(t: Test): Promise<Scene> {

@@ -91,6 +91,37 @@ t.test('removal takes what nothing else needs, and only when all containers are 
   await t.rejects(images.resolveLayers(a.configDigest), { code: 'ERR_IMAGE_NOT_FOUND' })
 })
 
+t.test('an image that loses its last name to another is collected', async (t) => {
+  const { images, layout, root, a, b } = await scene(t)
+  images.adoptionComplete()
+  await images.importLayout(layout, 'embedded', { reference: 'a' })
+  await images.importLayout(layout, 'embedded', { reference: 'b' })
+  t.equal(images.status(a.configDigest), null)
+  t.equal(images.status('embedded')?.id, b.configDigest)
+  t.equal((await contents(root)).layers.length, 2)
+  t.equal((await contents(root)).blobs.length, 4)
+})
+
+t.test('an index that is damaged at the start', async (t) => {
+  const { images, layout, root, a } = await scene(t)
+  await images.importLayout(layout, 'a', { reference: 'a' })
+  await images.close()
+  const before = await contents(root)
+  const file = join(root, 'image/index.json')
+  const good = await readFile(file)
+  await writeFile(file, '{"manifests":[{"digest":"../.."}]}')
+  const next = await openImages(t, root)
+  next.adoptionComplete()
+  t.same(next.list(), [])
+  await t.rejects(next.importLayout(layout, 'b', { reference: 'b' }), {
+    code: 'ERR_IMAGE_INVALID',
+    message: /index\.json/,
+  })
+  t.same((await contents(root)).layers, before.layers, 'nothing is collected while nothing is known')
+  await writeFile(file, good)
+  await eventually(t, 'mended', () => next.status(a.configDigest) !== null)
+})
+
 t.test('a container keeps its layers through removal, restart and collection', async (t) => {
   const { images, layout, root, a } = await scene(t)
   images.adoptionComplete()

@@ -162,7 +162,7 @@ export class Authorizer {
 }
 
 function parseToken(body: Buffer | null, host: string): { token: string; life: number } {
-  let answer: { token?: unknown; access_token?: unknown; expires_in?: unknown }
+  let answer: { token?: unknown; access_token?: unknown; expires_in?: unknown } | null
   try {
     answer = JSON.parse(body?.toString('utf8') ?? '') as typeof answer
   } catch (cause) {
@@ -171,6 +171,7 @@ function parseToken(body: Buffer | null, host: string): { token: string; life: n
   const token = answer?.token || answer?.access_token
   if (typeof token !== 'string' || !/^[\x21-\x7e]+$/.test(token))
     throw protocolError(host, 'the token server gave no token')
-  const life = typeof answer.expires_in === 'number' && answer.expires_in > 0 ? answer.expires_in : tokenLifeDefault
+  const stated = answer?.expires_in
+  const life = typeof stated === 'number' && stated > 0 ? stated : tokenLifeDefault
   return { token, life: Math.min(Math.max(life, tokenLifeDefault), tokenLifeMax) }
 }

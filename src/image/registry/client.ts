@@ -17,7 +17,9 @@ const redirectStatuses = new Set([301, 302, 303, 307, 308])
 const challengesMax = 2
 
 /** TLS that fails because the other side speaks none; a certificate that fails verification is not among them. */
-const notTlsCodes = /^(?:EPROTO|ECONNRESET|UND_ERR_SOCKET|ERR_SSL_\w+)$/
+const notTlsCodes = /^(?:EPROTO|ERR_SSL_\w+)$/
+/** It may not speak TLS, or the connection may just have broken: good for one try of plain HTTP. */
+const brokenCodes = /^(?:ECONNRESET|UND_ERR_SOCKET)$/
 
 /** A client of registries: https://github.com/opencontainers/distribution-spec, pull category. */
 export class RegistryClient {
@@ -50,7 +52,6 @@ export class RegistryClient {
     let scheme: 'http:' | 'https:' = 'https:'
     if (this.#transport.allowsPlain(host)) {
       scheme = this.#schemes.get(host) ?? (await this.#probe(host, signal, what))
-      this.#schemes.set(host, scheme)
     }
     return new URL(`${scheme}//${host}/v2/${reference.path}/`)
   }
@@ -60,10 +61,13 @@ export class RegistryClient {
     try {
       const url = new URL(`https://${host}/v2/`)
       await discard(await this.#transport.send({ method: 'GET', url, headers: {}, signal, what }, { attempts: 1 }))
+      this.#schemes.set(host, 'https:')
       return 'https:'
     } catch (error) {
-      if (error instanceof CaissonError && notTlsCodes.test(errorCode(error.cause))) return 'http:'
-      throw error
+      const code = error instanceof CaissonError ? errorCode(error.cause) : ''
+      if (notTlsCodes.test(code)) this.#schemes.set(host, 'http:')
+      else if (!brokenCodes.test(code)) throw error
+      return 'http:'
     }
   }
 }
