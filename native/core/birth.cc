@@ -145,8 +145,14 @@ Result<Birth> begin_birth(const BirthRequest& request) {
       case NamespaceMode::kPod:
         if (request.pod == nullptr) return Error(EINVAL, "begin_birth", "no pod to join");
         s.join[i] = pod_namespace(*request.pod, type);
+        if (type != NamespaceType::kUser || s.join[i] < 0) break;
         s.host_uid = request.pod->root_uid;
         s.host_gid = request.pod->root_gid;
+        if (s.host_uid == 0) {  // not passed on with the descriptors
+          RootIds ids = CAISSON_TRY(root_ids_of(s.join[i]));
+          s.host_uid = ids.uid;
+          s.host_gid = ids.gid;
+        }
         break;
       case NamespaceMode::kTarget:
         if (type != NamespaceType::kPid || request.target_pid_ns < 0)

@@ -395,6 +395,7 @@ void look_around(World& w, bool user, bool overlay) {
 
 void descriptors_and_users(World& w, bool user) {
   Pod pod = make_pod(user, false);
+  pod.ns.root_uid = pod.ns.root_gid = 0;  // as after a re-execution that passed descriptors only
   ContainerOptions o;
   o.user = user;
   {
@@ -745,6 +746,38 @@ void read_only_and_volumes(World& w) {
   CHECK(access(concat(w.dir, "/created/on/host").c_str(), F_OK) == 0);
 }
 
+// CVE-2021-30465: a process of a shared volume swaps a directory and a symlink that leads to the host while containers
+// are started with a mount below. Nothing may appear behind the symlink.
+void racing_symlink(World& w) {
+  String volume = concat(w.dir, "/race");
+  String canary = concat(w.dir, "/canary");
+  shell(concat(concat("mkdir -p ", volume, "/dir "), canary));
+  String outside(string_view("/../../../../../../.."));
+  outside.append(canary);
+  if (symlink(outside.c_str(), concat(volume, "/link").c_str()) != 0) abort();
+  String a = concat(volume, "/dir");
+  String b_path = concat(volume, "/link");
+  int racer = fork();
+  if (racer == 0)
+    for (;;) syscall(SYS_renameat2, AT_FDCWD, a.c_str(), AT_FDCWD, b_path.c_str(), 2 /* RENAME_EXCHANGE */);
+  Pod pod = make_pod(false, false);
+  int started = 0;
+  for (int i = 0; i < 60; ++i) {
+    constexpr const char* kArgs[] = {"busybox", "true"};
+    ContainerOptions o;
+    o.overlay = false;
+    PlanBuilder b = container(w, o, kArgs);
+    add_bind(b, volume, "/vol", 0);
+    add_mount(b, "tmpfs", "/vol/dir/in/deep", "");
+    Run run = run_container(w, &pod, static_cast<PlanBuilder&&>(b));
+    started += !run.failed;
+  }
+  kill(racer, SIGKILL);
+  waitpid(racer, nullptr, 0);
+  CHECK(started > 0);
+  CHECK(rmdir(canary.c_str()) == 0);  // it is empty still
+}
+
 void many_layers(World& w) {
   String layers(string_view("cd "));
   layers.append(w.dir).append("/layers && for i in $(seq 100 224); do mkdir -p abcdefghijklmnopqrstuvw$i; done");
@@ -843,5 +876,6 @@ int main(int argc, char** argv) {
   user_namespace(world);
   read_only_and_volumes(world);
   many_layers(world);
+  racing_symlink(world);
   return test::done();
 }
