@@ -85,8 +85,6 @@ export class LayerStore {
       return null
     }
     const meta = parseMeta(text, file)
-    if (meta.v > 1)
-      throw new CaissonError('ERR_RECORD_INVALID', `${file} is of version ${meta.v}, newer than this program`)
     this.#remember(meta)
     return meta
   }

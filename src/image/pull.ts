@@ -84,8 +84,7 @@ export class Puller {
       layers: chain.map(({ directory }) => directory),
       blobs: [...documents.map(({ descriptor }) => descriptor.digest), ...manifest.layers.map(({ digest }) => digest)],
     }
-    let displaced = false
-    const image = await this.#store.protect(hold, async () => {
+    const { image, displaced } = await this.#store.protect(hold, async () => {
       for (const { descriptor, body } of documents) {
         if (!(await this.#store.blobs.has(descriptor))) {
           await this.#store.blobs.write(descriptor.digest, body, `image "${source.label}"`)
@@ -97,8 +96,8 @@ export class Puller {
       await forEachParallel(work, parallelLayers, signal, ({ layer, link }, one) =>
         this.#layer(source, layer, link, one, options.onProgress),
       )
-      displaced = await this.#store.commit(options.names({ root: plan.root, manifest: plan.manifestDescriptor }))
-      return this.#store.require(manifest.config.digest).image
+      const displaced = await this.#store.commit(options.names({ root: plan.root, manifest: plan.manifestDescriptor }))
+      return { image: this.#store.require(manifest.config.digest).image, displaced }
     })
     if (displaced) await this.#store.collect()
     return image
