@@ -9,14 +9,14 @@
 
 namespace caisson {
 
-// Loads a program of one struct bpf_insn a word. The descriptor may serve any number of cgroups: equal programs need one
-// load (0.17 to 0.55 ms each, the kernel's verifier and JIT). Errors: those of bpf(2); EINVAL for an empty program, since
-// a cgroup where all is allowed gets none.
+// Loads a program of one struct bpf_insn a word. The descriptor may serve any number of cgroups: equal programs need
+// one load (0.17 to 0.55 ms each, the kernel's verifier and JIT). Errors: those of bpf(2); EINVAL for an empty program,
+// since a cgroup where all is allowed gets none.
 Result<Fd> load_device_program(span<const u64> program);
 
-// Attaches beside what ancestors and others have attached (BPF_F_ALLOW_MULTI): an access needs the consent of every one.
-// With `replace`, a program attached before by this function, it takes its place without a moment between.
-// The attachment ends with the cgroup. `cgroup` is its directory, `name` what errors call it.
+// Attaches beside what ancestors and others have attached (BPF_F_ALLOW_MULTI): an access needs the consent of every
+// one. With `replace`, a program attached before by this function, it takes its place without a moment between. The
+// attachment ends with the cgroup. `cgroup` is its directory, `name` what errors call it.
 Status attach_device_program(int cgroup, int program, string_view name, int replace = -1);
 
 }  // namespace caisson

@@ -13,8 +13,8 @@ struct JsonLimits {
   u32 max_nodes = 200'000;
 };
 
-// One value of a parsed document; valid as long as its JsonDocument. Absent values are Type::kAbsent, so look-ups chain:
-// doc.root()["process"]["cwd"].string_or("/").
+// One value of a parsed document; valid as long as its JsonDocument. Absent values are Type::kAbsent, so look-ups
+// chain: doc.root()["process"]["cwd"].string_or("/").
 class JsonValue {
  public:
   enum class Type : u8 { kAbsent, kNull, kBool, kNumber, kString, kArray, kObject };
@@ -40,9 +40,9 @@ class JsonValue {
   string_view number_text() const;                    // a number as written; empty for any other type
 
   // Arrays and objects: children in document order.
-  u32 size() const;                           // 0 unless an array or object
-  const JsonValue& at(u32 index) const;       // absent when out of range
-  string_view key_at(u32 index) const;        // objects only
+  u32 size() const;                                    // 0 unless an array or object
+  const JsonValue& at(u32 index) const;                // absent when out of range
+  string_view key_at(u32 index) const;                 // objects only
   const JsonValue& operator[](string_view key) const;  // objects only; the last of duplicate keys; else absent
   static const JsonValue& absent();
 
@@ -50,8 +50,8 @@ class JsonValue {
   friend class JsonParser;
   Type type_ = Type::kAbsent;
   bool bool_ = false;
-  u32 size_ = 0;                   // children, or length of text
-  const char* text_ = nullptr;     // string (unescaped, NUL-terminated) or number as written
+  u32 size_ = 0;                       // children, or length of text
+  const char* text_ = nullptr;         // string (unescaped, NUL-terminated) or number as written
   const JsonValue* child_ = nullptr;   // size_ consecutive children
   const string_view* keys_ = nullptr;  // size_ keys of an object
 };
@@ -74,8 +74,8 @@ class JsonDocument {
   const JsonValue* root_;
 };
 
-// Appends to a String; commas and quoting are its business. The output is always valid UTF-8 on one line: a byte that is
-// none is written as U+FFFD.
+// Appends to a String; commas and quoting are its business. The output is always valid UTF-8 on one line: a byte that
+// is none is written as U+FFFD.
 class JsonWriter {
  public:
   explicit JsonWriter(String& out) : out_(out) {}
@@ -91,7 +91,7 @@ class JsonWriter {
   JsonWriter& value(u64 n);
   JsonWriter& value(i32 n) { return value(static_cast<i64>(n)); }
   JsonWriter& value(u32 n) { return value(static_cast<u64>(n)); }
-  JsonWriter& value_text(i64 n);  // as a decimal string: for 64-bit numbers that JavaScript reads (nanoseconds)
+  JsonWriter& value_text(i64 n);          // as a decimal string: for 64-bit numbers that JavaScript reads (nanoseconds)
   JsonWriter& value(const JsonValue& v);  // with everything in it; absent is written as null
   JsonWriter& raw(string_view json);      // one value that is JSON already
   JsonWriter& null();

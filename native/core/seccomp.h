@@ -1,13 +1,17 @@
 // The seccomp compiler: linux.seccomp of the OCI runtime spec to a classic BPF program, seccomp(2). Pure.
 //
 // Where the spec is silent the behaviour is that of runc and libseccomp, or stricter:
-//  - The native architecture is always part of the filter; `architectures` adds to it. Architectures of the OCI list that
-//    the native kernel cannot run are dropped, since their calls cannot occur. A call of any other ABI kills the process.
+//  - The native architecture is always part of the filter; `architectures` adds to it. Architectures of the OCI list
+//  that
+//    the native kernel cannot run are dropped, since their calls cannot occur. A call of any other ABI kills the
+//    process.
 //  - Names that no architecture has are ignored; a name that only some have applies to those.
-//  - An unconditional rule outranks conditional ones of the same call; among equals the first in the profile wins. A rule
+//  - An unconditional rule outranks conditional ones of the same call; among equals the first in the profile wins. A
+//  rule
 //    whose action is the default action says nothing. A rule that tests one argument twice is split: any test suffices.
 //  - On 32-bit ABIs (x86, x32, arm) the low 32 bits of arguments are compared.
-//  - socketcall(2) and ipc(2) of x86 carry the calls behind them: a rule for `socket` governs socketcall(SYS_SOCKET) too
+//  - socketcall(2) and ipc(2) of x86 carry the calls behind them: a rule for `socket` governs socketcall(SYS_SOCKET)
+//  too
 //    unless the profile has a rule of the multiplexer's own. Their arguments are out of a filter's reach, so there a
 //    conditional rule holds whatever they are when it is stricter than the default action, and never when it is laxer.
 //  - With defaultAction SCMP_ACT_ERRNO a call that is newer than all that the profile names answers ENOSYS, so that a
@@ -44,9 +48,9 @@ struct SeccompProgram {
   bool notify = false;  // some rule is SCMP_ACT_NOTIFY: the loader has to ask for a listener
 };
 
-// Errors, each naming property and value: EINVAL for an unknown architecture, action, flag or operator, an errnoRet on an
-// action that has none, SCMP_ACT_NOTIFY as default action or for write(2) (the listener is sent through it); E2BIG for a
-// profile that needs more than 4096 instructions. `native` is kAuditArchX86_64 or kAuditArchAarch64.
+// Errors, each naming property and value: EINVAL for an unknown architecture, action, flag or operator, an errnoRet on
+// an action that has none, SCMP_ACT_NOTIFY as default action or for write(2) (the listener is sent through it); E2BIG
+// for a profile that needs more than 4096 instructions. `native` is kAuditArchX86_64 or kAuditArchAarch64.
 Result<SeccompProgram> compile_seccomp(const JsonValue& linux_seccomp, u32 native = kNativeAuditArch);
 
 }  // namespace caisson

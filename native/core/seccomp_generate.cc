@@ -104,10 +104,10 @@ struct Range {
 // How a rule comes to bear on a number: its own, or as a case of a multiplexer.
 struct Applied {
   u32 number = 0;
-  u32 sequence = 0;      // position in the profile
-  u32 rule = 0;          // of Profile::rules
+  u32 sequence = 0;  // position in the profile
+  u32 rule = 0;      // of Profile::rules
   bool multiplexed = false;
-  u32 sub_call = 0;      // multiplexed: first argument of the multiplexer
+  u32 sub_call = 0;  // multiplexed: first argument of the multiplexer
 };
 
 // <linux/net.h>, <linux/ipc.h>: the calls behind socketcall(2) and ipc(2).
@@ -116,10 +116,10 @@ struct SubCall {
   u8 number;
 };
 constexpr SubCall kSocketCalls[] = {
-    {"socket", 1},   {"bind", 2},        {"connect", 3},     {"listen", 4},    {"accept", 5},
-    {"getsockname", 6}, {"getpeername", 7}, {"socketpair", 8}, {"send", 9},    {"recv", 10},
-    {"sendto", 11},  {"recvfrom", 12},   {"shutdown", 13},   {"setsockopt", 14}, {"getsockopt", 15},
-    {"sendmsg", 16}, {"recvmsg", 17},    {"accept4", 18},    {"recvmmsg", 19}, {"sendmmsg", 20},
+    {"socket", 1},      {"bind", 2},        {"connect", 3},    {"listen", 4},      {"accept", 5},
+    {"getsockname", 6}, {"getpeername", 7}, {"socketpair", 8}, {"send", 9},        {"recv", 10},
+    {"sendto", 11},     {"recvfrom", 12},   {"shutdown", 13},  {"setsockopt", 14}, {"getsockopt", 15},
+    {"sendmsg", 16},    {"recvmsg", 17},    {"accept4", 18},   {"recvmmsg", 19},   {"sendmmsg", 20},
 };
 constexpr SubCall kIpcCalls[] = {
     {"semop", 1},   {"semget", 2},  {"semctl", 3}, {"semtimedop", 4}, {"msgsnd", 11}, {"msgrcv", 12},
@@ -170,7 +170,8 @@ class Section {
       return a.number != b.number ? a.number < b.number : a.sequence < b.sequence;
     };
     const size_t n = applied_.size();
-    for (size_t gap : {size_t{3905}, size_t{701}, size_t{301}, size_t{132}, size_t{57}, size_t{23}, size_t{10}, size_t{4}, size_t{1}})
+    for (size_t gap : {size_t{3905}, size_t{701}, size_t{301}, size_t{132}, size_t{57}, size_t{23}, size_t{10},
+                       size_t{4}, size_t{1}})
       for (size_t i = gap; i < n; ++i) {
         const Applied moved = applied_[i];
         size_t at = i;

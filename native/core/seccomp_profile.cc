@@ -104,7 +104,8 @@ Result<u32> count(const JsonValue& array, string_view at) {
   return array.size();
 }
 
-// The action with its data: the errno, or the message to a tracer. Without one both are EPERM, as in libseccomp's users.
+// The action with its data: the errno, or the message to a tracer. Without one both are EPERM, as in libseccomp's
+// users.
 Result<u32> read_action(const JsonValue& action, string_view action_at, const JsonValue& data, string_view data_at) {
   constexpr u32 kEperm = 1;
   const u32 base = CAISSON_TRY(one_of(kActions, action, action_at, "action"));
@@ -153,8 +154,7 @@ Status read_entry(const JsonValue& entry, string_view at, Profile& profile) {
   const String action_at = inside(at, ".action");
   const String names_at = inside(at, ".names");
   const String args_at = inside(at, ".args");
-  const u32 action =
-      CAISSON_TRY(read_action(entry["action"], action_at, entry["errnoRet"], inside(at, ".errnoRet")));
+  const u32 action = CAISSON_TRY(read_action(entry["action"], action_at, entry["errnoRet"], inside(at, ".errnoRet")));
   const u32 names = CAISSON_TRY(count(entry["names"], names_at));
   if (names == 0) return refuse(names_at, "must name a system call");
   const u32 args = CAISSON_TRY(count(entry["args"], args_at));
@@ -189,8 +189,8 @@ Result<Profile> read_profile(const JsonValue& s) {
 
   const u32 architectures = CAISSON_TRY(count(s["architectures"], "linux.seccomp.architectures"));
   for (u32 i = 0; i < architectures; ++i) {
-    const u32 abi = CAISSON_TRY(one_of(kArchitectures, s["architectures"].at(i),
-                                       where("linux.seccomp.architectures", i), "architecture"));
+    const u32 abi = CAISSON_TRY(
+        one_of(kArchitectures, s["architectures"].at(i), where("linux.seccomp.architectures", i), "architecture"));
     if (abi != kForeignAbi) profile.abis[abi] = true;
   }
   const u32 flags = CAISSON_TRY(count(s["flags"], "linux.seccomp.flags"));

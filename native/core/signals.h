@@ -8,7 +8,8 @@
 namespace caisson {
 
 inline constexpr int kSignalMax = 64;
-inline constexpr int kSignalRtMin = 34;  // what C libraries call SIGRTMIN: they keep the kernel's first two to themselves
+inline constexpr int kSignalRtMin =
+    34;  // what C libraries call SIGRTMIN: they keep the kernel's first two to themselves
 
 // "SIGTERM", "TERM", "sigterm", "15", "SIGRTMIN", "RTMIN+3", "SIGRTMAX-1" -> 1..64. Error EINVAL naming the text.
 Result<int> parse_signal(string_view text);

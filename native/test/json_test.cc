@@ -62,7 +62,8 @@ void grammar() {
   CHECK(refused(string_view("1\0", 2), "text after"));
   CHECK(refused("[1,\n  2,\n  x]", "line 3 column 3"));
   CHECK(refused("[\"\\n\\n\\n\", x]", "line 1 column 12"));
-  for (string_view text : {"01", "+1", ".5", "1.", "1.e1", "1e", "1e+", "-", "- 1", "--1", "0x10", "NaN", "Infinity", "1_000"})
+  for (string_view text :
+       {"01", "+1", ".5", "1.", "1.e1", "1e", "1e+", "-", "- 1", "--1", "0x10", "NaN", "Infinity", "1_000"})
     CHECK(!parse(text));
 }
 
@@ -87,9 +88,9 @@ void strings() {
   CHECK(refused("\"\\uD800\\u0041\"", "surrogate"));
   CHECK(refused("\"\\uDC00\"", "surrogate"));
   CHECK(refused("\"\\uD800\\uD800\"", "surrogate"));
-  for (string_view bytes : {"\"\x80\"", "\"\xC0\xAF\"", "\"\xC1\xBF\"", "\"\xE0\x80\xAF\"", "\"\xED\xA0\x80\"",
-                            "\"\xF0\x80\x80\xAF\"", "\"\xF4\x90\x80\x80\"", "\"\xF5\x80\x80\x80\"", "\"\xFF\"", "\"\xE2\x82\"",
-                            "\"\xF0\x9F\x98\"", "\"\xC3\""})
+  for (string_view bytes :
+       {"\"\x80\"", "\"\xC0\xAF\"", "\"\xC1\xBF\"", "\"\xE0\x80\xAF\"", "\"\xED\xA0\x80\"", "\"\xF0\x80\x80\xAF\"",
+        "\"\xF4\x90\x80\x80\"", "\"\xF5\x80\x80\x80\"", "\"\xFF\"", "\"\xE2\x82\"", "\"\xF0\x9F\x98\"", "\"\xC3\""})
     CHECK(refused(bytes, "invalid UTF-8"));
 }
 
@@ -118,7 +119,8 @@ void integers() {
   for (string_view key : {"frac", "exp", "str", "nothing"}) CHECK(!r[key].i64_value(key) && !r[key].u64_value(key));
   CHECK(string_view(r["frac"].i64_value("linux.frac").error().object) == "linux.frac: must be an integer");
   CHECK(string_view(r["huge"].u64_value("linux.huge").error().object) == "linux.huge: out of range");
-  CHECK(r["frac"].i64_or(7) == 7 && r["min"].i64_or(7) == INT64_MIN && r["neg"].u64_or(7) == 7 && r["nothing"].u64_or(7) == 7);
+  CHECK(r["frac"].i64_or(7) == 7 && r["min"].i64_or(7) == INT64_MIN && r["neg"].u64_or(7) == 7 &&
+        r["nothing"].u64_or(7) == 7);
   CHECK(r["frac"].number_text() == "1.0" && r["str"].number_text().empty());
   CHECK(!r["z"].boolean("z") && !r["z"].string("z") && r["z"].string_or("d") == "d" && r["z"].bool_or(true));
 }
@@ -131,7 +133,8 @@ void look_ups() {
   CHECK(r.size() == 5 && r.key_at(0) == "a" && r.key_at(5).empty() && r["a"].is_object() && r["a"]["b"].is_array());
   CHECK(r["a"]["b"].at(1).i64_or(0) == 20 && r["a"]["b"].at(2).type() == JsonValue::Type::kAbsent);
   CHECK(r["d"].i64_or(0) == 2);
-  CHECK(!r["x"]["y"]["z"].present() && !r["d"]["y"].present() && !r["n"].present() && r["n"].type() == JsonValue::Type::kNull);
+  CHECK(!r["x"]["y"]["z"].present() && !r["d"]["y"].present() && !r["n"].present() &&
+        r["n"].type() == JsonValue::Type::kNull);
   CHECK(r["t"].size() == 0 && r["d"].size() == 0 && r["d"].at(0).type() == JsonValue::Type::kAbsent);
   CHECK(*r["t"].boolean("t"));
 

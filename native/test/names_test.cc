@@ -33,14 +33,17 @@ void signals() {
   struct {
     string_view text;
     int number;
-  } const good[] = {{"SIGTERM", SIGTERM}, {"TERM", 15}, {"sigkill", 9}, {"9", 9}, {"64", 64}, {"SIGRTMIN", 34}, {"RTMIN+3", 37},
-                    {"SIGRTMAX", 64}, {"sigrtmax-14", 50}, {"SIGSYS", SIGSYS}, {"SIGIO", SIGIO}, {"POLL", SIGPOLL}, {"IOT", 6},
-                    {"SIGWINCH", SIGWINCH}, {"CLD", SIGCHLD}, {"SIGSTKFLT", 16}, {"RTMIN+30", 64}, {"SIGXFSZ", SIGXFSZ}};
+  } const good[] = {{"SIGTERM", SIGTERM}, {"TERM", 15},           {"sigkill", 9},   {"9", 9},
+                    {"64", 64},           {"SIGRTMIN", 34},       {"RTMIN+3", 37},  {"SIGRTMAX", 64},
+                    {"sigrtmax-14", 50},  {"SIGSYS", SIGSYS},     {"SIGIO", SIGIO}, {"POLL", SIGPOLL},
+                    {"IOT", 6},           {"SIGWINCH", SIGWINCH}, {"CLD", SIGCHLD}, {"SIGSTKFLT", 16},
+                    {"RTMIN+30", 64},     {"SIGXFSZ", SIGXFSZ}};
   for (const auto& g : good) {
     auto n = parse_signal(g.text);
     CHECK(n && *n == g.number);
   }
-  for (string_view text : {"", "0", "65", "-1", "SIG", "SIGNONE", "RTMIN-1", "RTMIN+31", "RTMAX+1", "RTMIN+", "15x", "1000", "SIG9"})
+  for (string_view text :
+       {"", "0", "65", "-1", "SIG", "SIGNONE", "RTMIN-1", "RTMIN+31", "RTMAX+1", "RTMIN+", "15x", "1000", "SIG9"})
     CHECK(!parse_signal(text));
   CHECK(string_view(parse_signal("SIGFOO").error().object) == "unknown signal SIGFOO");
   for (int n = 1; n <= kSignalMax; ++n)
@@ -54,7 +57,9 @@ void rlimits() {
   CHECK(rlimit_number("NOFILE") == -1 && rlimit_name(7) == "RLIMIT_NOFILE" && rlimit_name(16).empty());
   auto list = parse_rlimits(json("[{\"type\":\"RLIMIT_CORE\",\"soft\":0,\"hard\":18446744073709551615}]").root(), "r");
   CHECK(list && list->size() == 1 && (*list)[0].resource == RLIMIT_CORE && (*list)[0].hard == UINT64_MAX);
-  auto why = [](string_view text) { return String(string_view(parse_rlimits(json(text).root(), "process.rlimits").error().object)); };
+  auto why = [](string_view text) {
+    return String(string_view(parse_rlimits(json(text).root(), "process.rlimits").error().object));
+  };
   CHECK(why("[{\"type\":\"RLIMIT_X\"}]").view() == "process.rlimits[0]: unknown resource limit RLIMIT_X");
   CHECK(why("[{\"type\":\"RLIMIT_AS\",\"soft\":1,\"hard\":2},{\"type\":\"RLIMIT_AS\",\"soft\":1,\"hard\":2}]").view() ==
         "process.rlimits[1]: duplicate RLIMIT_AS");

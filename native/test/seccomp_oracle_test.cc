@@ -1,5 +1,5 @@
-// libseccomp as oracle: the same profile, compiled by both, must give the same action for every call number and boundary
-// argument of every ABI. Built against libseccomp where CMake finds it.
+// libseccomp as oracle: the same profile, compiled by both, must give the same action for every call number and
+// boundary argument of every ABI. Built against libseccomp where CMake finds it.
 #include "test/check.h"
 
 #ifdef CAISSON_LIBSECCOMP
@@ -35,7 +35,8 @@ const Abi kAbis[] = {
 };
 
 scmp_compare operator_of(seccomp::Operator op) {
-  const scmp_compare map[] = {SCMP_CMP_NE, SCMP_CMP_LT, SCMP_CMP_LE, SCMP_CMP_EQ, SCMP_CMP_GE, SCMP_CMP_GT, SCMP_CMP_MASKED_EQ};
+  const scmp_compare map[] = {SCMP_CMP_NE, SCMP_CMP_LT, SCMP_CMP_LE,       SCMP_CMP_EQ,
+                              SCMP_CMP_GE, SCMP_CMP_GT, SCMP_CMP_MASKED_EQ};
   return map[static_cast<int>(op)];
 }
 
@@ -93,9 +94,11 @@ void compare(const char* title, string_view text) {
     const Vec<SockFilter> theirs = oracle(*profile, abi);
     // Values at and around every word that the program compares with.
     Vec<u64> values;
-    for (u64 v : {u64{0}, u64{1}, u64{2}, u64{0xffff}, u64{0xffffffff}, u64{1} << 32, (u64{1} << 32) + 1, ~u64{0}}) values.push(v);
+    for (u64 v : {u64{0}, u64{1}, u64{2}, u64{0xffff}, u64{0xffffffff}, u64{1} << 32, (u64{1} << 32) + 1, ~u64{0}})
+      values.push(v);
     for (const seccomp::Condition& c : profile->conditions)
-      for (u64 v : {c.value - 1, c.value, c.value + 1, c.value | c.mask, c.value ^ (c.mask & (~c.mask + 1)), c.value + (u64{1} << 32), c.value & 0xffffffff})
+      for (u64 v : {c.value - 1, c.value, c.value + 1, c.value | c.mask, c.value ^ (c.mask & (~c.mask + 1)),
+                    c.value + (u64{1} << 32), c.value & 0xffffffff})
         values.push(v);
     const u32 base = abi.abi == SyscallAbi::kX32 ? kX32Bit : 0;
     u32 newest = base + 423;
@@ -112,21 +115,23 @@ void compare(const char* title, string_view text) {
         for (u32 argument = 0; argument < 3; ++argument) {
           SeccompData data{number, abi.audit, 0, {}};
           // 32-bit callers cannot have anything in the upper words; multiplexers are covered by seccomp_test.cc.
-          data.arguments[argument] = abi.audit == kAuditArchX86_64 || abi.audit == kAuditArchAarch64 ? v : v & 0xffffffff;
+          data.arguments[argument] =
+              abi.audit == kAuditArchX86_64 || abi.audit == kAuditArchAarch64 ? v : v & 0xffffffff;
           const u64 mine = test::run_bpf(span<const SockFilter>(ours->filter.data(), ours->filter.size()), data);
           u64 other = test::run_bpf(span<const SockFilter>(theirs.data(), theirs.size()), data);
           if (errno_default && number > newest && number < base + 512) other = seccomp::kRetErrno | 38;
           ++compared;
           if (mine != other && shown++ < 5)
             fprintf(stderr, "%s %s %u(%u: %llx): ours %llx, libseccomp %llx\n", title, abi.name, number, argument,
-                    static_cast<unsigned long long>(v), static_cast<unsigned long long>(mine), static_cast<unsigned long long>(other));
+                    static_cast<unsigned long long>(v), static_cast<unsigned long long>(mine),
+                    static_cast<unsigned long long>(other));
         }
     };
     for (u32 n = 0; n < 700; ++n) one(base + n);
     for (u32 n : {0x0f0001u, 0x0f0002u, 0x0f0005u, 0x0f0006u, 0x3fffffffu}) one(base | n);
     CHECK(shown == 0);
-    printf("%-12s %-8s %4zu instructions (libseccomp %4zu), %llu calls compared\n", title, abi.name, ours->filter.size(), theirs.size(),
-           static_cast<unsigned long long>(compared));
+    printf("%-12s %-8s %4zu instructions (libseccomp %4zu), %llu calls compared\n", title, abi.name,
+           ours->filter.size(), theirs.size(), static_cast<unsigned long long>(compared));
   }
 }
 
@@ -135,18 +140,30 @@ void compare(const char* title, string_view text) {
 int main() {
   compare("docker-like", test::kDockerLike);
   compare("deny-list",
-          "{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"architectures\":[\"SCMP_ARCH_X86\",\"SCMP_ARCH_X32\",\"SCMP_ARCH_ARM\"],\"syscalls\":["
-          "{\"names\":[\"mount\",\"umount2\",\"bpf\",\"keyctl\",\"socket\",\"semget\",\"execve\"],\"action\":\"SCMP_ACT_ERRNO\",\"errnoRet\":13},"
-          "{\"names\":[\"reboot\"],\"action\":\"SCMP_ACT_KILL_PROCESS\"},{\"names\":[\"getcwd\",\"dup\"],\"action\":\"SCMP_ACT_TRAP\"}]}");
+          "{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"architectures\":[\"SCMP_ARCH_X86\",\"SCMP_ARCH_X32\",\"SCMP_ARCH_"
+          "ARM\"],\"syscalls\":["
+          "{\"names\":[\"mount\",\"umount2\",\"bpf\",\"keyctl\",\"socket\",\"semget\",\"execve\"],\"action\":\"SCMP_"
+          "ACT_ERRNO\",\"errnoRet\":13},"
+          "{\"names\":[\"reboot\"],\"action\":\"SCMP_ACT_KILL_PROCESS\"},{\"names\":[\"getcwd\",\"dup\"],\"action\":"
+          "\"SCMP_ACT_TRAP\"}]}");
   compare("arguments",
-          "{\"defaultAction\":\"SCMP_ACT_KILL\",\"architectures\":[\"SCMP_ARCH_X86\",\"SCMP_ARCH_X32\",\"SCMP_ARCH_ARM\"],\"syscalls\":["
-          "{\"names\":[\"read\"],\"action\":\"SCMP_ACT_ALLOW\",\"args\":[{\"index\":0,\"op\":\"SCMP_CMP_GE\",\"value\":5},{\"index\":1,\"op\":\"SCMP_CMP_NE\",\"value\":7}]},"
-          "{\"names\":[\"write\"],\"action\":\"SCMP_ACT_ALLOW\",\"args\":[{\"index\":2,\"op\":\"SCMP_CMP_LT\",\"value\":4294967295}]},"
-          "{\"names\":[\"close\"],\"action\":\"SCMP_ACT_LOG\",\"args\":[{\"index\":0,\"op\":\"SCMP_CMP_LE\",\"value\":2147483648}]},"
-          "{\"names\":[\"prctl\"],\"action\":\"SCMP_ACT_ERRNO\",\"errnoRet\":22,\"args\":[{\"index\":0,\"op\":\"SCMP_CMP_GT\",\"value\":38}]},"
-          "{\"names\":[\"ioctl\"],\"action\":\"SCMP_ACT_ALLOW\",\"args\":[{\"index\":1,\"op\":\"SCMP_CMP_MASKED_EQ\",\"value\":4294967295,\"valueTwo\":21522}]},"
-          "{\"names\":[\"mmap\"],\"action\":\"SCMP_ACT_ALLOW\",\"args\":[{\"index\":2,\"op\":\"SCMP_CMP_EQ\",\"value\":3}]}]}");
-  compare("empty", "{\"defaultAction\":\"SCMP_ACT_LOG\",\"architectures\":[\"SCMP_ARCH_X86\",\"SCMP_ARCH_X32\",\"SCMP_ARCH_ARM\"]}");
+          "{\"defaultAction\":\"SCMP_ACT_KILL\",\"architectures\":[\"SCMP_ARCH_X86\",\"SCMP_ARCH_X32\",\"SCMP_ARCH_"
+          "ARM\"],\"syscalls\":["
+          "{\"names\":[\"read\"],\"action\":\"SCMP_ACT_ALLOW\",\"args\":[{\"index\":0,\"op\":\"SCMP_CMP_GE\",\"value\":"
+          "5},{\"index\":1,\"op\":\"SCMP_CMP_NE\",\"value\":7}]},"
+          "{\"names\":[\"write\"],\"action\":\"SCMP_ACT_ALLOW\",\"args\":[{\"index\":2,\"op\":\"SCMP_CMP_LT\","
+          "\"value\":4294967295}]},"
+          "{\"names\":[\"close\"],\"action\":\"SCMP_ACT_LOG\",\"args\":[{\"index\":0,\"op\":\"SCMP_CMP_LE\",\"value\":"
+          "2147483648}]},"
+          "{\"names\":[\"prctl\"],\"action\":\"SCMP_ACT_ERRNO\",\"errnoRet\":22,\"args\":[{\"index\":0,\"op\":\"SCMP_"
+          "CMP_GT\",\"value\":38}]},"
+          "{\"names\":[\"ioctl\"],\"action\":\"SCMP_ACT_ALLOW\",\"args\":[{\"index\":1,\"op\":\"SCMP_CMP_MASKED_EQ\","
+          "\"value\":4294967295,\"valueTwo\":21522}]},"
+          "{\"names\":[\"mmap\"],\"action\":\"SCMP_ACT_ALLOW\",\"args\":[{\"index\":2,\"op\":\"SCMP_CMP_EQ\",\"value\":"
+          "3}]}]}");
+  compare(
+      "empty",
+      "{\"defaultAction\":\"SCMP_ACT_LOG\",\"architectures\":[\"SCMP_ARCH_X86\",\"SCMP_ARCH_X32\",\"SCMP_ARCH_ARM\"]}");
   return test::done();
 }
 
