@@ -40,12 +40,7 @@ const hostile: [name: string, document: unknown, mediaType: string, error: { cod
   ['no object', '[]', '', { code: 'ERR_IMAGE_INVALID', message: /must be an object/ }],
   ['null', 'null', '', { code: 'ERR_IMAGE_INVALID', message: /must be an object/ }],
   ['depth', '['.repeat(1e6) + ']'.repeat(1e6), '', { code: 'ERR_IMAGE_INVALID', message: /thing/ }],
-  [
-    'too large',
-    Buffer.alloc((4 << 20) + 1, 0x20),
-    '',
-    { code: 'ERR_IMAGE_INVALID', message: /limit of 4194304/ },
-  ],
+  ['too large', Buffer.alloc((4 << 20) + 1, 0x20), '', { code: 'ERR_IMAGE_INVALID', message: /limit of 4194304/ }],
   [
     'no version',
     { ...manifest, schemaVersion: undefined },
