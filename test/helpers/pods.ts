@@ -2,7 +2,9 @@
 import { randomUUID } from 'node:crypto'
 import { readFile, readlink } from 'node:fs/promises'
 import { join } from 'node:path'
+import { isCaissonError } from '#src/errors.ts'
 import { runtime } from '#src/gen/cri.ts'
+import type { Test } from 'tap'
 import { busyboxImage, probeImage, type TestService } from './service.ts'
 
 export const { ContainerState, PodSandboxState, NamespaceMode, MountPropagation } = runtime.v1
@@ -216,4 +218,23 @@ export async function monitorPid(service: TestService, pod: Pod): Promise<number
 /** `net:[4026531840]` of a process. */
 export function namespaceOf(pid: number | 'self', type: string): Promise<string> {
   return readlink(`/proc/${pid}/ns/${type}`)
+}
+
+/** Asserts that a call fails with this gRPC status and that its message says each of these. */
+export async function refused(
+  t: Test,
+  call: Promise<unknown>,
+  grpcStatus: string,
+  ...says: (string | RegExp)[]
+): Promise<void> {
+  const error: unknown = await call.then(
+    () => null,
+    (error: unknown) => error,
+  )
+  if (!isCaissonError(error)) {
+    t.fail(`not refused with ${grpcStatus}: ${String(error)}`)
+    return
+  }
+  t.equal(error.fields['status'], grpcStatus, error.message)
+  for (const text of says) t.match(error.message, text)
 }
