@@ -1,6 +1,7 @@
 #include "monitor/cgroup.h"
 
 #include "core/cgroup.h"
+#include "core/device_attach.h"
 
 namespace caisson::monitor {
 
@@ -19,7 +20,9 @@ Status Cgroup::apply(const PlanView& plan) const {
     if ((write.flags & kCgroupIgnoreMissing) != 0 && written.error().err == ENOENT) continue;
     return written.error();
   }
-  return ok();
+  if (plan.device_program().empty()) return ok();
+  Fd program = CAISSON_TRY(load_device_program(plan.device_program()));
+  return attach_device_program(directory_.get(), program.get(), name_);
 }
 
 Status Cgroup::kill() const {

@@ -14,7 +14,8 @@ class Cgroup {
  public:
   // Makes and opens `name` below `parent`, which must stay open as long as this. Error EEXIST: it is there already.
   Status create(int parent, string_view name);
-  // Writes the plan's limits, before a process is born here. Errors name the interface file.
+  // Writes the plan's limits and attaches its device program, before a process is born here. Errors name the interface
+  // file, or are those of bpf(2).
   Status apply(const PlanView& plan) const;
   // cgroup.kill: SIGKILL to all below, also the frozen (Linux 5.14).
   Status kill() const;

@@ -39,7 +39,7 @@ struct World {
     char command[400];
     snprintf(command, sizeof command,
              "cd %s && mkdir -p logs root/bin root/proc root/dev root/sys root/tmp root/etc && cp /bin/busybox root/bin/ && "
-             "for a in sh echo sleep cat seq pgrep kill true false yes head printf touch stty tty; do ln -s busybox root/bin/$a; done "
+             "for a in sh echo sleep cat seq pgrep kill true false yes head printf rm touch stty tty; do ln -s busybox root/bin/$a; done "
              "&& printf 'root:x:0:0:root:/root:/bin/sh\\n' >root/etc/passwd && printf 'root:x:0:\\n' >root/etc/group",
              path);
     CHECK(system(command) == 0);
@@ -146,6 +146,7 @@ struct Wish {
   bool user_namespace = false;   // the pod's
   const char* program = "/bin/sh";
   u64 memory = 0;                // limit in bytes
+  const char* devices = "";      // members of `linux`
 };
 
 // A container that runs `sh -c script`.
@@ -164,6 +165,7 @@ Result<Fd> container_plan(string_view build, string_view script, Wish wish = {})
   if (wish.user_namespace) text.append(",{\"type\":\"user\",\"path\":\"caisson:pod\"}");
   text.append("]");
   if (wish.memory != 0) text.append(",\"resources\":{\"memory\":{\"limit\":").append_u64(wish.memory).append("}}");
+  text.append(wish.devices);
   text.append("}},\"volumes\":[],\"controllers\":[").append(wish.memory != 0 ? "\"memory\"" : "");
   text.append("],\"missingController\":\"error\"}");
   return sealed_plan(compile_container(text), build);
@@ -659,6 +661,26 @@ void lives_in_a_user_namespace() {
   CHECK(pod.wait() == 0);
 }
 
+void guards_devices() {
+  Pod pod;
+  Client client = pod.connect();
+  if (!pod.setup(client)) return;
+  constexpr string_view kScript = "(: >/dev/kmsg) 2>/dev/null && echo open || echo refused; echo x >/dev/null && echo null";
+#define KMSG ",\"devices\":[{\"path\":\"/dev/kmsg\",\"type\":\"c\",\"major\":1,\"minor\":11,\"fileMode\":438}]"
+  constexpr const char* kAllowed = KMSG ",\"resources\":{\"devices\":[{\"allow\":true,\"access\":\"rwm\"}]}";
+  constexpr const char* kDenied = KMSG ",\"resources\":{\"devices\":[{\"allow\":false,\"access\":\"rwm\"}]}";
+#undef KMSG
+  Container open(54), guarded(55);
+  open.run(client, pod.build, kScript, {.devices = kAllowed});
+  CHECK(client.event(FrameType::kEventExit).arrived);
+  CHECK(open.log().view() == "stdout F open\nstdout F null\n");
+  guarded.run(client, pod.build, kScript, {.devices = kDenied});
+  CHECK(client.event(FrameType::kEventExit).arrived);
+  CHECK(guarded.log().view() == "stdout F refused\nstdout F null\n");
+  CHECK(client.call(FrameType::kShutdown).ok());
+  CHECK(pod.wait() == 0);
+}
+
 // Where the kernel's memory controller is on cgroup2: natively or in the virtual machine.
 void tells_an_oom_kill() {
   char text[256];
@@ -744,6 +766,7 @@ int main(int argc, char** argv) {
                {"drives_a_terminal", drives_a_terminal},
                {"shares_a_pid_namespace", shares_a_pid_namespace},
                {"lives_in_a_user_namespace", lives_in_a_user_namespace},
+               {"guards_devices", guards_devices},
                {"tells_an_oom_kill", tells_an_oom_kill},
                {"stays_small", stays_small}};
   const char* only = getenv("CAISSON_TEST_ONLY");
