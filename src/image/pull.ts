@@ -204,7 +204,7 @@ export class Puller {
       } catch (error) {
         if (signal.aborted || !source.isTransient(error)) throw error
         if (attempt >= transferAttempts) {
-          throw new CaissonError('ERR_REGISTRY_UNAVAILABLE', `RegistryUnavailable: the transfer of ${what} broke off`, {
+          throw new CaissonError('ERR_REGISTRY_UNAVAILABLE', `the transfer of ${what} broke off`, {
             cause: error,
           })
         }

@@ -66,7 +66,7 @@ t.test('a registry that stays overloaded is unavailable, and says why', async (t
   }
   await t.rejects(images.pull(name), {
     code: 'ERR_REGISTRY_UNAVAILABLE',
-    message: /^RegistryUnavailable: .*too many requests.*429.*ratelimit-remaining: 0;w=21600/,
+    message: /^registry .*too many requests.*429.*ratelimit-remaining: 0;w=21600/,
   })
   registry.fault = (_request, response) => {
     response.writeHead(429, { 'retry-after': '86400' }).end()

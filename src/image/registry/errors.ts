@@ -1,10 +1,7 @@
 import { CaissonError } from '../../errors.ts'
 
-/** The prefix that a kubelet turns into the pod's reason (k8s.io/cri-api pkg/errors). */
-const unavailablePrefix = 'RegistryUnavailable'
-
 export function unavailable(host: string, why: string, cause?: unknown): CaissonError {
-  return new CaissonError('ERR_REGISTRY_UNAVAILABLE', `${unavailablePrefix}: registry ${host}: ${why}`, because(cause))
+  return new CaissonError('ERR_REGISTRY_UNAVAILABLE', `registry ${host}: ${why}`, because(cause))
 }
 
 export function denied(host: string, what: string, why: string, cause?: unknown): CaissonError {
