@@ -72,8 +72,10 @@ int copy_tree(int from, int to, int depth) {
   }
   int directory = openat(from, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (directory < 0) return -1;
+  // The descriptor of a detached mount is O_PATH, which takes no fchown.
+  int own = openat(to, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   struct stat st = {};
-  int result = fstat(directory, &st);
+  int result = own < 0 ? -1 : fstat(directory, &st);
   alignas(DirectoryEntry) char buffer[4096];
   while (result == 0) {
     long n = syscall(SYS_getdents64, directory, buffer, sizeof buffer);
@@ -84,12 +86,13 @@ int copy_tree(int from, int to, int depth) {
       at += entry->length;
       string_view name(entry->name);
       if (name == "." || name == "..") continue;
-      result = copy_entry(directory, entry->name, to, depth);
+      result = copy_entry(directory, entry->name, own, depth);
     }
   }
-  if (result == 0) result = fchown(to, st.st_uid, st.st_gid);
-  if (result == 0) result = fchmod(to, st.st_mode & 07777);
+  if (result == 0) result = fchown(own, st.st_uid, st.st_gid);
+  if (result == 0) result = fchmod(own, st.st_mode & 07777);
   int err = errno;
+  if (own >= 0) close(own);
   close(directory);
   errno = err;
   return result;
