@@ -18,6 +18,7 @@ String container_id(u32 n) {
 }
 
 const char* monitor_path;
+const char* skipped;  // why the test that runs could not
 
 // What every test shares: a directory with a busybox root, a cgroup to put containers in.
 struct World {
@@ -686,7 +687,7 @@ void tells_an_oom_kill() {
   char text[256];
   auto controllers = cgroup_read(world.cgroup_mount.dir.get(), "cgroup.controllers", text);
   if (!controllers || !cgroup_has_word(*controllers, "memory")) {
-    printf("skipped tells_an_oom_kill: no memory controller on cgroup2\n");
+    skipped = "no memory controller on cgroup2";
     return;
   }
   string_view memory[] = {"memory"};
@@ -773,8 +774,12 @@ int main(int argc, char** argv) {
   for (auto& t : tests) {
     if (only != nullptr && strstr(t.name, only) == nullptr) continue;
     int before = failures;
+    skipped = nullptr;
     t.run();
-    printf("%s %s\n", failures == before ? "ok" : "NOT OK", t.name);
+    if (skipped != nullptr)
+      printf("skipped %s: %s\n", t.name, skipped);
+    else
+      printf("%s %s\n", failures == before ? "ok" : "NOT OK", t.name);
   }
   world.destroy();
   return caisson::test::done();
