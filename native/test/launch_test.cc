@@ -746,6 +746,42 @@ void read_only_and_volumes(World& w) {
   CHECK(access(concat(w.dir, "/created/on/host").c_str(), F_OK) == 0);
 }
 
+u64 filter(u16 code, u8 jt, u8 jf, u32 k) {
+  uapi::SockFilter f = {code, jt, jf, k};
+  u64 out = 0;
+  memcpy(&out, &f, sizeof out);
+  return out;
+}
+
+// The filter is loaded with and without no_new_privs, for root and others; ambient capabilities survive the exec.
+void filter_and_ambient(World& w, bool user) {
+  Pod pod = make_pod(user, false);
+  for (bool nnp : {false, true}) {
+    for (u32 uid : {0u, 1000u}) {
+      constexpr const char* kArgs[] = {"sh", "-c", "grep -E 'Cap|Seccomp:|NoNew' /proc/self/status; hostname forbidden 2>&1; echo end"};
+      ContainerOptions o;
+      o.user = user;
+      PlanBuilder b = container(w, o, kArgs);
+      b.process().uid = uid;
+      if (!nnp) b.process().flags &= ~u32{kProcessNoNewPrivileges};
+      b.process().capabilities[kCapInheritable] = b.process().capabilities[kCapAmbient] = 1u << 10;  // CAP_NET_BIND_SERVICE
+      b.add(Section::kSeccomp, filter(0x20, 0, 0, 0));                                          // load the number
+      b.add(Section::kSeccomp, filter(0x15, 0, 1, static_cast<u32>(SYS_sethostname)));          // equal?
+      b.add(Section::kSeccomp, filter(0x06, 0, 0, 0x00050000 | ENOTNAM));                       // fail
+      b.add(Section::kSeccomp, filter(0x06, 0, 0, 0x7fff0000));                                 // allow
+      Run run = run_container(w, &pod, static_cast<PlanBuilder&&>(b));
+      expect_ran(run, "seccomp");
+      CHECK(has(run.output, nnp ? "NoNewPrivs:\t1" : "NoNewPrivs:\t0"));
+      CHECK(has(run.output, "Seccomp:\t2"));
+      CHECK(has(run.output, "CapAmb:\t0000000000000400") && has(run.output, "CapInh:\t0000000000000400"));
+      // execve(2) gives a non-root process its ambient set only; root gets all that is permitted.
+      CHECK(has(run.output, uid == 0 ? "CapEff:\t00000000a80425fb" : "CapEff:\t0000000000000400"));
+      CHECK(has(run.output, "XENIX named type file") || has(run.output, "Not a XENIX") || has(run.output, "No error information"));
+      if (!has(run.output, "end")) fprintf(stderr, "%s", run.output.c_str());
+    }
+  }
+}
+
 // CVE-2021-30465: a process of a shared volume swaps a directory and a symlink that leads to the host while containers
 // are started with a mount below. Nothing may appear behind the symlink.
 void racing_symlink(World& w) {
@@ -872,6 +908,7 @@ int main(int argc, char** argv) {
     terminal(world, user);
     propagation(world, user);
     without_pod(world, user);
+    filter_and_ambient(world, user);
   }
   user_namespace(world);
   read_only_and_volumes(world);
