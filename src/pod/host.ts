@@ -1,4 +1,4 @@
-import { readFile, readlink } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 
 import { CaissonError } from '../errors.ts'
@@ -79,14 +79,23 @@ function mask(status: string, name: string): bigint {
 /**
  * A service in a mount namespace of its own would keep Bidirectional volumes from the host and hide the host's later mounts
  * from containers (DESIGN section 2). Tests take a private namespace knowingly and say so.
+ *
+ * Mount ids are unique on a host, and a new namespace gives every mount it copies another one: two processes that see one id in
+ * common share their namespace. Comparing /proc/<pid>/ns/mnt needs the right to trace PID 1, which root in a machine's own
+ * sandbox may lack.
  */
 async function assertHostMountNamespace(): Promise<void> {
   if (process.env['CAISSON_PRIVATE_MOUNT_NAMESPACE'] === '1') return
-  const [own, init] = await Promise.all([readlink('/proc/self/ns/mnt'), readlink('/proc/1/ns/mnt')])
-  if (own !== init) {
+  const [own, init] = await Promise.all(['self', '1'].map((pid) => readFile(`/proc/${pid}/mountinfo`, 'utf8')))
+  const ids = new Set(mountIds(init ?? ''))
+  if (!mountIds(own ?? '').some((id) => ids.has(id))) {
     throw new CaissonError(
       'ERR_HOST_UNSUPPORTED',
       'Caisson must run in the host’s mount namespace (PID 1’s): remove PrivateMounts, ProtectSystem and the like from its unit',
     )
   }
+}
+
+function mountIds(mountinfo: string): string[] {
+  return mountinfo.split('\n').flatMap((line) => /^\d+/.exec(line)?.[0] ?? [])
 }

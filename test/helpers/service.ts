@@ -125,7 +125,8 @@ export class TestService {
     })
     const connection = connect(this.socket)
     try {
-      await Promise.race([connection.ready(startTimeoutMs), ended])
+      // in short steps: a wait cannot be taken back, and would hold this process after a failed start
+      await until(() => Promise.race([connection.ready(250).then(() => true, () => false), ended]), startTimeoutMs, 'ready')
     } catch (error) {
       connection.close()
       child.kill('SIGKILL')
