@@ -59,6 +59,11 @@ class Validator {
     CAISSON_TRY(texts(Section::kArgs, Form::kAny));
     CAISSON_TRY(texts(Section::kEnv, Form::kAny));
     CAISSON_TRY(texts(Section::kLayers, Form::kName));
+    // overlayfs takes a colon as the end of a name, a comma as the end of the list, a backslash as an escape.
+    for (Str layer : records<Str>(Section::kLayers)) {
+      if (string_view(strings_ + layer.offset, layer.length).find_first_of(":,\\") != string_view::npos)
+        return invalid("layers");
+    }
     CAISSON_TRY(texts(Section::kMasked, Form::kAbsolute));
     CAISSON_TRY(texts(Section::kReadonly, Form::kAbsolute));
     CAISSON_TRY(texts(Section::kVolumes, Form::kAbsolute));

@@ -103,7 +103,7 @@ struct IdMapping {
 enum ProcessFlag : u32 {
   kProcessTerminal = 1u << 0,
   kProcessConsoleSize = 1u << 1,
-  kProcessUmask = 1u << 2,            // absent: inherited
+  kProcessUmask = 1u << 2,            // absent: 0022, not what a daemon happens to have
   kProcessOomScoreAdj = 1u << 3,      // absent: untouched
   kProcessNoNewPrivileges = 1u << 4,
   kProcessCapabilities = 1u << 5,     // absent: no set is changed beyond what the change of uid does

@@ -853,6 +853,8 @@ void measure(World& w, bool user, bool overlay) {
   Series pods;
   Series ready;
   Series go;
+  Series exec_ready;
+  Series exec_go;
   PlanMap pod_blob = pod_plan(user, false);
   ContainerOptions o;
   o.user = user;
@@ -871,12 +873,37 @@ void measure(World& w, bool user, bool overlay) {
     ready.add(t2 - t1);
     go.add(t3 - t2);
     end(run);
+    constexpr const char* kSleep[] = {"/bin/sleep", "1000"};
+    PlanMap long_plan = sealed(container(w, o, kSleep));
+    Run main_run = start_container(w, &*pod, long_plan.view());
+    release(main_run, long_plan.view());
+    PlanBuilder b(PlanKind::kExec);
+    b.process().cwd = b.string("/");
+    for (const char* arg : kArgs) b.add_text(Section::kArgs, arg);
+    PlanMap exec_plan = sealed(static_cast<PlanBuilder&&>(b));
+    double t4 = now_ms();
+    Run exec = start(exec_plan.view(), [&](int out) {
+      ExecRequest request;
+      request.plan = &exec_plan.view();
+      request.init = main_run.pidfd.get();
+      request.stdio[1] = request.stdio[2] = out;
+      return begin_exec(request);
+    });
+    double t5 = now_ms();
+    release(exec, exec_plan.view());
+    exec_go.add(now_ms() - t5);
+    exec_ready.add(t5 - t4);
+    end(exec);
+    sys::pidfd_send_signal(main_run.pidfd.get(), SIGKILL);
+    end(main_run);
     if (run.failed || run.code != 0) abort();
   }
   printf("%s root, %s user namespace\n", overlay ? "overlay" : "bind", user ? "own" : "no");
   pods.print("  create_pod");
   ready.print("  begin_birth to kReady");
   go.print("  release to exec");
+  exec_ready.print("  begin_exec to kReady");
+  exec_go.print("  release to exec, exec");
 }
 
 }  // namespace

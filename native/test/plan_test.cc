@@ -75,6 +75,8 @@ void refuses() {
   CHECK(fails([](PlanBuilder& b) { b.add_text(Section::kArgs, string_view("a\0b", 3)); }));
   CHECK(fails([](PlanBuilder& b) { b.add_text(Section::kLayers, "../x"); }));
   CHECK(fails([](PlanBuilder& b) { b.add_text(Section::kLayers, ".."); }));
+  CHECK(fails([](PlanBuilder& b) { b.add_text(Section::kLayers, "a:b"); }));
+  CHECK(fails([](PlanBuilder& b) { b.add_text(Section::kLayers, "a,upperdir=x"); }));
   CHECK(fails([](PlanBuilder& b) { b.add_text(Section::kMasked, "proc/kcore"); }));
   CHECK(fails([](PlanBuilder& b) { b.add(Section::kSysctls, SysctlEntry{b.string("net/../kernel/x"), {}}); }));
   CHECK(fails([](PlanBuilder& b) { b.add(Section::kCgroupWrites, CgroupWrite{b.string("../cpu.max"), {}, 0, 0}); }));
