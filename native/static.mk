@@ -44,5 +44,7 @@ $(OBJ)/%.o: native/%.cc
 	@mkdir -p $(@D)
 	$(CXX) $(CXXFLAGS) -MMD -MP -c -o $@ $<
 
+$(OBJ)/core/build_id.o: native/core/build_id.inc
+
 .PHONY: all
 -include $(shell find $(OBJ) -name '*.d' 2>/dev/null)
