@@ -66,21 +66,26 @@ Napi::Value ensure(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value destroy(const Napi::CallbackInfo& info) {
-  return run_job(info.Env(), [root = string_argument(info[0], "root"), path = string_argument(info[1], "path")]() -> Status {
-    Fd dir = CAISSON_TRY(open_root(root));
-    return cgroup_destroy(dir.get(), path.c_str(), kDestroyTimeoutMs);
-  });
+  return run_job(info.Env(),
+                 [root = string_argument(info[0], "root"), path = string_argument(info[1], "path")]() -> Status {
+                   Fd dir = CAISSON_TRY(open_root(root));
+                   return cgroup_destroy(dir.get(), path.c_str(), kDestroyTimeoutMs);
+                 });
 }
 
 Napi::Value read(const Napi::CallbackInfo& info) {
   return run_job(
-      info.Env(), [dir = fd_argument(info[0], "dirfd"), file = string_argument(info[1], "file")] { return read_file(dir, file.c_str()); },
+      info.Env(),
+      [dir = fd_argument(info[0], "dirfd"), file = string_argument(info[1], "file")] {
+        return read_file(dir, file.c_str());
+      },
       [](Napi::Env env, std::string text) -> Napi::Value { return Napi::String::New(env, text); });
 }
 
 Napi::Value write(const Napi::CallbackInfo& info) {
-  return run_job(info.Env(), [dir = fd_argument(info[0], "dirfd"), file = string_argument(info[1], "file"),
-                              value = string_argument(info[2], "value")] { return cgroup_write(dir, file.c_str(), value); });
+  return run_job(info.Env(),
+                 [dir = fd_argument(info[0], "dirfd"), file = string_argument(info[1], "file"),
+                  value = string_argument(info[2], "value")] { return cgroup_write(dir, file.c_str(), value); });
 }
 
 Napi::Value freeze(const Napi::CallbackInfo& info) {

@@ -5,7 +5,6 @@
 #include <optional>
 #include <utility>
 #include <vector>
-#include <fcntl.h>
 
 #include "addon/arguments.h"
 #include "addon/groups.h"
@@ -34,13 +33,15 @@ class Channel : public Napi::ObjectWrap<Channel> {
  public:
   static Napi::Function define(Napi::Env env) {
     return DefineClass(env, "Channel",
-                       {InstanceMethod<&Channel::send>("send"), InstanceMethod<&Channel::close>("close"), InstanceMethod<&Channel::ref>("ref"),
-                        InstanceMethod<&Channel::unref>("unref"), InstanceAccessor<&Channel::peer>("peer"),
+                       {InstanceMethod<&Channel::send>("send"), InstanceMethod<&Channel::close>("close"),
+                        InstanceMethod<&Channel::ref>("ref"), InstanceMethod<&Channel::unref>("unref"),
+                        InstanceAccessor<&Channel::peer>("peer"),
                         InstanceAccessor<&Channel::on_frame, &Channel::set_on_frame>("onFrame"),
                         InstanceAccessor<&Channel::on_close, &Channel::set_on_close>("onClose")});
   }
 
-  explicit Channel(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Channel>(info), context_(info.Env(), "caisson.Channel") {
+  explicit Channel(const Napi::CallbackInfo& info)
+      : Napi::ObjectWrap<Channel>(info), context_(info.Env(), "caisson.Channel") {
     Fd* socket = info[0].As<Napi::External<Fd>>().Data();
     peer_ = value_of(info.Env(), peer_credentials(socket->get()));
     poll_ = Poll::create(info.Env(), socket->get(), this, &Channel::ready);

@@ -1,7 +1,6 @@
 // spawn(): a program as a child, its exit as a promise. The pidfd is polled by libuv: no thread, no SIGCHLD.
-#include "addon/groups.h"
-
 #include "addon/arguments.h"
+#include "addon/groups.h"
 #include "addon/instance.h"
 #include "addon/job.h"
 #include "addon/native_fd.h"
@@ -17,11 +16,14 @@ class Child : public Napi::ObjectWrap<Child> {
   static Napi::Function define(Napi::Env env) {
     return DefineClass(env, "Child",
                        {InstanceAccessor<&Child::pid>("pid"), InstanceAccessor<&Child::exited>("exited"),
-                        InstanceMethod<&Child::kill>("kill"), InstanceMethod<&Child::ref>("ref"), InstanceMethod<&Child::unref>("unref")});
+                        InstanceMethod<&Child::kill>("kill"), InstanceMethod<&Child::ref>("ref"),
+                        InstanceMethod<&Child::unref>("unref")});
   }
 
   explicit Child(const Napi::CallbackInfo& info)
-      : Napi::ObjectWrap<Child>(info), context_(info.Env(), "caisson.Child"), exit_(Napi::Promise::Deferred::New(info.Env())) {
+      : Napi::ObjectWrap<Child>(info),
+        context_(info.Env(), "caisson.Child"),
+        exit_(Napi::Promise::Deferred::New(info.Env())) {
     Spawned* spawned = info[0].As<Napi::External<Spawned>>().Data();
     poll_ = Poll::create(info.Env(), spawned->pidfd.get(), this, &Child::ready);
     pid_ = spawned->pid;

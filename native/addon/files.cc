@@ -14,7 +14,11 @@ constexpr i64 kSafe = (i64{1} << 53) - 1;
 
 Napi::Value open_directory(const Napi::CallbackInfo& info) {
   return run_job(
-      info.Env(), [path = string_argument(info[0], "path")] { return open_at2(AT_FDCWD, path.c_str(), O_PATH | O_DIRECTORY, 0, 0); }, native_fd);
+      info.Env(),
+      [path = string_argument(info[0], "path")] {
+        return open_at2(AT_FDCWD, path.c_str(), O_PATH | O_DIRECTORY, 0, 0);
+      },
+      native_fd);
 }
 
 Napi::Value openat2(const Napi::CallbackInfo& info) {
@@ -23,22 +27,28 @@ Napi::Value openat2(const Napi::CallbackInfo& info) {
   u64 mode = static_cast<u64>(integer_argument(info[3], "mode", 0, 07777));
   u64 resolve = static_cast<u64>(integer_argument(info[4], "resolve", 0, kSafe));
   return run_job(
-      info.Env(), [=, path = string_argument(info[1], "path")] { return open_at2(dir, path.c_str(), flags, mode, resolve); }, native_fd);
+      info.Env(),
+      [=, path = string_argument(info[1], "path")] { return open_at2(dir, path.c_str(), flags, mode, resolve); },
+      native_fd);
 }
 
 Napi::Value preallocate(const Napi::CallbackInfo& info) {
   int dir = fd_argument(info[0], "dirfd");
   u64 size = static_cast<u64>(integer_argument(info[2], "size", 1, kSafe));
-  return run_job(info.Env(), [=, name = string_argument(info[1], "name")] { return preallocate_at(dir, name.c_str(), size); }, native_fd);
+  return run_job(
+      info.Env(), [=, name = string_argument(info[1], "name")] { return preallocate_at(dir, name.c_str(), size); },
+      native_fd);
 }
 
 Napi::Value lock(const Napi::CallbackInfo& info) {
-  return run_job(info.Env(), [path = string_argument(info[0], "path")] { return lock_file(path.c_str()); }, native_fd);
+  return run_job(
+      info.Env(), [path = string_argument(info[0], "path")] { return lock_file(path.c_str()); }, native_fd);
 }
 
 Napi::Value remove_tree(const Napi::CallbackInfo& info) {
   int dir = fd_argument(info[0], "dirfd");
-  return run_job(info.Env(), [=, name = string_argument(info[1], "name")] { return remove_tree_at(dir, name.c_str()); });
+  return run_job(info.Env(),
+                 [=, name = string_argument(info[1], "name")] { return remove_tree_at(dir, name.c_str()); });
 }
 
 }  // namespace

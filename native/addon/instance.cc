@@ -46,7 +46,8 @@ Instance::Instance(Napi::Env env) {
   // worker.terminate() with a live handle ends the whole process (uv_loop_close: "open handles") unless all are closed,
   // which takes a turn of the loop: hence the asynchronous kind of hook.
   napi_add_async_cleanup_hook(
-      env, [](napi_async_cleanup_hook_handle hook, void* self) { static_cast<Instance*>(self)->shut_down(hook); }, this, nullptr);
+      env, [](napi_async_cleanup_hook_handle hook, void* self) { static_cast<Instance*>(self)->shut_down(hook); }, this,
+      nullptr);
 }
 
 void Instance::shut_down(napi_async_cleanup_hook_handle hook) {

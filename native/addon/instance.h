@@ -56,8 +56,8 @@ class Instance {
   napi_async_cleanup_hook_handle ending_hook_ = nullptr;
 };
 
-// Runs `body` as Node runs a callback from its event loop: async hooks, microtasks and process.nextTick afterwards. What
-// it throws becomes an uncaughtException.
+// Runs `body` as Node runs a callback from its event loop: async hooks, microtasks and process.nextTick afterwards.
+// What it throws becomes an uncaughtException.
 template <typename Body>
 void from_event_loop(Napi::Env env, const Napi::AsyncContext& context, Body body) {
   Napi::HandleScope handles(env);

@@ -36,7 +36,10 @@ class Job final : public Napi::AsyncWorker {
 
  private:
   Job(Napi::Env env, Work work, Convert convert)
-      : Napi::AsyncWorker(env), deferred_(Napi::Promise::Deferred::New(env)), work_(std::move(work)), convert_(std::move(convert)) {}
+      : Napi::AsyncWorker(env),
+        deferred_(Napi::Promise::Deferred::New(env)),
+        work_(std::move(work)),
+        convert_(std::move(convert)) {}
   Napi::Promise::Deferred deferred_;
   Work work_;
   Convert convert_;

@@ -12,7 +12,8 @@ namespace {
 Napi::Value make(const Napi::CallbackInfo& info) {
   std::string name = string_argument(info[0], "name");
   MemfdKind kind = info[2].ToBoolean() ? MemfdKind::kExecutable : MemfdKind::kData;
-  return native_fd(info.Env(), value_of(info.Env(), sealed_memfd(name.c_str(), buffer_argument(info[1], "data"), kind)));
+  return native_fd(info.Env(),
+                   value_of(info.Env(), sealed_memfd(name.c_str(), buffer_argument(info[1], "data"), kind)));
 }
 
 Napi::Value read(const Napi::CallbackInfo& info) {

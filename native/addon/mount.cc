@@ -1,25 +1,27 @@
-// The mount API on descriptors. There is no unshare, setns or pivot_root here, on purpose: Node runs ten threads and more
-// that share one root and working directory (setns(CLONE_NEWNS) is EINVAL there), and pool threads are reused, so a
-// namespace or an identity that one call changes would be met by another. Such work belongs to a program that spawn()
+// The mount API on descriptors. There is no unshare, setns or pivot_root here, on purpose: Node runs ten threads and
+// more that share one root and working directory (setns(CLONE_NEWNS) is EINVAL there), and pool threads are reused, so
+// a namespace or an identity that one call changes would be met by another. Such work belongs to a program that spawn()
 // starts.
-#include "core/mount_fd.h"
-
 #include <fcntl.h>
 
 #include "addon/arguments.h"
 #include "addon/groups.h"
 #include "addon/job.h"
 #include "addon/native_fd.h"
+#include "core/mount_fd.h"
 
 namespace caisson {
 namespace {
 
-u32 flags_argument(const Napi::Value& value) { return static_cast<u32>(integer_argument(value, "flags", 0, UINT32_MAX)); }
+u32 flags_argument(const Napi::Value& value) {
+  return static_cast<u32>(integer_argument(value, "flags", 0, UINT32_MAX));
+}
 
 // openTree(dirfd, path, flags): Promise<NativeFd>
 Napi::Value tree(const Napi::CallbackInfo& info) {
   return run_job(
-      info.Env(), [dir = fd_argument(info[0], "dirfd"), path = string_argument(info[1], "path"), flags = flags_argument(info[2])] {
+      info.Env(),
+      [dir = fd_argument(info[0], "dirfd"), path = string_argument(info[1], "path"), flags = flags_argument(info[2])] {
         return open_tree(dir, path.c_str(), flags);
       },
       native_fd);
@@ -27,7 +29,8 @@ Napi::Value tree(const Napi::CallbackInfo& info) {
 
 // fsopen(type): Promise<NativeFd>
 Napi::Value context(const Napi::CallbackInfo& info) {
-  return run_job(info.Env(), [type = string_argument(info[0], "type")] { return fs_open(type.c_str()); }, native_fd);
+  return run_job(
+      info.Env(), [type = string_argument(info[0], "type")] { return fs_open(type.c_str()); }, native_fd);
 }
 
 // fsconfig(context, key, value: string | number | true): Promise<void>; a number is a descriptor
@@ -36,17 +39,22 @@ Napi::Value configure(const Napi::CallbackInfo& info) {
   std::string key = string_argument(info[1], "key");
   Napi::Value value = info[2];
   if (value.IsString())
-    return run_job(info.Env(), [=, text = string_argument(value, "value")] { return fs_config_string(fd, key.c_str(), text.c_str()); });
+    return run_job(info.Env(), [=, text = string_argument(value, "value")] {
+      return fs_config_string(fd, key.c_str(), text.c_str());
+    });
   if (value.IsNumber())
-    return run_job(info.Env(), [=, other = fd_argument(value, "value")] { return fs_config_fd(fd, key.c_str(), other); });
-  if (value.IsBoolean() && value.ToBoolean()) return run_job(info.Env(), [=] { return fs_config_flag(fd, key.c_str()); });
+    return run_job(info.Env(),
+                   [=, other = fd_argument(value, "value")] { return fs_config_fd(fd, key.c_str(), other); });
+  if (value.IsBoolean() && value.ToBoolean())
+    return run_job(info.Env(), [=] { return fs_config_flag(fd, key.c_str()); });
   throw Napi::TypeError::New(info.Env(), "argument 'value' must be a string, a descriptor or true");
 }
 
 // fsmount(context, attributes): Promise<NativeFd>; makes the super block first
 Napi::Value mount(const Napi::CallbackInfo& info) {
   return run_job(
-      info.Env(), [fd = fd_argument(info[0], "context"), attributes = flags_argument(info[1])]() -> Result<Fd> {
+      info.Env(),
+      [fd = fd_argument(info[0], "context"), attributes = flags_argument(info[1])]() -> Result<Fd> {
         CAISSON_TRY(fs_config_create(fd));
         return fs_mount(fd, attributes);
       },
@@ -56,7 +64,8 @@ Napi::Value mount(const Napi::CallbackInfo& info) {
 // moveMount(fromDirfd, from, toDirfd, to, flags): Promise<void>
 Napi::Value move(const Napi::CallbackInfo& info) {
   return run_job(info.Env(), [from_dir = fd_argument(info[0], "fromDirfd"), from = string_argument(info[1], "from"),
-                              to_dir = fd_argument(info[2], "toDirfd"), to = string_argument(info[3], "to"), flags = flags_argument(info[4])] {
+                              to_dir = fd_argument(info[2], "toDirfd"), to = string_argument(info[3], "to"),
+                              flags = flags_argument(info[4])] {
     return move_mount(from_dir, from.c_str(), to_dir, to.c_str(), flags);
   });
 }
@@ -70,7 +79,8 @@ Napi::Value set_attributes(const Napi::CallbackInfo& info) {
     return value.IsUndefined() ? 0 : static_cast<u64>(integer_argument(value, name, 0, (i64{1} << 53) - 1));
   };
   uapi::MountAttr attributes{number("set"), number("clear"), number("propagation"), number("userns")};
-  return run_job(info.Env(), [=, dir = fd_argument(info[0], "dirfd"), path = string_argument(info[1], "path"), flags = flags_argument(info[2])] {
+  return run_job(info.Env(), [=, dir = fd_argument(info[0], "dirfd"), path = string_argument(info[1], "path"),
+                              flags = flags_argument(info[2])] {
     return mount_set_attributes(dir, path.c_str(), flags, attributes);
   });
 }

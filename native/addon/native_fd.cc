@@ -9,7 +9,8 @@ namespace {
 class NativeFd : public Napi::ObjectWrap<NativeFd> {
  public:
   static Napi::Function define(Napi::Env env) {
-    return DefineClass(env, "NativeFd", {InstanceAccessor<&NativeFd::number>("fd"), InstanceMethod<&NativeFd::close>("close")});
+    return DefineClass(env, "NativeFd",
+                       {InstanceAccessor<&NativeFd::number>("fd"), InstanceMethod<&NativeFd::close>("close")});
   }
   explicit NativeFd(const Napi::CallbackInfo& info) : Napi::ObjectWrap<NativeFd>(info) {
     // The class is not exported: only native_fd() below comes here.

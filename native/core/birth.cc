@@ -102,18 +102,25 @@ Result<Fd> open_namespace(const PlanView& plan, NamespaceType type) {
   Fd fd(open(plan.c_str(path), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
   if (!fd) return Error::last("open", plan.text(path));
   int kind = ioctl(fd.get(), static_cast<int>(uapi::kNsGetNstype));
-  if (kind < 0 || static_cast<u32>(kind) != namespace_flag(type)) return Error(EINVAL, "ioctl(NS_GET_NSTYPE)", plan.text(path));
+  if (kind < 0 || static_cast<u32>(kind) != namespace_flag(type))
+    return Error(EINVAL, "ioctl(NS_GET_NSTYPE)", plan.text(path));
   return fd;
 }
 
 int pod_namespace(const PodNamespaces& ns, NamespaceType type) {
   switch (type) {
-    case NamespaceType::kUser: return ns.user.get();
-    case NamespaceType::kPid: return ns.pid.get();
-    case NamespaceType::kNetwork: return ns.net.get();
-    case NamespaceType::kIpc: return ns.ipc.get();
-    case NamespaceType::kUts: return ns.uts.get();
-    default: return -1;
+    case NamespaceType::kUser:
+      return ns.user.get();
+    case NamespaceType::kPid:
+      return ns.pid.get();
+    case NamespaceType::kNetwork:
+      return ns.net.get();
+    case NamespaceType::kIpc:
+      return ns.ipc.get();
+    case NamespaceType::kUts:
+      return ns.uts.get();
+    default:
+      return -1;
   }
 }
 
@@ -167,7 +174,8 @@ Result<Birth> begin_birth(const BirthRequest& request) {
           s.host_gid = ids.gid;
         }
         break;
-      default: break;
+      default:
+        break;
     }
     if (opened[i]) s.join[i] = opened[i].get();
   }

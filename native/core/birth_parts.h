@@ -16,9 +16,9 @@ struct Prepared {
   void fill(const PlanView& plan, Stage& s);
 };
 
-// clone3 with CLONE_PIDFD and CLONE_CLEAR_SIGHAND; born in `cgroup` and in the PID namespace `pid_ns` unless they are -1.
-// The caller stays in its own PID namespace, and is non-dumpable from now on: what it gives birth to may be seen by the
-// processes of a shared PID namespace before it can protect itself.
+// clone3 with CLONE_PIDFD and CLONE_CLEAR_SIGHAND; born in `cgroup` and in the PID namespace `pid_ns` unless they are
+// -1. The caller stays in its own PID namespace, and is non-dumpable from now on: what it gives birth to may be seen by
+// the processes of a shared PID namespace before it can protect itself.
 Result<Birth> give_birth(Stage& s, u64 flags, int pid_ns, int cgroup, void (*stage)(Stage&));
 
 }  // namespace caisson

@@ -26,8 +26,8 @@ Result<CgroupMount> find_cgroup_mount();
 
 // --- cgroup_tree.cc
 
-// Opens a cgroup below `parent` ("" is the parent itself); links and ".." never lead out. For CLONE_INTO_CGROUP, bpf and
-// every function below.
+// Opens a cgroup below `parent` ("" is the parent itself); links and ".." never lead out. For CLONE_INTO_CGROUP, bpf
+// and every function below.
 Result<Fd> cgroup_open(int parent, const char* path);
 
 // Makes one new cgroup below `parent` and opens it. EEXIST: the name is taken. EAGAIN: cgroup.max.depth or
@@ -40,8 +40,8 @@ Result<Fd> cgroup_create(int parent, const char* name);
 // way. Cgroups made by a call that fails are removed again.
 Result<Fd> cgroup_ensure(int root, const char* path, span<const string_view> controllers);
 
-// Removes the cgroup `name` (one component, or a path below `parent`) with every cgroup below it, of any depth. Absent is
-// success. EBUSY: a process is left in it. Waits up to 50 ms for a cgroup whose last process is just being reaped.
+// Removes the cgroup `name` (one component, or a path below `parent`) with every cgroup below it, of any depth. Absent
+// is success. EBUSY: a process is left in it. Waits up to 50 ms for a cgroup whose last process is just being reaped.
 Status cgroup_remove(int parent, const char* name);
 
 // Kill, wait, remove. ETIMEDOUT, naming the cgroup: a process did not die in time (uninterruptible sleep).

@@ -48,7 +48,8 @@ Status wait_events(int cgroup, int timeout_ms, const char* operation, Reached re
     ssize_t n = pread(watch.get(), text, sizeof text, 0);
     if (n < 0 && errno == EINTR) continue;
     // The cgroup was removed under us: nothing can be in it.
-    if (n < 0 && errno == ENODEV) return reached(CgroupEvents{}) ? ok() : Status(Error::last(operation, "cgroup.events"));
+    if (n < 0 && errno == ENODEV)
+      return reached(CgroupEvents{}) ? ok() : Status(Error::last(operation, "cgroup.events"));
     if (n < 0) return Error::last("pread", "cgroup.events");
     if (reached(parse_events(string_view(text, static_cast<size_t>(n))))) return ok();
     struct pollfd poll_one = {watch.get(), POLLPRI, 0};

@@ -130,7 +130,7 @@ Result<Fd> cgroup_ensure(int root, const char* path, span<const string_view> con
   if (whole.size() >= kCgroupPathMax) return Error(ENAMETOOLONG, "cgroup", whole);
   Fd here = CAISSON_TRY(open_directory(root, "."));
   CAISSON_TRY(enable_controllers(here.get(), "the root cgroup", controllers));
-  Fd above_made;    // undo: the parent of the first cgroup made here, and its name
+  Fd above_made;  // undo: the parent of the first cgroup made here, and its name
   char made[256];
   Defer undo([&] {
     if (above_made) (void)cgroup_remove(above_made.get(), made);  // the first error is the one to report

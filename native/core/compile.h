@@ -13,12 +13,13 @@ struct Compiled {
   Vec<String> warnings;  // "property: what is done otherwise than asked"; at most 65
 };
 
-// Errors, all with call "compile" and "property: reason" (the property as a person writes it, the value shown, bounded):
+// Errors, all with call "compile" and "property: reason" (the property as a person writes it, the value shown,
+// bounded):
 //   EINVAL        of the wrong type, out of range, contradictory
 //   ENOTSUP       a property of the specification that this build, or cgroup v2, cannot honour
 //   E2BIG, ENAMETOOLONG  over a bound
-// and those of JsonDocument::parse. Members that the specification does not know are ignored, as it demands; one that it
-// knows is honoured or refused.
+// and those of JsonDocument::parse. Members that the specification does not know are ignored, as it demands; one that
+// it knows is honoured or refused.
 
 // A pod: namespaces, host name, sysctls, /dev/shm.
 Result<Compiled> compile_pod(string_view json);

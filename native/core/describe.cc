@@ -12,23 +12,57 @@ struct StepWords {
   const char* call;
 };
 constexpr StepWords kCalls[] = {
-    {Step::kClone, "clone3"},           {Step::kPrepare, "prctl"},           {Step::kOpenSource, "open_tree"},
-    {Step::kCreateSource, "mkdir"},     {Step::kIdmapSource, "mount_setattr"}, {Step::kOpenDevice, "open_tree"},
-    {Step::kOpenRoot, "open_tree"},     {Step::kOpenLayers, "open_tree"},    {Step::kOpenUpper, "open_tree"},
-    {Step::kIdmapLayers, "mount_setattr"}, {Step::kOpenNamespace, "open"},   {Step::kJoinNamespace, "setns"},
-    {Step::kUnshare, "unshare"},        {Step::kMapUser, "setresuid"},       {Step::kJoinSeed, "setns"},
-    {Step::kMountOverlay, "mount"},     {Step::kAttachRoot, "move_mount"},   {Step::kMount, "mount"},
-    {Step::kMountTarget, "openat2"},    {Step::kMountAttributes, "mount_setattr"}, {Step::kCopyUp, "copy"},
-    {Step::kDevice, "mknod"},           {Step::kSymlink, "symlink"},         {Step::kMask, "move_mount"},
-    {Step::kReadonlyPath, "mount_setattr"}, {Step::kVolume, "mkdir"},        {Step::kReadonlyRoot, "mount_setattr"},
-    {Step::kRootPropagation, "mount_setattr"}, {Step::kPivotRoot, "pivot_root"}, {Step::kHostname, "sethostname"},
-    {Step::kSysctl, "write"},           {Step::kShm, "open_tree"},           {Step::kLoopback, "ioctl"},
-    {Step::kResolveUser, "look up"},    {Step::kTerminal, "open"},           {Step::kConsole, "move_mount"},
-    {Step::kStdio, "dup2"},             {Step::kStageTwo, "clone3"},         {Step::kGate, "recvmsg"},
-    {Step::kSession, "setsid"},         {Step::kRlimit, "setrlimit"},        {Step::kOomScore, "write"},
-    {Step::kKeyring, "keyctl"},         {Step::kCapabilities, "capset"},     {Step::kIdentity, "setresuid"},
-    {Step::kCwd, "chdir"},              {Step::kNoNewPrivileges, "prctl"},   {Step::kCloseRange, "close_range"},
-    {Step::kSeccomp, "seccomp"},        {Step::kLookupExecutable, "execve"}, {Step::kExec, "execve"},
+    {Step::kClone, "clone3"},
+    {Step::kPrepare, "prctl"},
+    {Step::kOpenSource, "open_tree"},
+    {Step::kCreateSource, "mkdir"},
+    {Step::kIdmapSource, "mount_setattr"},
+    {Step::kOpenDevice, "open_tree"},
+    {Step::kOpenRoot, "open_tree"},
+    {Step::kOpenLayers, "open_tree"},
+    {Step::kOpenUpper, "open_tree"},
+    {Step::kIdmapLayers, "mount_setattr"},
+    {Step::kOpenNamespace, "open"},
+    {Step::kJoinNamespace, "setns"},
+    {Step::kUnshare, "unshare"},
+    {Step::kMapUser, "setresuid"},
+    {Step::kJoinSeed, "setns"},
+    {Step::kMountOverlay, "mount"},
+    {Step::kAttachRoot, "move_mount"},
+    {Step::kMount, "mount"},
+    {Step::kMountTarget, "openat2"},
+    {Step::kMountAttributes, "mount_setattr"},
+    {Step::kCopyUp, "copy"},
+    {Step::kDevice, "mknod"},
+    {Step::kSymlink, "symlink"},
+    {Step::kMask, "move_mount"},
+    {Step::kReadonlyPath, "mount_setattr"},
+    {Step::kVolume, "mkdir"},
+    {Step::kReadonlyRoot, "mount_setattr"},
+    {Step::kRootPropagation, "mount_setattr"},
+    {Step::kPivotRoot, "pivot_root"},
+    {Step::kHostname, "sethostname"},
+    {Step::kSysctl, "write"},
+    {Step::kShm, "open_tree"},
+    {Step::kLoopback, "ioctl"},
+    {Step::kResolveUser, "look up"},
+    {Step::kTerminal, "open"},
+    {Step::kConsole, "move_mount"},
+    {Step::kStdio, "dup2"},
+    {Step::kStageTwo, "clone3"},
+    {Step::kGate, "recvmsg"},
+    {Step::kSession, "setsid"},
+    {Step::kRlimit, "setrlimit"},
+    {Step::kOomScore, "write"},
+    {Step::kKeyring, "keyctl"},
+    {Step::kCapabilities, "capset"},
+    {Step::kIdentity, "setresuid"},
+    {Step::kCwd, "chdir"},
+    {Step::kNoNewPrivileges, "prctl"},
+    {Step::kCloseRange, "close_range"},
+    {Step::kSeccomp, "seccomp"},
+    {Step::kLookupExecutable, "execve"},
+    {Step::kExec, "execve"},
 };
 
 const char* call_of(Step step) {
@@ -62,20 +96,28 @@ string_view object_of(const PlanView& plan, Step step, u32 index) {
   switch (step) {
     case Step::kOpenSource:
     case Step::kCreateSource:
-    case Step::kIdmapSource: return mount != nullptr ? plan.text(mount->source) : "";
+    case Step::kIdmapSource:
+      return mount != nullptr ? plan.text(mount->source) : "";
     case Step::kMount:
     case Step::kMountTarget:
     case Step::kMountAttributes:
-    case Step::kCopyUp: return mount != nullptr ? plan.text(mount->destination) : "";
-    case Step::kShm: return "/dev/shm";
+    case Step::kCopyUp:
+      return mount != nullptr ? plan.text(mount->destination) : "";
+    case Step::kShm:
+      return "/dev/shm";
     case Step::kOpenDevice:
       if (device == nullptr) return "";
       return plan.text(device->source.length != 0 ? device->source : device->path);
-    case Step::kDevice: return device != nullptr ? plan.text(device->path) : "";
-    case Step::kSymlink: return link != nullptr ? plan.text(link->path) : "";
-    case Step::kMask: return text(entry(plan.masked(), index));
-    case Step::kReadonlyPath: return text(entry(plan.readonly_paths(), index));
-    case Step::kVolume: return text(entry(plan.volumes(), index));
+    case Step::kDevice:
+      return device != nullptr ? plan.text(device->path) : "";
+    case Step::kSymlink:
+      return link != nullptr ? plan.text(link->path) : "";
+    case Step::kMask:
+      return text(entry(plan.masked(), index));
+    case Step::kReadonlyPath:
+      return text(entry(plan.readonly_paths(), index));
+    case Step::kVolume:
+      return text(entry(plan.volumes(), index));
     case Step::kSysctl: {
       auto sysctl = entry(plan.sysctls(), index);
       return sysctl != nullptr ? plan.text(sysctl->key) : "";
@@ -84,20 +126,29 @@ string_view object_of(const PlanView& plan, Step step, u32 index) {
     case Step::kOpenLayers:
     case Step::kMountOverlay:
     case Step::kAttachRoot:
-    case Step::kIdmapLayers: return plan.text(plan.root().path);
-    case Step::kOpenUpper: return plan.text(plan.root().upper);
+    case Step::kIdmapLayers:
+      return plan.text(plan.root().path);
+    case Step::kOpenUpper:
+      return plan.text(plan.root().upper);
     case Step::kOpenNamespace:
     case Step::kJoinNamespace:
     case Step::kUnshare:
       return index < static_cast<u32>(NamespaceType::kCount) ? namespace_name(static_cast<NamespaceType>(index)) : "";
-    case Step::kHostname: return plan.text(plan.head().hostname);
-    case Step::kTerminal: return "/dev/pts/ptmx";
-    case Step::kConsole: return "/dev/console";
-    case Step::kCwd: return plan.text(plan.process().cwd);
-    case Step::kResolveUser: return index == 2 ? "/etc/passwd" : index == 3 ? "/etc/group" : plan.text(plan.process().user);
+    case Step::kHostname:
+      return plan.text(plan.head().hostname);
+    case Step::kTerminal:
+      return "/dev/pts/ptmx";
+    case Step::kConsole:
+      return "/dev/console";
+    case Step::kCwd:
+      return plan.text(plan.process().cwd);
+    case Step::kResolveUser:
+      return index == 2 ? "/etc/passwd" : index == 3 ? "/etc/group" : plan.text(plan.process().user);
     case Step::kLookupExecutable:
-    case Step::kExec: return text(entry(plan.args(), 0));
-    default: return "";
+    case Step::kExec:
+      return text(entry(plan.args(), 0));
+    default:
+      return "";
   }
 }
 
@@ -120,7 +171,8 @@ void explain_user(const PlanView& plan, const GateReport& report, String& out) {
   bool group = report.index == 1;
   out.append(group ? "unable to find group " : "unable to find user ");
   append_quoted(out, group ? (colon == text.npos ? string_view() : part(text, colon + 1)) : part(text, 0, colon));
-  if (report.err == ENOENT) return void(out.append(group ? ": no matching entry in /etc/group" : ": no matching entry in /etc/passwd"));
+  if (report.err == ENOENT)
+    return void(out.append(group ? ": no matching entry in /etc/group" : ": no matching entry in /etc/passwd"));
   if (report.err == ERANGE) return void(out.append(": an id must be below 4294967295"));
   if (report.err == EINVAL) return void(out.append(": a group is missing after the colon"));
   if (report.err == E2BIG) return void(out.append(": more than 256 groups"));

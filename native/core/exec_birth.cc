@@ -59,7 +59,7 @@ Result<u64> differing_namespaces(int pid) {
   constexpr struct {
     const char* file;
     u64 flag;
-  } kFiles[] = {{"ns/user", uapi::kCloneNewuser}, {"ns/mnt", uapi::kCloneNewns}, {"ns/net", uapi::kCloneNewnet},
+  } kFiles[] = {{"ns/user", uapi::kCloneNewuser}, {"ns/mnt", uapi::kCloneNewns},  {"ns/net", uapi::kCloneNewnet},
                 {"ns/ipc", uapi::kCloneNewipc},   {"ns/uts", uapi::kCloneNewuts}, {"ns/cgroup", uapi::kCloneNewcgroup}};
   u64 flags = 0;
   for (auto each : kFiles) {
@@ -75,7 +75,8 @@ Result<u64> differing_namespaces(int pid) {
   return flags;
 }
 
-// The cgroup that `pid` is in, opened through the cgroup2 mount that `beside`, a directory of the same hierarchy, is in.
+// The cgroup that `pid` is in, opened through the cgroup2 mount that `beside`, a directory of the same hierarchy, is
+// in.
 Result<Fd> cgroup_of(int pid, int beside) {
   String own(string_view("/proc/self/fd/"));
   own.append_u64(static_cast<u64>(beside));

@@ -71,7 +71,8 @@ Result<HostFeatures> detect_features() {
   struct utsname name {};
   if (uname(&name) != 0) return Error::last("uname");
   HostFeatures found;
-  memcpy(found.kernel, name.release, sizeof name.release < sizeof found.kernel ? sizeof name.release : sizeof found.kernel - 1);
+  memcpy(found.kernel, name.release,
+         sizeof name.release < sizeof found.kernel ? sizeof name.release : sizeof found.kernel - 1);
   const HostFeature features[HostFeatures::kCount] = {
       {"kernel-6.1", at_least_6_1(found.kernel)},
       {"memfd-exec", memfd_exec()},

@@ -1,5 +1,5 @@
-// Run-time detection of what is newer than the baseline, Linux 6.1: by the call itself with arguments that do nothing, never
-// by version, since distributions carry calls back and seccomp takes them away.
+// Run-time detection of what is newer than the baseline, Linux 6.1: by the call itself with arguments that do nothing,
+// never by version, since distributions carry calls back and seccomp takes them away.
 #pragma once
 
 #include "core/base.h"

@@ -28,8 +28,9 @@ Result<GateReport> read_gate(int gate, Fd& passed) {
     passed.reset(fd);
   }
   if (n == 0) return GateReport{};
-  if (n != static_cast<ssize_t>(sizeof report) || report.kind < GateReport::kChild || report.kind > GateReport::kFailed ||
-      report.group_count > GateReport::kGroupsMax || report.step >= static_cast<u32>(Step::kCount))
+  if (n != static_cast<ssize_t>(sizeof report) || report.kind < GateReport::kChild ||
+      report.kind > GateReport::kFailed || report.group_count > GateReport::kGroupsMax ||
+      report.step >= static_cast<u32>(Step::kCount))
     return Error(EPROTO, "recvmsg", "gate");
   return report;
 }

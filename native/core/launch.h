@@ -26,7 +26,7 @@ struct PodNamespaces {
 
 struct Pod {
   PodNamespaces ns;
-  Fd init;           // pidfd of the shared PID namespace's init, a child of the caller; empty without one
+  Fd init;  // pidfd of the shared PID namespace's init, a child of the caller; empty without one
   int init_pid = 0;
 };
 
@@ -55,8 +55,9 @@ struct Birth {
 };
 
 // The caller is single-threaded, has descriptors 0 to 2 open, and is non-dumpable from the first call on. The plan must
-// stay mapped until this returns; the birth has its own copy from then on. Errors come before anything was born: EINVAL and
-// ENOTSUP (plan and request do not fit), ESRCH (the PID namespace or container to join has ended), those of clone3(2).
+// stay mapped until this returns; the birth has its own copy from then on. Errors come before anything was born: EINVAL
+// and ENOTSUP (plan and request do not fit), ESRCH (the PID namespace or container to join has ended), those of
+// clone3(2).
 Result<Birth> begin_birth(const BirthRequest& request);
 Result<Birth> begin_exec(const ExecRequest& request);
 

@@ -14,9 +14,9 @@ enum class MemfdKind {
   kExecutable,  // MFD_EXEC (Linux 6.3; before, every memfd is executable)
 };
 
-// A memfd with the data, sealed against writing, growing, shrinking and further seals: whoever holds it, even read-write,
-// cannot change what was checked. CVE-2019-5736 is why a program of ours is started from one: no container ever sees a
-// file of the host's behind /proc/<pid>/exe. Its offset is 0.
+// A memfd with the data, sealed against writing, growing, shrinking and further seals: whoever holds it, even
+// read-write, cannot change what was checked. CVE-2019-5736 is why a program of ours is started from one: no container
+// ever sees a file of the host's behind /proc/<pid>/exe. Its offset is 0.
 Result<Fd> sealed_memfd(const char* name, span<const u8> data, MemfdKind kind);
 
 // The size of a memfd that somebody sent. EPERM unless it is sealed against writing and shrinking (else its content or

@@ -85,7 +85,8 @@ Result<Packet> receive_packet(int socket, span<u8> buffer) {
 Result<PeerCredentials> peer_credentials(int socket) {
   struct ucred credentials {};
   socklen_t size = sizeof credentials;
-  if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &credentials, &size) != 0) return Error::last("getsockopt", "SO_PEERCRED");
+  if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &credentials, &size) != 0)
+    return Error::last("getsockopt", "SO_PEERCRED");
   return PeerCredentials{credentials.pid, credentials.uid, credentials.gid};
 }
 

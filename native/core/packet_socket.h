@@ -26,8 +26,8 @@ struct PacketPair {
   Fd theirs;  // blocking, for a child
 };
 
-// Connects to the socket `name` in a directory, through /proc/self/fd: a path in sun_path ends at 108 bytes. ECONNREFUSED:
-// nobody listens. EAGAIN: the backlog is full.
+// Connects to the socket `name` in a directory, through /proc/self/fd: a path in sun_path ends at 108 bytes.
+// ECONNREFUSED: nobody listens. EAGAIN: the backlog is full.
 Result<Fd> connect_packet_socket(int dir, const char* name);
 Result<PacketPair> packet_socket_pair();
 

@@ -18,17 +18,17 @@ bool is_file_name(string_view name);
 // unless `reuse`. The mode is subject to the umask.
 Result<Fd> make_directory_at(int dir, const char* name, u32 mode, bool reuse);
 
-// Creates `name` with O_EXCL and mode 0600, and allocates `size` bytes (fallocate: a later write within them cannot meet
-// ENOSPC). Removes the file again when the allocation fails.
+// Creates `name` with O_EXCL and mode 0600, and allocates `size` bytes (fallocate: a later write within them cannot
+// meet ENOSPC). Removes the file again when the allocation fails.
 Result<Fd> preallocate_at(int dir, const char* name, u64 size);
 
 // An exclusive lock (flock(2)) on a file that is created with mode 0600 when absent. EAGAIN: another process holds it.
 // The lock lives as long as the descriptor; the file is never removed (that would let two processes hold two files).
 Result<Fd> lock_file(const char* path);
 
-// Removes a file or a whole tree below a directory descriptor. Symbolic links are removed, never followed; another mount
-// is never entered (EXDEV); absent is success. Any depth, with at most 32 descriptors. A tree that is being filled at
-// the same time ends with ENOTEMPTY.
+// Removes a file or a whole tree below a directory descriptor. Symbolic links are removed, never followed; another
+// mount is never entered (EXDEV); absent is success. Any depth, with at most 32 descriptors. A tree that is being
+// filled at the same time ends with ENOTEMPTY.
 Status remove_tree_at(int dir, const char* name);
 
 }  // namespace caisson

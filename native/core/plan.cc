@@ -124,7 +124,8 @@ class Validator {
 
   // Every string is counted against the size of the table, so that overlapping ones cannot make this quadratic.
   Status text(Str s, Form form, const char* what) {
-    if (s.offset >= head_.strings_size || s.length >= head_.strings_size - s.offset || strings_[s.offset + s.length] != 0)
+    if (s.offset >= head_.strings_size || s.length >= head_.strings_size - s.offset ||
+        strings_[s.offset + s.length] != 0)
       return invalid(what);
     if (s.length > budget_) return invalid(what);
     budget_ -= s.length;

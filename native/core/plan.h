@@ -1,6 +1,6 @@
-// The plan: what a pod, a container or an exec'd process is to be, compiled beforehand from text into one flat, bounded,
-// self-contained blob. It is private to one build. Whoever maps it validates every offset, count, string and enumeration
-// once; after that the stages between clone and exec read it without a check and without allocating.
+// The plan: what a pod, a container or an exec'd process is to be, compiled beforehand from text into one flat,
+// bounded, self-contained blob. It is private to one build. Whoever maps it validates every offset, count, string and
+// enumeration once; after that the stages between clone and exec read it without a check and without allocating.
 //
 // Layout: PlanHeader, then the records of each section (8-byte aligned), then the string table. A Str is an offset into
 // the string table and a length; every string ends in NUL and holds no other, so it can be handed to a system call.
@@ -18,18 +18,18 @@ enum class PlanKind : u32 { kPod = 1, kContainer = 2, kExec = 3 };
 enum class Step : u32 {
   kNone,
   kClone,
-  kPrepare,          // descriptors, dumpable, parent-death signal
-  kOpenSource,       // index: mount
-  kCreateSource,     // index: mount
-  kIdmapSource,      // index: mount
-  kOpenDevice,       // index: device
+  kPrepare,       // descriptors, dumpable, parent-death signal
+  kOpenSource,    // index: mount
+  kCreateSource,  // index: mount
+  kIdmapSource,   // index: mount
+  kOpenDevice,    // index: device
   kOpenRoot,
   kOpenLayers,
   kOpenUpper,
   kIdmapLayers,
-  kOpenNamespace,    // index: NamespaceType
-  kJoinNamespace,    // index: NamespaceType
-  kUnshare,          // index: NamespaceType
+  kOpenNamespace,  // index: NamespaceType
+  kJoinNamespace,  // index: NamespaceType
+  kUnshare,        // index: NamespaceType
   kMapUser,
   kJoinSeed,
   kMountOverlay,
@@ -47,7 +47,7 @@ enum class Step : u32 {
   kRootPropagation,
   kPivotRoot,
   kHostname,
-  kSysctl,           // index: sysctl
+  kSysctl,  // index: sysctl
   kShm,
   kLoopback,
   kResolveUser,
@@ -57,7 +57,7 @@ enum class Step : u32 {
   kStageTwo,
   kGate,
   kSession,
-  kRlimit,           // index: rlimit
+  kRlimit,  // index: rlimit
   kOomScore,
   kKeyring,
   kCapabilities,
@@ -103,15 +103,15 @@ struct IdMapping {
 enum ProcessFlag : u32 {
   kProcessTerminal = 1u << 0,
   kProcessConsoleSize = 1u << 1,
-  kProcessUmask = 1u << 2,            // absent: 0022, not what a daemon happens to have
-  kProcessOomScoreAdj = 1u << 3,      // absent: untouched
+  kProcessUmask = 1u << 2,        // absent: 0022, not what a daemon happens to have
+  kProcessOomScoreAdj = 1u << 3,  // absent: untouched
   kProcessNoNewPrivileges = 1u << 4,
-  kProcessCapabilities = 1u << 5,     // absent: no set is changed beyond what the change of uid does
-  kProcessLookupUser = 1u << 6,       // `user` is looked up in the assembled root; else uid, gid, groups as they stand
-  kProcessGid = 1u << 7,              // with kProcessLookupUser: `gid` wins over the primary group
-  kProcessGroupsStrict = 1u << 8,     // with kProcessLookupUser: groups are the listed ones only (KEP-3619)
-  kProcessSetHome = 1u << 9,          // with kProcessLookupUser: HOME from passwd when env has none
-  kProcessNewKeyring = 1u << 10,      // a session keyring of its own, named _ses.<id>
+  kProcessCapabilities = 1u << 5,  // absent: no set is changed beyond what the change of uid does
+  kProcessLookupUser = 1u << 6,    // `user` is looked up in the assembled root; else uid, gid, groups as they stand
+  kProcessGid = 1u << 7,           // with kProcessLookupUser: `gid` wins over the primary group
+  kProcessGroupsStrict = 1u << 8,  // with kProcessLookupUser: groups are the listed ones only (KEP-3619)
+  kProcessSetHome = 1u << 9,       // with kProcessLookupUser: HOME from passwd when env has none
+  kProcessNewKeyring = 1u << 10,   // a session keyring of its own, named _ses.<id>
   kProcessFlagsAll = (1u << 11) - 1,
 };
 
@@ -125,10 +125,10 @@ struct ProcessEntry {
   u32 columns = 0;
   u32 uid = 0;
   u32 gid = 0;
-  u32 seccomp_flags = 0;     // SECCOMP_FILTER_FLAG_*
+  u32 seccomp_flags = 0;            // SECCOMP_FILTER_FLAG_*
   u64 capabilities[kCapSets] = {};  // bit n: capability n
-  Str cwd = {};                   // absolute
-  Str user = {};                  // "name[:group]", "uid[:gid]" or ""
+  Str cwd = {};                     // absolute
+  Str user = {};                    // "name[:group]", "uid[:gid]" or ""
 };
 
 enum class RootKind : u32 { kNone, kBind, kOverlay, kCount };
@@ -138,8 +138,8 @@ struct RootEntry {
   RootKind kind = RootKind::kNone;
   u32 flags = 0;        // RootFlag
   u32 propagation = 0;  // MS_SHARED, MS_SLAVE, MS_PRIVATE or MS_UNBINDABLE, with MS_REC or not; 0: private
-  Str path = {};             // bind: the root; overlay: the directory of layers
-  Str upper = {};            // overlay: the directory that holds upper/ and work/
+  Str path = {};        // bind: the root; overlay: the directory of layers
+  Str upper = {};       // overlay: the directory that holds upper/ and work/
 };
 
 enum class MountKind : u32 {
@@ -161,24 +161,24 @@ enum MountFlag : u32 {
 struct MountEntry {
   MountKind kind = MountKind::kFilesystem;
   u32 flags = 0;          // MountFlag
-  Str fstype = {};             // kFilesystem: "proc", "tmpfs", "cgroup2"...
-  Str source = {};             // kBind: a host path; kFilesystem: the source that mountinfo shows
-  Str destination = {};        // absolute, inside the root
-  Str data = {};               // kFilesystem: comma-separated options of the file system
+  Str fstype = {};        // kFilesystem: "proc", "tmpfs", "cgroup2"...
+  Str source = {};        // kBind: a host path; kFilesystem: the source that mountinfo shows
+  Str destination = {};   // absolute, inside the root
+  Str data = {};          // kFilesystem: comma-separated options of the file system
   u64 superblock = 0;     // kFilesystem: MS_SYNCHRONOUS, MS_DIRSYNC, MS_MANDLOCK, MS_LAZYTIME, MS_I_VERSION, MS_SILENT
   u64 attr_set = 0;       // MOUNT_ATTR_*, on this mount
   u64 attr_clr = 0;       // a member of MOUNT_ATTR__ATIME in attr_set needs the whole mask here
   u64 recursive_set = 0;  // MOUNT_ATTR_*, on this mount and all below (rro...)
   u64 recursive_clr = 0;
-  u32 propagation = 0;    // MS_SHARED, MS_SLAVE, MS_PRIVATE, MS_UNBINDABLE, with MS_REC or not; 0: private, recursively
+  u32 propagation = 0;  // MS_SHARED, MS_SLAVE, MS_PRIVATE, MS_UNBINDABLE, with MS_REC or not; 0: private, recursively
   u32 reserved = 0;
 };
 
 // A device node. The compiler lists the default ones too (null zero full random urandom tty).
 struct DeviceEntry {
-  Str path = {};      // absolute, inside the root
-  Str source = {};    // the host's node, which is bound where nodes cannot be made (user namespaces); "": the same path
-  u32 type = 0;  // S_IFCHR, S_IFBLK, S_IFIFO
+  Str path = {};    // absolute, inside the root
+  Str source = {};  // the host's node, which is bound where nodes cannot be made (user namespaces); "": the same path
+  u32 type = 0;     // S_IFCHR, S_IFBLK, S_IFIFO
   u32 major = 0;
   u32 minor = 0;
   u32 mode = 0;  // permission bits
@@ -200,7 +200,7 @@ struct RlimitEntry {
 };
 
 struct SysctlEntry {
-  Str key = {};    // with slashes, below /proc/sys: "net/ipv4/ip_forward"
+  Str key = {};  // with slashes, below /proc/sys: "net/ipv4/ip_forward"
   Str value = {};
 };
 
@@ -257,10 +257,10 @@ struct PlanHeader {
   NamespaceEntry namespaces[static_cast<u32>(NamespaceType::kCount)];
   u64 shm_size = 0;  // kPod: bytes of the pod's /dev/shm
   Str id = {};
-  Str hostname = {};      // kContainer: only with a UTS namespace of its own; "" leaves it alone
+  Str hostname = {};  // kContainer: only with a UTS namespace of its own; "" leaves it alone
   Str domainname = {};
-  RootEntry root;          // kContainer
-  ProcessEntry process;    // kContainer, kExec
+  RootEntry root;        // kContainer
+  ProcessEntry process;  // kContainer, kExec
 
   const NamespaceEntry& ns(NamespaceType type) const { return namespaces[static_cast<u32>(type)]; }
   NamespaceEntry& ns(NamespaceType type) { return namespaces[static_cast<u32>(type)]; }

@@ -1,5 +1,5 @@
-// The namespaces of a pod: made by one helper process, kept by descriptor, without a pause process unless the pod shares
-// its PID namespace.
+// The namespaces of a pod: made by one helper process, kept by descriptor, without a pause process unless the pod
+// shares its PID namespace.
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/socket.h>
@@ -127,7 +127,8 @@ void end_child(const Fd& pidfd) {
   if (!pidfd) return;
   sys::pidfd_send_signal(pidfd.get(), SIGKILL);
   siginfo_t info = {};
-  while (waitid(static_cast<idtype_t>(uapi::kPPidfd), static_cast<id_t>(pidfd.get()), &info, WEXITED) < 0 && errno == EINTR) {
+  while (waitid(static_cast<idtype_t>(uapi::kPPidfd), static_cast<id_t>(pidfd.get()), &info, WEXITED) < 0 &&
+         errno == EINTR) {
   }
 }
 
@@ -170,8 +171,8 @@ Result<Pod> create_pod(const PlanView& plan) {
   Stage s;
   Prepared prepared;
   prepared.fill(plan, s);
-  for (NamespaceType type : {NamespaceType::kUser, NamespaceType::kNetwork, NamespaceType::kIpc, NamespaceType::kUts,
-                             NamespaceType::kPid}) {
+  for (NamespaceType type :
+       {NamespaceType::kUser, NamespaceType::kNetwork, NamespaceType::kIpc, NamespaceType::kUts, NamespaceType::kPid}) {
     NamespaceMode mode = plan.head().ns(type).mode;
     if (mode == NamespaceMode::kNew) s.create |= namespace_flag(type);
     if (mode != NamespaceMode::kNew && mode != NamespaceMode::kHost)
@@ -186,7 +187,8 @@ Result<Pod> create_pod(const PlanView& plan) {
   }
   Birth birth = CAISSON_TRY(give_birth(s, uapi::kCloneNewns, -1, -1, helper));
   // The helper answers at once: the gate is read blocking.
-  Status result = fcntl(birth.gate.get(), F_SETFL, 0) == 0 ? follow(plan, birth, s.create, pod) : Error::last("fcntl", "gate");
+  Status result =
+      fcntl(birth.gate.get(), F_SETFL, 0) == 0 ? follow(plan, birth, s.create, pod) : Error::last("fcntl", "gate");
   end_child(birth.pidfd);
   if (!result) {
     end_child(pod.init);

@@ -15,9 +15,9 @@ namespace caisson {
 struct [[nodiscard]] Error {
   static constexpr size_t kObjectMax = 240;
 
-  int err = 0;                    // errno, positive
-  const char* call = "";          // system call or operation, static text: "openat2", "parse"
-  char object[kObjectMax] = {};   // the path, property or id it failed on; truncated, NUL-terminated
+  int err = 0;                   // errno, positive
+  const char* call = "";         // system call or operation, static text: "openat2", "parse"
+  char object[kObjectMax] = {};  // the path, property or id it failed on; truncated, NUL-terminated
 
   Error() = default;
   Error(int e, const char* c, string_view what = {}) : err(e), call(c) {
@@ -69,11 +69,11 @@ inline Status ok() { return Unit{}; }
 // Yields the value or returns the error from the calling function. The counter lets one stand inside another.
 #define CAISSON_TRY(expr) CAISSON_TRY_NAMED_(expr, __COUNTER__)
 #define CAISSON_TRY_NAMED_(expr, n) CAISSON_TRY_NAMED2_(expr, n)
-#define CAISSON_TRY_NAMED2_(expr, n)                        \
-  __extension__({                                           \
-    auto caisson_result_##n = (expr);                       \
+#define CAISSON_TRY_NAMED2_(expr, n)                            \
+  __extension__({                                               \
+    auto caisson_result_##n = (expr);                           \
     if (!caisson_result_##n) return caisson_result_##n.error(); \
-    caisson_result_##n.take();                              \
+    caisson_result_##n.take();                                  \
   })
 
 }  // namespace caisson

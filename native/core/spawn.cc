@@ -188,7 +188,8 @@ Result<Spawned> spawn(const SpawnRequest& request) {
   }
   // Raw, since the C library's functions leave out the signals that its threads use. A handler that ran in the child
   // before exec would run in the parent's memory.
-  raw(SYS_rt_sigprocmask, SIG_SETMASK, reinterpret_cast<long>(&kAllSignals), reinterpret_cast<long>(&shared.mask), sizeof(u64));
+  raw(SYS_rt_sigprocmask, SIG_SETMASK, reinterpret_cast<long>(&kAllSignals), reinterpret_cast<long>(&shared.mask),
+      sizeof(u64));
   long pid = clone3_call(&args, child, &shared);
   raw(SYS_rt_sigprocmask, SIG_SETMASK, reinterpret_cast<long>(&shared.mask), 0, sizeof(u64));
   if (pid < 0) return Error(static_cast<int>(-pid), "clone3");
@@ -196,7 +197,8 @@ Result<Spawned> spawn(const SpawnRequest& request) {
   Spawned spawned{static_cast<int>(pid), Fd(pidfd)};
   if (shared.error != 0) {
     siginfo_t info{};
-    while (waitid(static_cast<idtype_t>(uapi::kPPidfd), static_cast<id_t>(pidfd), &info, WEXITED | __WALL) != 0 && errno == EINTR) {
+    while (waitid(static_cast<idtype_t>(uapi::kPPidfd), static_cast<id_t>(pidfd), &info, WEXITED | __WALL) != 0 &&
+           errno == EINTR) {
     }
     return Error(static_cast<int>(-shared.error), shared.call, request.argv[0]);
   }
@@ -205,7 +207,8 @@ Result<Spawned> spawn(const SpawnRequest& request) {
 
 Result<Exit> reap(int pidfd) {
   siginfo_t info{};
-  while (waitid(static_cast<idtype_t>(uapi::kPPidfd), static_cast<id_t>(pidfd), &info, WEXITED | WNOHANG | __WALL) != 0) {
+  while (waitid(static_cast<idtype_t>(uapi::kPPidfd), static_cast<id_t>(pidfd), &info, WEXITED | WNOHANG | __WALL) !=
+         0) {
     if (errno != EINTR) return Error::last("waitid");
   }
   Exit exit;

@@ -15,8 +15,8 @@ struct SpawnRequest {
   int exe = -1;                 // executable; execveat(exe, "", AT_EMPTY_PATH), so no path is looked up
   char* const* argv = nullptr;  // NULL-terminated, as exec takes them
   char* const* envp = nullptr;
-  span<const int> fds;     // fds[i] becomes descriptor i; -1: /dev/null. Every other descriptor is closed
-  int cgroup = -1;         // directory of a cgroup v2 to be born in; -1: the caller's
+  span<const int> fds;       // fds[i] becomes descriptor i; -1: /dev/null. Every other descriptor is closed
+  int cgroup = -1;           // directory of a cgroup v2 to be born in; -1: the caller's
   bool new_session = false;  // setsid(2)
 };
 

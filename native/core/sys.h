@@ -39,8 +39,8 @@ inline int open_tree(int dir, const char* path, unsigned flags) {
 }
 // Attaches the detached mount `fd` at the object `target`, both by descriptor: no path is walked.
 inline int move_mount(int fd, int target) {
-  return static_cast<int>(syscall(uapi::kSysMoveMount, fd, "", target, "",
-                                  uapi::kMoveMountFEmptyPath | uapi::kMoveMountTEmptyPath));
+  return static_cast<int>(
+      syscall(uapi::kSysMoveMount, fd, "", target, "", uapi::kMoveMountFEmptyPath | uapi::kMoveMountTEmptyPath));
 }
 inline int move_mount_at(int fd, const char* path) {
   return static_cast<int>(syscall(uapi::kSysMoveMount, fd, "", AT_FDCWD, path, uapi::kMoveMountFEmptyPath));
@@ -64,13 +64,17 @@ inline int mount_setattr(int fd, const char* path, int flags, const uapi::MountA
 inline int mount(const char* source, const char* target, const char* type, u64 flags, const char* data) {
   return static_cast<int>(syscall(SYS_mount, source, target, type, flags, data));
 }
-inline int pivot_root(const char* root, const char* old) { return static_cast<int>(syscall(SYS_pivot_root, root, old)); }
+inline int pivot_root(const char* root, const char* old) {
+  return static_cast<int>(syscall(SYS_pivot_root, root, old));
+}
 inline int umount2(const char* target, int flags) { return static_cast<int>(syscall(SYS_umount2, target, flags)); }
 
 // The C libraries' own set*id run through every thread (POSIX); a stage has one thread and needs the plain calls.
 inline int setresuid(u32 id) { return static_cast<int>(syscall(SYS_setresuid, id, id, id)); }
 inline int setresgid(u32 id) { return static_cast<int>(syscall(SYS_setresgid, id, id, id)); }
-inline int setgroups(size_t count, const u32* groups) { return static_cast<int>(syscall(SYS_setgroups, count, groups)); }
+inline int setgroups(size_t count, const u32* groups) {
+  return static_cast<int>(syscall(SYS_setgroups, count, groups));
+}
 
 inline int prctl(int option, u64 a = 0, u64 b = 0) {
   return static_cast<int>(syscall(SYS_prctl, option, a, b, 0ul, 0ul));

@@ -16,7 +16,8 @@ template <typename T>
 class Vec {
  public:
   Vec() = default;
-  Vec(Vec&& o) noexcept : data_(std::exchange(o.data_, nullptr)), size_(std::exchange(o.size_, 0)), cap_(std::exchange(o.cap_, 0)) {}
+  Vec(Vec&& o) noexcept
+      : data_(std::exchange(o.data_, nullptr)), size_(std::exchange(o.size_, 0)), cap_(std::exchange(o.cap_, 0)) {}
   Vec& operator=(Vec&& o) noexcept {
     if (this != &o) {
       clear_storage();

@@ -1,5 +1,6 @@
-// Kernel ABI: our own constants and structures, grouped by man page, so that a build never depends on the kernel headers
-// of its host (musl's include path has none). Everything here exists on the baseline, Linux 6.1, unless it says otherwise.
+// Kernel ABI: our own constants and structures, grouped by man page, so that a build never depends on the kernel
+// headers of its host (musl's include path has none). Everything here exists on the baseline, Linux 6.1, unless it says
+// otherwise.
 #pragma once
 
 #include "core/base.h"

@@ -24,7 +24,8 @@ Status write_map(int pid, string_view file, span<const IdMapping> map) {
   String path = proc_path(pid, file);
   Fd fd(open(path.c_str(), O_WRONLY | O_CLOEXEC));
   if (!fd) return Error::last("open", path);
-  if (write(fd.get(), text.c_str(), text.size()) != static_cast<ssize_t>(text.size())) return Error::last("write", path);
+  if (write(fd.get(), text.c_str(), text.size()) != static_cast<ssize_t>(text.size()))
+    return Error::last("write", path);
   return ok();
 }
 

@@ -88,7 +88,8 @@ void Capture::restore(const JsonValue& value) {
   kept_ = value["kept"].u64_or(0);
   total_ = value["total"].u64_or(0);
   if (!input_) return;
-  if (auto watched = watch(); !watched) report(Level::kError, "the output of an exec cannot be read", {}, &watched.error());
+  if (auto watched = watch(); !watched)
+    report(Level::kError, "the output of an exec cannot be read", {}, &watched.error());
 }
 
 }  // namespace caisson::monitor

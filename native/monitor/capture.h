@@ -1,5 +1,5 @@
-// Keeps one output stream of an exec'd process in a memfd, up to a limit; what comes beyond is counted and discarded, so
-// that the process never stalls and memory stays bounded (CVE-2022-1708, CVE-2022-31030: no bound in two peers).
+// Keeps one output stream of an exec'd process in a memfd, up to a limit; what comes beyond is counted and discarded,
+// so that the process never stalls and memory stays bounded (CVE-2022-1708, CVE-2022-31030: no bound in two peers).
 #pragma once
 
 #include "core/base.h"

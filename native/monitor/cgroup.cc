@@ -32,7 +32,8 @@ Status Cgroup::kill() const {
 
 Status Cgroup::remove() {
   if (!directory_) return ok();
-  // cgroup_remove waits a while for a cgroup that is just becoming empty; the loop must not, where somebody lives there.
+  // cgroup_remove waits a while for a cgroup that is just becoming empty; the loop must not, where somebody lives
+  // there.
   auto events = cgroup_events(directory_.get());
   if (events && events->populated) return Error(EBUSY, "rmdir", name_);
   CAISSON_TRY(cgroup_remove(parent_, name_.c_str()));

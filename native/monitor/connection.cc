@@ -21,7 +21,8 @@ void Connection::receive() {
     auto got = receive_frame(socket_.get(), frame);
     if (!got) {
       if (got.error().err == EAGAIN) return;
-      if (got.error().err != ECONNRESET) report(Level::kWarn, "a client of the control socket is dropped", {}, &got.error());
+      if (got.error().err != ECONNRESET)
+        report(Level::kWarn, "a client of the control socket is dropped", {}, &got.error());
       return close();
     }
     if (!*got) return close();

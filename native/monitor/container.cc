@@ -124,7 +124,8 @@ void Container::act(Action action) {
       exit_.oom_killed = oom_.kills() != 0;
       break;
     case kKillGroup:
-      if (auto killed = kill(); !killed) report(Level::kError, "cannot kill a container's cgroup", id_, &killed.error());
+      if (auto killed = kill(); !killed)
+        report(Level::kError, "cannot kill a container's cgroup", id_, &killed.error());
       break;
     case kDrain:
       drain();

@@ -41,8 +41,8 @@ class Container {
   Container(Loop& loop, Server& server)
       : loop_(loop), server_(server), oom_(loop), stdout_(loop, log_, "stdout"), stderr_(loop, log_, "stderr") {}
 
-  // Begins the birth; the ticket is answered when the container is created or has failed. On a returned error nothing is
-  // left and the ticket is the caller's to answer.
+  // Begins the birth; the ticket is answered when the container is created or has failed. On a returned error nothing
+  // is left and the ticket is the caller's to answer.
   Status create(CreateRequest&& request, const PodNamespaces& pod, Ticket ticket);
   void start(Ticket ticket);
   void signal(Ticket ticket, int number);
@@ -100,7 +100,7 @@ class Container {
   Cgroup cgroup_;
   Fd exit_record_;
   Fd log_directory_;
-  Fd stdin_;          // write end, held so that a container with an open stdin waits instead of seeing EOF
+  Fd stdin_;  // write end, held so that a container with an open stdin waits instead of seeing EOF
   LogFile log_;
   OomWatch oom_;
   Task task_;
@@ -116,7 +116,7 @@ class Container {
   Ticket start_ticket_;
   Vec<Ticket> remove_tickets_;
   bool removing_ = false;
-  Failure failure_;   // why the birth failed; err 0: it did not
+  Failure failure_;  // why the birth failed; err 0: it did not
 
   i64 created_at_ = 0;
   Exit exit_;

@@ -8,14 +8,19 @@ namespace caisson::monitor {
 
 void Container::refuse_state(Ticket ticket, string_view what) {
   String message;
-  message.append("cannot ").append(what).append(" container ").append(id_).append(": it is ").append(state_name(state_));
+  message.append("cannot ")
+      .append(what)
+      .append(" container ")
+      .append(id_)
+      .append(": it is ")
+      .append(state_name(state_));
   server_.fail(ticket, Failure::of(EINVAL, id_, message));
 }
 
 void Container::start(Ticket ticket) {
   if (state_ != State::kCreated) return refuse_state(ticket, "start");
-  // Opened here and not at create: a container that is never started leaves no log, and one that is has it from its first
-  // instant on.
+  // Opened here and not at create: a container that is never started leaves no log, and one that is has it from its
+  // first instant on.
   if (log_directory_ && !log_name_.empty()) {
     if (auto opened = log_.open(log_directory_.get(), log_name_); !opened)
       return server_.fail(ticket, Failure::of(opened.error()));
@@ -72,7 +77,8 @@ void Container::exec(Fd plan, Ticket ticket, u32 timeout_ms, u64 limit) {
 
 void Container::reopen_log(Ticket ticket) {
   if (state_ != State::kRunning) return refuse_state(ticket, "reopen the log of");
-  if (!log_directory_ || log_name_.empty()) return server_.fail(ticket, Failure::of(EINVAL, id_, "the container has no log"));
+  if (!log_directory_ || log_name_.empty())
+    return server_.fail(ticket, Failure::of(EINVAL, id_, "the container has no log"));
   auto opened = log_.open(log_directory_.get(), log_name_);
   if (!opened) return server_.fail(ticket, Failure::of(opened.error()));
   server_.reply(ticket, "{}");

@@ -147,13 +147,16 @@ void Dispatcher::create(Ticket ticket, const JsonValue& payload, FdList& fds) {
   request.stdin_open = payload["stdin"].bool_or(false);
   string_view target = payload["targetId"].string_or("");
   if (!is_id(request.id)) return server_.fail(ticket, malformed("the id is not 64 hexadecimal digits"));
-  if (!is_name(request.cgroup_name)) return server_.fail(ticket, malformed("cgroupName is not the name of a directory"));
+  if (!is_name(request.cgroup_name))
+    return server_.fail(ticket, malformed("cgroupName is not the name of a directory"));
   if (!request.log_name.empty() && !is_log_name(request.log_name))
     return server_.fail(ticket, malformed("logName is not a relative path of a file"));
-  if (!target.empty() && !is_id(target)) return server_.fail(ticket, malformed("targetId is not 64 hexadecimal digits"));
+  if (!target.empty() && !is_id(target))
+    return server_.fail(ticket, malformed("targetId is not 64 hexadecimal digits"));
   if (fds.count != 4 && (fds.count != 3 || !request.log_name.empty()))
-    return server_.fail(ticket, malformed("container.create brings the plan, the cgroup's parent, the exit record and, with a "
-                                          "logName, the log directory"));
+    return server_.fail(ticket,
+                        malformed("container.create brings the plan, the cgroup's parent, the exit record and, with a "
+                                  "logName, the log directory"));
   request.plan = static_cast<Fd&&>(fds.items[0]);
   request.cgroup_parent = static_cast<Fd&&>(fds.items[1]);
   request.exit_record = static_cast<Fd&&>(fds.items[2]);

@@ -22,12 +22,14 @@ void Exec::bind() {
   leaf_source_.on_events.bind<&Exec::leaf_changed>(this);
 }
 
-Status Exec::start(Fd plan, int init_pidfd, const Cgroup& container, u32 number, Ticket ticket, u32 timeout_ms, u64 limit) {
+Status Exec::start(Fd plan, int init_pidfd, const Cgroup& container, u32 number, Ticket ticket, u32 timeout_ms,
+                   u64 limit) {
   bind();
   char name[24];
   snprintf(name, sizeof name, "exec-%u", number);
   if (auto made = leaf_.create(container.fd(), name); !made)
-    report(Level::kWarn, "an exec has no cgroup of its own; a time-out would kill its first process only", {}, &made.error());
+    report(Level::kWarn, "an exec has no cgroup of its own; a time-out would kill its first process only", {},
+           &made.error());
   auto begun = begin(plan.get(), init_pidfd, container, limit);
   if (!begun) {
     remove_leaf();

@@ -1,12 +1,12 @@
 // A process executed in a running container, its output captured: what ExecSync and probes ask for.
 //
-// It is born in a leaf of its own, `exec-<n>` below the container's cgroup, so that a time-out can kill all it has started
-// and nothing else. Where no leaf can be made (the container has used up cgroup.max.descendants) it is born in the
-// container's cgroup, and a time-out kills the process alone.
+// It is born in a leaf of its own, `exec-<n>` below the container's cgroup, so that a time-out can kill all it has
+// started and nothing else. Where no leaf can be made (the container has used up cgroup.max.descendants) it is born in
+// the container's cgroup, and a time-out kills the process alone.
 //
-// The answer is given when the process has ended and its output has been read to EOF, or 1 s after its end: a child left in
-// the background may hold the pipes for ever. Such a child lives on, its output is read and discarded, and the leaf is
-// removed when it is empty.
+// The answer is given when the process has ended and its output has been read to EOF, or 1 s after its end: a child
+// left in the background may hold the pipes for ever. Such a child lives on, its output is read and discarded, and the
+// leaf is removed when it is empty.
 #pragma once
 
 #include "core/base.h"
@@ -36,7 +36,7 @@ class Exec {
   Status start(Fd plan, int init_pidfd, const Cgroup& container, u32 number, Ticket ticket, u32 timeout_ms, u64 limit);
 
   bool answered() const { return !ticket_; }
-  bool gone() const { return task_.gone(); }     // every process of ours is reaped
+  bool gone() const { return task_.gone(); }  // every process of ours is reaped
   bool over() const { return answered() && gone() && !leaf_; }
   // The container has ended and everything in it is killed: the leaf goes with the container's cgroup.
   void abandon_leaf();
@@ -62,7 +62,7 @@ class Exec {
   Loop& loop_;
   Server& server_;
   Ticket ticket_;
-  Fd plan_;       // until the exec has succeeded: to name what failed
+  Fd plan_;  // until the exec has succeeded: to name what failed
   Task task_;
   Cgroup leaf_;
   Fd leaf_events_;

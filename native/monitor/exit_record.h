@@ -1,5 +1,5 @@
-// The durable record of a container's end: one JSON line, in one pwrite, at the start of a file that was preallocated at
-// create, so that a full disk cannot lose it.
+// The durable record of a container's end: one JSON line, in one pwrite, at the start of a file that was preallocated
+// at create, so that a full disk cannot lose it.
 #pragma once
 
 #include "core/base.h"
@@ -11,7 +11,7 @@ struct Exit {
   i32 code = 0;
   i32 signal = 0;
   bool oom_killed = false;
-  i64 started_at = 0;   // CLOCK_REALTIME, nanoseconds; 0: never started
+  i64 started_at = 0;  // CLOCK_REALTIME, nanoseconds; 0: never started
   i64 finished_at = 0;
 };
 

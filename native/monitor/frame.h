@@ -36,9 +36,9 @@ struct Frame {
   FdList fds;
 };
 
-// Reads one frame. The Result is false at EOF. Errors: EAGAIN (nothing there), EPROTO (not a frame of this protocol, cut
-// short, too many descriptors), EFBIG (payload memfd too large), EPERM (payload memfd not sealed); the socket is then of
-// no further use except after EAGAIN.
+// Reads one frame. The Result is false at EOF. Errors: EAGAIN (nothing there), EPROTO (not a frame of this protocol,
+// cut short, too many descriptors), EFBIG (payload memfd too large), EPERM (payload memfd not sealed); the socket is
+// then of no further use except after EAGAIN.
 Result<bool> receive_frame(int socket, Frame& out);
 
 // Moves a payload that does not fit a frame into a sealed memfd. Errors: E2BIG, those of memfd_create and write.

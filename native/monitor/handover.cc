@@ -38,8 +38,7 @@ String inherited_bytes(const JsonValue& value) {
   auto digit = [](char c) { return c <= '9' ? c - '0' : c - 'a' + 10; };
   string_view hex = value.string_or("");
   String raw;
-  for (size_t i = 0; i + 1 < hex.size(); i += 2)
-    raw.append(static_cast<char>(digit(hex[i]) << 4 | digit(hex[i + 1])));
+  for (size_t i = 0; i + 1 < hex.size(); i += 2) raw.append(static_cast<char>(digit(hex[i]) << 4 | digit(hex[i + 1])));
   return raw;
 }
 
@@ -69,9 +68,10 @@ Result<Fd> write_handover(string_view text) {
 }
 
 Result<JsonDocument> read_handover(int memfd) {
-  struct stat st{};
+  struct stat st {};
   if (fstat(memfd, &st) != 0) return Error::last("fstat", "handover");
-  if (st.st_size <= 0 || st.st_size > static_cast<off_t>(kHandoverMax)) return Error(EINVAL, "reexec", "size of the state");
+  if (st.st_size <= 0 || st.st_size > static_cast<off_t>(kHandoverMax))
+    return Error(EINVAL, "reexec", "size of the state");
   size_t size = static_cast<size_t>(st.st_size);
   void* map = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, memfd, 0);
   if (map == MAP_FAILED) return Error::last("mmap", "handover");

@@ -1,5 +1,5 @@
-// What a monitor gives to the program that replaces it (reexec): one JSON document in a memfd, and its descriptors, which
-// stay open under their numbers. A reader ignores members it does not know and has a default for those it misses.
+// What a monitor gives to the program that replaces it (reexec): one JSON document in a memfd, and its descriptors,
+// which stay open under their numbers. A reader ignores members it does not know and has a default for those it misses.
 #pragma once
 
 #include "core/base.h"
@@ -31,8 +31,8 @@ class HandoverWriter {
   Vec<int> kept_;
 };
 
-// Takes over a descriptor that the old program left: close-on-exec again. Empty where the member is absent or the number
-// is no open descriptor.
+// Takes over a descriptor that the old program left: close-on-exec again. Empty where the member is absent or the
+// number is no open descriptor.
 Fd inherited_fd(const JsonValue& value);
 String inherited_bytes(const JsonValue& value);
 i64 inherited_time(const JsonValue& value);

@@ -1,4 +1,5 @@
-// The life of a container as a pure state machine: an event in, the next state and the actions out (law 8 of the design).
+// The life of a container as a pure state machine: an event in, the next state and the actions out (law 8 of the
+// design).
 #pragma once
 
 #include "core/base.h"
@@ -18,13 +19,13 @@ enum class State : u8 {
 };
 
 enum class Event : u8 {
-  kReady,       // the gate: everything but exec is done
-  kFailed,      // the gate: a step failed
-  kStart,       // a client asks
-  kExecuted,    // the gate closed after release
-  kProcessExit, // the first process is reaped
-  kDrained,     // the output is on disk, or the time for it is over
-  kCleared,     // every process is reaped and the cgroup is removed
+  kReady,        // the gate: everything but exec is done
+  kFailed,       // the gate: a step failed
+  kStart,        // a client asks
+  kExecuted,     // the gate closed after release
+  kProcessExit,  // the first process is reaped
+  kDrained,      // the output is on disk, or the time for it is over
+  kCleared,      // every process is reaped and the cgroup is removed
 };
 
 enum Action : u32 {
@@ -37,7 +38,7 @@ enum Action : u32 {
   kDrain = 1u << 6,
   kRecordExit = 1u << 7,
   kTellExit = 1u << 8,
-  kClear = 1u << 9,         // reap the rest, remove the cgroup
+  kClear = 1u << 9,  // reap the rest, remove the cgroup
   kRefuseCreate = 1u << 10,
   kForget = 1u << 11,
 };

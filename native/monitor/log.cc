@@ -73,7 +73,7 @@ Status LogFile::open(int directory, string_view name) {
   how.resolve = uapi::kResolveBeneath | uapi::kResolveNoSymlinks | uapi::kResolveNoMagiclinks;
   Fd file(static_cast<int>(syscall(uapi::kSysOpenat2, directory, path.c_str(), &how, sizeof how)));
   if (!file) return Error::last("openat2", name);
-  struct stat st{};
+  struct stat st {};
   if (fstat(file.get(), &st) != 0) return Error::last("fstat", name);
   if (!S_ISREG(st.st_mode)) return Error(EINVAL, "open log: not a regular file", name);
   file_ = static_cast<Fd&&>(file);
@@ -82,16 +82,17 @@ Status LogFile::open(int directory, string_view name) {
 
 void LogFile::append(iovec* parts, u32 count, const u32* ends, u32 records) {
   if (!file_) return;
-  u32 first = 0;       // part to go on with
-  u32 whole = 0;       // records that are in the file
-  size_t torn = 0;     // bytes of record `whole` that are in the file already
+  u32 first = 0;    // part to go on with
+  u32 whole = 0;    // records that are in the file
+  size_t torn = 0;  // bytes of record `whole` that are in the file already
   while (first < count) {
     ssize_t n = writev(file_.get(), parts + first, static_cast<int>(count - first));
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0) {
       int err = n < 0 ? errno : ENOSPC;
-      struct stat st{};
-      // The monitor is the only writer, so the torn record is the end of the file: without it the next record starts a line.
+      struct stat st {};
+      // The monitor is the only writer, so the torn record is the end of the file: without it the next record starts a
+      // line.
       if (torn != 0 && fstat(file_.get(), &st) == 0 && st.st_size >= static_cast<off_t>(torn) &&
           ftruncate(file_.get(), st.st_size - static_cast<off_t>(torn)) != 0)
         err = errno;
@@ -125,8 +126,8 @@ void LogFile::note_failure(int err, u64 records) {
   if (failing_) return;
   failing_ = true;
   Error error(err, "writev");
-  report(Level::kError, "cannot write the log; the container goes on and its output is discarded until this ends", owner_,
-         &error);
+  report(Level::kError, "cannot write the log; the container goes on and its output is discarded until this ends",
+         owner_, &error);
 }
 
 void LogFile::save(HandoverWriter& out, string_view key) const {
@@ -163,7 +164,8 @@ void LogStream::feed(LogFile& file, string_view bytes, i64 realtime) {
     Batch batch(file, name_, realtime);
     while (!bytes.empty()) {
       const void* newline = memchr(bytes.data(), '\n', bytes.size());
-      size_t length = newline == nullptr ? bytes.size() : static_cast<size_t>(static_cast<const char*>(newline) - bytes.data());
+      size_t length =
+          newline == nullptr ? bytes.size() : static_cast<size_t>(static_cast<const char*>(newline) - bytes.data());
       size_t room = kLogLineMax - pending_size_;
       if (length > room) {
         batch.record(false, pending(), string_view(bytes.data(), room), true);

@@ -13,7 +13,8 @@
 
 namespace caisson::monitor {
 
-// Longest content of one record; a longer line is split (containerd's max_container_log_line_size has the same default).
+// Longest content of one record; a longer line is split (containerd's max_container_log_line_size has the same
+// default).
 inline constexpr size_t kLogLineMax = 16 * 1024;
 
 // The file. Records reach it whole: what a full disk cuts short is cut back to the last whole record.
@@ -45,7 +46,8 @@ class LogFile {
   bool failing_ = false;
 };
 
-// Turns one stream into records. An unfinished line waits here (at most kLogLineMax bytes, allocated while there is one).
+// Turns one stream into records. An unfinished line waits here (at most kLogLineMax bytes, allocated while there is
+// one).
 class LogStream {
  public:
   explicit LogStream(string_view name) : name_(name) {}

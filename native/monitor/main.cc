@@ -1,10 +1,10 @@
-// caisson-monitor: one per pod. Holds the pod's namespaces, is the parent of everything that runs in it, writes its logs
-// and exit records, and answers on a control socket. It needs nobody: the service that started it may come and go.
+// caisson-monitor: one per pod. Holds the pod's namespaces, is the parent of everything that runs in it, writes its
+// logs and exit records, and answers on a control socket. It needs nobody: the service that started it may come and go.
 //
 //   caisson-monitor --pod <64 hex digits> [--reexec <descriptor>]
 //
-// Started with descriptors 0 and 1 on /dev/null, 2 for its own log, 3 the directory in which it binds `control`, 4 where
-// it writes one line when it listens. Exit status: 0 when the pod was ended, 125 when it could not start.
+// Started with descriptors 0 and 1 on /dev/null, 2 for its own log, 3 the directory in which it binds `control`, 4
+// where it writes one line when it listens. Exit status: 0 when the pod was ended, 125 when it could not start.
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -45,7 +45,7 @@ void on_ignored(int) {}
 // Handlers instead of SIG_IGN: an ignored signal stays ignored across exec, and a container would inherit that
 // (execve(2), "dispositions of ignored signals are left unchanged").
 void handle(int number, void (*handler)(int)) {
-  struct sigaction action{};
+  struct sigaction action {};
   action.sa_handler = handler;
   action.sa_flags = SA_RESTART;
   sigfillset(&action.sa_mask);
@@ -57,7 +57,8 @@ void lower_oom_score() {
   constexpr string_view kScore = "-999";
   if (file && write(file.get(), kScore.data(), kScore.size()) == static_cast<ssize_t>(kScore.size())) return;
   Error error = Error::last("write", "/proc/self/oom_score_adj");
-  if (error.err != EACCES) report(Level::kWarn, "cannot lower the OOM score", {}, &error);  // EACCES: no CAP_SYS_RESOURCE
+  if (error.err != EACCES)
+    report(Level::kWarn, "cannot lower the OOM score", {}, &error);  // EACCES: no CAP_SYS_RESOURCE
 }
 
 void prepare_process() {

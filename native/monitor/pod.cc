@@ -57,10 +57,12 @@ void Pod::setup(Ticket ticket, Fd plan) {
 void Pod::create(Ticket ticket, CreateRequest&& request, string_view target_id) {
   if (state_ != State::kReady || ending_) {
     String message;
-    message.append("cannot create a container: the pod is ").append(ending_ ? "ending" : kStateNames[static_cast<u8>(state_)]);
+    message.append("cannot create a container: the pod is ")
+        .append(ending_ ? "ending" : kStateNames[static_cast<u8>(state_)]);
     return server_.fail(ticket, Failure::of(EINVAL, id_, message));
   }
-  if (find(request.id) != nullptr) return server_.fail(ticket, Failure::of(EEXIST, request.id, "the container exists already"));
+  if (find(request.id) != nullptr)
+    return server_.fail(ticket, Failure::of(EEXIST, request.id, "the container exists already"));
   if (containers_.size() >= kContainersMax)
     return server_.fail(ticket, Failure::of(EAGAIN, id_, "a pod holds at most 256 containers"));
   if (!target_id.empty()) {

@@ -29,7 +29,8 @@ Fd Process::release() {
 
 Status Process::signal(int number) const {
   if (!pidfd_) return Error(ESRCH, "pidfd_send_signal");
-  if (syscall(uapi::kSysPidfdSendSignal, pidfd_.get(), number, nullptr, 0) != 0) return Error::last("pidfd_send_signal");
+  if (syscall(uapi::kSysPidfdSendSignal, pidfd_.get(), number, nullptr, 0) != 0)
+    return Error::last("pidfd_send_signal");
   return ok();
 }
 
@@ -46,7 +47,9 @@ void Process::end_now() {
 void Process::on_readable(u32) {
   siginfo_t info{};
   int result;
-  do result = waitid(static_cast<idtype_t>(kWaitByPidfd), static_cast<id_t>(pidfd_.get()), &info, WEXITED | WNOHANG | __WALL);
+  do
+    result =
+        waitid(static_cast<idtype_t>(kWaitByPidfd), static_cast<id_t>(pidfd_.get()), &info, WEXITED | WNOHANG | __WALL);
   while (result != 0 && errno == EINTR);
   ExitStatus status;
   if (result != 0) {

@@ -1,4 +1,5 @@
-// The monitor's own log: one JSON object a line on descriptor 2, only when something is wrong or the pod's life changes.
+// The monitor's own log: one JSON object a line on descriptor 2, only when something is wrong or the pod's life
+// changes.
 #pragma once
 
 #include "core/base.h"

@@ -206,7 +206,9 @@ Status Server::restore(const JsonValue& state) {
   const JsonValue& list = state["connections"];
   for (u32 i = 0; i < list.size() && i < kConnectionsMax; ++i) {
     Fd socket = inherited_fd(list.at(i)["socket"]);
-    if (socket) add(static_cast<Fd&&>(socket), static_cast<u32>(list.at(i)["id"].u64_or(0)), list.at(i)["greeted"].bool_or(false));
+    if (socket)
+      add(static_cast<Fd&&>(socket), static_cast<u32>(list.at(i)["id"].u64_or(0)),
+          list.at(i)["greeted"].bool_or(false));
   }
   return watch();
 }

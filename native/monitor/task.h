@@ -13,12 +13,12 @@ namespace caisson::monitor {
 
 class Task {
  public:
-  Callback<Fd&> on_terminal;              // the pty master
+  Callback<Fd&> on_terminal;  // the pty master
   Callback<const GateReport&> on_ready;
   Callback<const GateReport&> on_failed;
-  Callback<> on_executed;                 // the gate closed after release: exec has succeeded
-  Callback<ExitStatus> on_exit;           // the process itself is reaped
-  Callback<> on_gone;                     // every process of the birth is reaped
+  Callback<> on_executed;        // the gate closed after release: exec has succeeded
+  Callback<ExitStatus> on_exit;  // the process itself is reaped
+  Callback<> on_gone;            // every process of the birth is reaped
 
   Status begin(Loop& loop, Birth&& birth);
   // Lets it go on to exec.
@@ -43,7 +43,7 @@ class Task {
   void process_exited(ExitStatus status);
 
   Loop* loop_ = nullptr;
-  Process stage_;    // the first of two, once the second is known
+  Process stage_;  // the first of two, once the second is known
   Process process_;
   Fd gate_;
   Source gate_source_;

@@ -1,5 +1,5 @@
-// The program of the embedded image: it reports, as one JSON object, what it sees from where it was put, and does the few
-// things that tests ask of a process (exit with a code, sleep, write lines, hold memory). Static and small.
+// The program of the embedded image: it reports, as one JSON object, what it sees from where it was put, and does the
+// few things that tests ask of a process (exit with a code, sleep, write lines, hold memory). Static and small.
 //
 //   probe [report]             hostname, ids, groups, capabilities, namespaces, cgroup, mounts, limits, environment
 //   probe exit N               ends with code N
@@ -139,7 +139,8 @@ int report(char** argv, char** envp) {
   for (char** entry = envp; *entry != nullptr; ++entry) json.value(*entry);
   json.end_array();
   json.key("capabilities").begin_object();
-  for (const char* set : {"CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"}) json.member(set, status_field(status, set));
+  for (const char* set : {"CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"})
+    json.member(set, status_field(status, set));
   json.end_object();
   json.member("noNewPrivs", status_field(status, "NoNewPrivs")).member("seccomp", status_field(status, "Seccomp"));
   String oom = read_file("/proc/self/oom_score_adj");

@@ -32,7 +32,8 @@ int main() {
   CHECK(cgroup_has_word("cpuset cpu io", "cpu"));
   CHECK(!cgroup_has_word("cpuset io", "cpu"));
   CHECK(!cgroup_has_word("", "cpu"));
-  MemoryEvents counts = parse_memory_events("low 0\nhigh 1\nmax 22\noom 3\noom_kill 18446744073709551615\nodd\nx 99999999999999999999\n");
+  MemoryEvents counts =
+      parse_memory_events("low 0\nhigh 1\nmax 22\noom 3\noom_kill 18446744073709551615\nodd\nx 99999999999999999999\n");
   CHECK(counts.high == 1 && counts.max == 22 && counts.oom == 3 && counts.oom_kill == ~u64{0} && counts.low == 0);
 
   auto mount = find_cgroup_mount();

@@ -38,8 +38,10 @@ bool compiles(Result<Compiled> result, Plan& plan, const char* what) {
 
 // The smallest container, with members added to its parts; of duplicate members the last counts.
 String container(const char* process, const char* linux, const char* spec, const char* input) {
-  String json("{\"spec\":{\"ociVersion\":\"1.3.0\",\"root\":{\"path\":\"/r\"},\"process\":{\"cwd\":\"/\",\"args\":[\"sh\"]");
-  json.append(process).append("},\"linux\":{\"namespaces\":[{\"type\":\"mount\"},{\"type\":\"pid\"},{\"type\":\"network\"},");
+  String json(
+      "{\"spec\":{\"ociVersion\":\"1.3.0\",\"root\":{\"path\":\"/r\"},\"process\":{\"cwd\":\"/\",\"args\":[\"sh\"]");
+  json.append(process).append(
+      "},\"linux\":{\"namespaces\":[{\"type\":\"mount\"},{\"type\":\"pid\"},{\"type\":\"network\"},");
   json.append("{\"type\":\"ipc\"},{\"type\":\"uts\"}]").append(linux).append("}").append(spec).append("},");
   json.append("\"controllers\":[\"cpu\",\"cpuset\",\"hugetlb\",\"io\",\"memory\",\"pids\",\"rdma\"]").append(input);
   return static_cast<String&&>(json.append('}'));
@@ -73,7 +75,8 @@ void bad_containers() {
   static constexpr BadCase kCases[] = {
 #include "test/compile_bad.inc"
   };
-  for (const BadCase& each : kCases) expect(compile_with(each.part, each.members), each.members, each.err, each.message);
+  for (const BadCase& each : kCases)
+    expect(compile_with(each.part, each.members), each.members, each.err, each.message);
 }
 
 void bad_pods() {
@@ -90,7 +93,8 @@ void bad_pods() {
        "namespaces.pid: 'x' is not pod, container or node"},
       {",\"namespaces\":{\"network\":\"pod\",\"ipc\":\"pod\",\"uts\":\"node\",\"pid\":\"pod\"}", EINVAL,
        "hostname: needs a uts namespace of its own: it would rename the host"},
-      {",\"namespaces\":{\"network\":\"pod\",\"ipc\":\"pod\",\"uts\":\"pod\",\"pid\":\"pod\",\"user\":{\"uidMappings\":[]}}",
+      {",\"namespaces\":{\"network\":\"pod\",\"ipc\":\"pod\",\"uts\":\"pod\",\"pid\":\"pod\",\"user\":{\"uidMappings\":"
+       "[]}}",
        EINVAL, "namespaces.user.uidMappings: does not map id 0, by which containers are put together"},
       {",\"hostname\":\"a b\"", EINVAL, "hostname: 'a b' is not a host name"},
       {",\"sysctl\":{\"vm.swappiness\":\"1\"}", EINVAL,
@@ -100,8 +104,9 @@ void bad_pods() {
   for (const auto& each : cases) {
     String json("{\"id\":\"");
     for (int i = 0; i < 64; ++i) json.append('a');
-    json.append("\",\"hostname\":\"web-0\",\"namespaces\":{\"network\":\"pod\",\"ipc\":\"pod\",\"uts\":\"pod\",\"pid\":"
-                "\"container\",\"user\":null},\"sysctl\":{\"kernel.shm_rmid_forced\":\"1\"},\"shmSize\":67108864");
+    json.append(
+        "\",\"hostname\":\"web-0\",\"namespaces\":{\"network\":\"pod\",\"ipc\":\"pod\",\"uts\":\"pod\",\"pid\":"
+        "\"container\",\"user\":null},\"sysctl\":{\"kernel.shm_rmid_forced\":\"1\"},\"shmSize\":67108864");
     json.append(each.members).append('}');
     Result<Compiled> result = compile_pod(json);
     if (each.err != 0) {
@@ -127,16 +132,19 @@ void bad_texts() {
   expect(list, "[]", EINVAL, "document: must be an object");
   expect(compile_container("{}"), "{}", EINVAL, "spec: is missing");
   expect(compile_exec("{}"), "{}", EINVAL, "process: is missing");
-  expect(compile_exec("{\"process\":{\"args\":[]}}"), "args", EINVAL, "process.args: is empty: there is nothing to execute");
+  expect(compile_exec("{\"process\":{\"args\":[]}}"), "args", EINVAL,
+         "process.args: is empty: there is nothing to execute");
   expect(compile_exec("{\"process\":{\"args\":[\"a\"],\"cwd\":\"rel\"}}"), "cwd", EINVAL,
          "process.cwd: 'rel' is not an absolute path");
 }
 
 void exec_plan() {
   Plan plan;
-  CHECK(compiles(compile_exec("{\"process\":{\"args\":[\"id\",\"-u\"],\"cwd\":\"/\",\"terminal\":true,\"consoleSize\":{\"height\":24,"
-                              "\"width\":80},\"user\":{\"uid\":7,\"gid\":8,\"umask\":18,\"additionalGids\":[9]}}}"),
-                 plan, "exec"));
+  CHECK(compiles(
+      compile_exec(
+          "{\"process\":{\"args\":[\"id\",\"-u\"],\"cwd\":\"/\",\"terminal\":true,\"consoleSize\":{\"height\":24,"
+          "\"width\":80},\"user\":{\"uid\":7,\"gid\":8,\"umask\":18,\"additionalGids\":[9]}}}"),
+      plan, "exec"));
   const ProcessEntry& process = plan.view.process();
   CHECK(plan.view.kind() == PlanKind::kExec);
   CHECK(plan.view.args().size() == 2 && plan.view.text(plan.view.args()[1]) == "-u");
@@ -170,7 +178,8 @@ void default_specification() {
   CHECK(view.process().capabilities[kCapAmbient] == 0);
   CHECK(plan.compiled.warnings.size() == 1);
   CHECK(plan.compiled.warnings[0].view() ==
-        "process.capabilities.ambient: holds capabilities that are not both permitted and inheritable; they are left out");
+        "process.capabilities.ambient: holds capabilities that are not both permitted and inheritable; they are left "
+        "out");
   CHECK(!view.device_program().empty());
 }
 
@@ -228,7 +237,8 @@ void cgroup_values() {
       {"\"blockIO\":{\"throttleWriteIOPSDevice\":[{\"major\":8,\"minor\":0,\"rate\":0}]}", "io.max", "8:0 wiops=max"},
       {"\"hugepageLimits\":[{\"pageSize\":\"2MB\",\"limit\":209715200}]", "hugetlb.2MB.max", "209715200"},
       {"\"hugepageLimits\":[{\"pageSize\":\"2MB\",\"limit\":209715200}]", "hugetlb.2MB.rsvd.max", "209715200"},
-      {"\"rdma\":{\"mlx5_1\":{\"hcaHandles\":3,\"hcaObjects\":10000}}", "rdma.max", "mlx5_1 hca_handle=3 hca_object=10000"},
+      {"\"rdma\":{\"mlx5_1\":{\"hcaHandles\":3,\"hcaObjects\":10000}}", "rdma.max",
+       "mlx5_1 hca_handle=3 hca_object=10000"},
       {"\"unified\":{\"memory.high\":\"4096\"}", "memory.high", "4096"},
       {"\"unified\":{\"cgroup.max.depth\":\"3\"}", "cgroup.max.depth", "3"},
   };
@@ -238,16 +248,19 @@ void cgroup_values() {
     Plan plan;
     CHECK(compiles(compile_with(kLinux, members.c_str()), plan, each.resources));
     const string_view value = plan.view.head().magic != 0 ? written(plan.view, each.file) : string_view();
-    if (value != each.value) fprintf(stderr, "%s: %s is '%.*s'\n", each.resources, each.file, static_cast<int>(value.size()), value.data());
+    if (value != each.value)
+      fprintf(stderr, "%s: %s is '%.*s'\n", each.resources, each.file, static_cast<int>(value.size()), value.data());
     CHECK(value == each.value);
   }
 }
 
 void cgroup_details() {
   Plan plan;
-  CHECK(compiles(compile_with(kLinux, ",\"resources\":{\"unified\":{\"io.max\":\"8:0 rbps=1\\n8:16 wbps=2\"},\"blockIO\":{\"weight\":"
-                                      "100},\"memory\":{\"limit\":8192,\"swap\":8192}}"),
-                 plan, "unified"));
+  CHECK(compiles(
+      compile_with(kLinux,
+                   ",\"resources\":{\"unified\":{\"io.max\":\"8:0 rbps=1\\n8:16 wbps=2\"},\"blockIO\":{\"weight\":"
+                   "100},\"memory\":{\"limit\":8192,\"swap\":8192}}"),
+      plan, "unified"));
   u32 lines = 0;
   for (const CgroupWrite& write : plan.view.cgroup_writes()) lines += plan.view.text(write.file) == "io.max";
   CHECK(lines == 2);
@@ -263,8 +276,8 @@ void cgroup_details() {
 
   // A missing controller is a warning where the operator says so; the limit is not written.
   Plan warned;
-  CHECK(compiles(compile_container(container("", ",\"resources\":{\"memory\":{\"limit\":4096},\"pids\":{\"limit\":5}}", "",
-                                             ",\"controllers\":[\"pids\"],\"missingController\":\"warn\"")),
+  CHECK(compiles(compile_container(container("", ",\"resources\":{\"memory\":{\"limit\":4096},\"pids\":{\"limit\":5}}",
+                                             "", ",\"controllers\":[\"pids\"],\"missingController\":\"warn\"")),
                  warned, "warn"));
   CHECK(warned.compiled.warnings.size() == 1 &&
         warned.compiled.warnings[0].view() ==
@@ -281,7 +294,9 @@ bool mount_of(const char* members, Plan& plan) {
 
 void mounts() {
   Plan plan;
-  CHECK(mount_of(",\"options\":[\"ro\",\"nosuid\",\"rw\",\"sync\",\"async\",\"dirsync\",\"silent\",\"size=1\",\"mode=2\",\"x-a\"]", plan));
+  CHECK(mount_of(
+      ",\"options\":[\"ro\",\"nosuid\",\"rw\",\"sync\",\"async\",\"dirsync\",\"silent\",\"size=1\",\"mode=2\",\"x-a\"]",
+      plan));
   const MountEntry& tmpfs = plan.view.mounts()[0];
   CHECK(tmpfs.kind == MountKind::kFilesystem && plan.view.text(tmpfs.data) == "size=1,mode=2");
   CHECK(tmpfs.attr_set == uapi::kMountAttrNosuid && tmpfs.attr_clr == uapi::kMountAttrRdonly);
@@ -351,8 +366,8 @@ void container_details() {
   CHECK(view.uid_map().empty());
   const ProcessEntry& process = view.process();
   CHECK(view.text(process.user) == "www-data:1000" && process.gid == 33);
-  CHECK(process.flags == (kProcessLookupUser | kProcessGid | kProcessGroupsStrict | kProcessSetHome | kProcessNewKeyring |
-                          kProcessNoNewPrivileges | kProcessOomScoreAdj | kProcessCapabilities));
+  CHECK(process.flags == (kProcessLookupUser | kProcessGid | kProcessGroupsStrict | kProcessSetHome |
+                          kProcessNewKeyring | kProcessNoNewPrivileges | kProcessOomScoreAdj | kProcessCapabilities));
   CHECK(process.oom_score_adj == 998);
   CHECK(view.groups().size() == 2 && view.groups()[1] == 2);
   CHECK(view.volumes().size() == 1 && view.text(view.volumes()[0]) == "/data");
@@ -371,7 +386,8 @@ void bounds() {
   String deep(",\"cwd\":\"/");
   for (int i = 0; i < 5000; ++i) deep.append('a');
   deep.append('"');
-  expect(compile_with(kProcess, deep.c_str()), "long cwd", ENAMETOOLONG, "process.cwd: 5001 bytes, at most 4095 are accepted");
+  expect(compile_with(kProcess, deep.c_str()), "long cwd", ENAMETOOLONG,
+         "process.cwd: 5001 bytes, at most 4095 are accepted");
 
   String component(",\"cwd\":\"/");
   for (int i = 0; i < 256; ++i) component.append('a');

@@ -49,16 +49,34 @@ int run(const Vec<u64>& program, const Request& request) {
     const u16 offset = static_cast<u16>(word >> 16);
     const u64 imm = static_cast<u64>(static_cast<i64>(static_cast<i32>(word >> 32)));
     switch (word & 0xff) {
-      case 0x61: dst = context[offset / 4]; break;
-      case 0x57: dst &= imm; break;
-      case 0x77: dst >>= imm; break;
-      case 0xbf: dst = src; break;
-      case 0xb7: dst = imm; break;
-      case 0x55: at += dst != imm ? offset : 0u; break;
-      case 0x45: at += (dst & imm) != 0 ? offset : 0u; break;
-      case 0x05: at += offset; break;
-      case 0x95: return static_cast<int>(r[0]);
-      default: return -1;
+      case 0x61:
+        dst = context[offset / 4];
+        break;
+      case 0x57:
+        dst &= imm;
+        break;
+      case 0x77:
+        dst >>= imm;
+        break;
+      case 0xbf:
+        dst = src;
+        break;
+      case 0xb7:
+        dst = imm;
+        break;
+      case 0x55:
+        at += dst != imm ? offset : 0u;
+        break;
+      case 0x45:
+        at += (dst & imm) != 0 ? offset : 0u;
+        break;
+      case 0x05:
+        at += offset;
+        break;
+      case 0x95:
+        return static_cast<int>(r[0]);
+      default:
+        return -1;
     }
   }
   return -1;
@@ -86,7 +104,11 @@ int load(const Vec<u64>& program) {
     u64 instructions;
     u64 license;
     u32 rest[24];
-  } attr = {15, static_cast<u32>(program.size()), reinterpret_cast<u64>(program.data()), reinterpret_cast<u64>("Apache-2.0"), {}};
+  } attr = {15,
+            static_cast<u32>(program.size()),
+            reinterpret_cast<u64>(program.data()),
+            reinterpret_cast<u64>("Apache-2.0"),
+            {}};
   const long fd = syscall(SYS_bpf, 5, &attr, sizeof attr);
   if (fd < 0) return errno;
   close(static_cast<int>(fd));
@@ -127,7 +149,8 @@ int main() {
     const Vec<u64> program = device_program({rules, count});
     if (!program.empty() && load(program) != 0) ++refused;
   }
-  if (!may_load) printf("skipped: the verifier cannot be asked here (%s)\n", strerror(load(device_program({&deny, 1}))));
+  if (!may_load)
+    printf("skipped: the verifier cannot be asked here (%s)\n", strerror(load(device_program({&deny, 1}))));
   CHECK(refused == 0);
   return test::done();
 }

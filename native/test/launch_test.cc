@@ -38,7 +38,8 @@ String read_file(const char* path) {
 
 void write_file(string_view path, string_view text, mode_t mode = 0644) {
   Fd fd(open(String(path).c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode));
-  if (!fd || write(fd.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size())) perror("write_file"), abort();
+  if (!fd || write(fd.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()))
+    perror("write_file"), abort();
 }
 
 bool has(const String& text, string_view part) { return text.view().find(part) != string_view::npos; }
@@ -49,8 +50,8 @@ void shell(string_view command) {
 
 // Everything on disk and in the cgroup tree, removed at the end.
 struct World {
-  String dir;      // layers/, volumes, bind roots; on a file system that takes idmaps
-  String cgroup;   // directory
+  String dir;     // layers/, volumes, bind roots; on a file system that takes idmaps
+  String cgroup;  // directory
   u32 uppers = 0;
 
   World() {
@@ -59,14 +60,15 @@ struct World {
     dir.append_u64(static_cast<u64>(getpid()));
     cgroup = String(access("/sys/fs/cgroup/cgroup.procs", F_OK) == 0 ? "/sys/fs/cgroup" : "/sys/fs/cgroup/unified");
     cgroup.append("/caisson-test-").append_u64(static_cast<u64>(getpid()));
-    String script(string_view("set -e; mkdir -p D/layers/base/bin D/layers/base/etc D/layers/base/tmp D/layers/top D/volume\n"
-                              "cp /bin/busybox D/layers/base/bin/busybox\n"
-                              "for a in sh cat id ls hostname sleep mount touch umount stat ps env kill tty stty readlink; do "
-                              "ln -s busybox D/layers/base/bin/$a; done\n"
-                              "chmod 1777 D/layers/base/tmp; ln -s /run D/layers/base/var-run\n"
-                              "echo on-top > D/layers/top/marker\n"
-                              "cp -a D/layers/base D/bind\n"
-                              "mkdir -p C\n"));
+    String script(
+        string_view("set -e; mkdir -p D/layers/base/bin D/layers/base/etc D/layers/base/tmp D/layers/top D/volume\n"
+                    "cp /bin/busybox D/layers/base/bin/busybox\n"
+                    "for a in sh cat id ls hostname sleep mount touch umount stat ps env kill tty stty readlink; do "
+                    "ln -s busybox D/layers/base/bin/$a; done\n"
+                    "chmod 1777 D/layers/base/tmp; ln -s /run D/layers/base/var-run\n"
+                    "echo on-top > D/layers/top/marker\n"
+                    "cp -a D/layers/base D/bind\n"
+                    "mkdir -p C\n"));
     String filled;
     for (char c : script.view()) {
       if (c == 'D')
@@ -105,7 +107,8 @@ void add_mount(PlanBuilder& b, string_view type, string_view destination, string
   b.add(Section::kMounts, m);
 }
 
-void add_bind(PlanBuilder& b, string_view source, string_view destination, u32 propagation, u32 flags = kMountRecursive) {
+void add_bind(PlanBuilder& b, string_view source, string_view destination, u32 propagation,
+              u32 flags = kMountRecursive) {
   MountEntry m;
   m.kind = MountKind::kBind;
   m.flags = flags;
@@ -197,7 +200,8 @@ PlanMap pod_plan(bool user, bool pid, bool own = true) {
   b.head().hostname = b.string("web-0");
   b.head().shm_size = 1 << 20;
   if (own)
-    for (NamespaceType t : {NamespaceType::kNetwork, NamespaceType::kIpc, NamespaceType::kUts}) b.ns(t).mode = NamespaceMode::kNew;
+    for (NamespaceType t : {NamespaceType::kNetwork, NamespaceType::kIpc, NamespaceType::kUts})
+      b.ns(t).mode = NamespaceMode::kNew;
   if (pid) b.ns(NamespaceType::kPid).mode = NamespaceMode::kNew;
   if (user) {
     b.ns(NamespaceType::kUser).mode = NamespaceMode::kNew;
@@ -361,7 +365,8 @@ constexpr const char* kLook[] = {
     "echo pid $$; hostname; id; cat /proc/self/cgroup /proc/self/mountinfo; grep -E 'Cap|NoNew|Seccomp|Groups' "
     "/proc/self/status; ls -l /proc/self/fd; cat /marker; cat /proc/sys/net/ipv4/ip_unprivileged_port_start "
     "/proc/sys/kernel/shmmax; readlink /proc/self/fd/0; echo x > /dev/null && echo null-works; echo y > /dev/stdout; "
-    "cat /proc/kcore | busybox wc -c; ls /sys/firmware | busybox wc -l; touch /proc/sys/kernel/shmmax 2>&1; (echo 5 > /proc/sys/kernel/shmmax) 2>&1; cat /proc/net/dev; "
+    "cat /proc/kcore | busybox wc -c; ls /sys/firmware | busybox wc -l; touch /proc/sys/kernel/shmmax 2>&1; (echo 5 > "
+    "/proc/sys/kernel/shmmax) 2>&1; cat /proc/net/dev; "
     "busybox ip addr show lo; exit 7"};
 
 void look_around(World& w, bool user, bool overlay) {
@@ -376,8 +381,9 @@ void look_around(World& w, bool user, bool overlay) {
   expect_ran(run, "look_around");
   CHECK(run.code == 7);
   const String& out = run.output;
-  bool ok_so_far = has(out, "pid 1\n") && has(out, "web-0\n") && has(out, "uid=0(root) gid=0(root)") && has(out, "0::/\n") &&
-                   has(out, "\n81\n1234567\n") && has(out, "null-works") && has(out, "\ny\n") && has(out, "inet 127.0.0.1");
+  bool ok_so_far = has(out, "pid 1\n") && has(out, "web-0\n") && has(out, "uid=0(root) gid=0(root)") &&
+                   has(out, "0::/\n") && has(out, "\n81\n1234567\n") && has(out, "null-works") && has(out, "\ny\n") &&
+                   has(out, "inet 127.0.0.1");
   CHECK(ok_so_far);
   CHECK(has(out, overlay ? "on-top\n" : "can't open '/marker'"));
   CHECK(has(out, "CapInh:\t0000000000000000"));
@@ -399,7 +405,8 @@ void descriptors_and_users(World& w, bool user) {
   ContainerOptions o;
   o.user = user;
   {
-    constexpr const char* kFds[] = {"sh", "-c", "ls /proc/self/fd; id; echo HOME=$HOME; touch /tmp/a /root/b 2>&1; cat /proc/self/status"};
+    constexpr const char* kFds[] = {
+        "sh", "-c", "ls /proc/self/fd; id; echo HOME=$HOME; touch /tmp/a /root/b 2>&1; cat /proc/self/status"};
     PlanBuilder b = container(w, o, kFds);
     b.process().flags |= kProcessLookupUser | kProcessSetHome;
     b.process().user = b.string("web");
@@ -445,7 +452,8 @@ void descriptors_and_users(World& w, bool user) {
     Run run = run_container(w, &pod, static_cast<PlanBuilder&&>(b));
     bool right = c.fails ? run.failed && has(run.error.message, c.message)
                          : !run.failed && run.ready.uid == c.uid && run.ready.gid == c.gid && run.code == 0;
-    if (!right) fprintf(stderr, "user \"%s\": %s, %u:%u\n", c.text, run.error.message.c_str(), run.ready.uid, run.ready.gid);
+    if (!right)
+      fprintf(stderr, "user \"%s\": %s, %u:%u\n", c.text, run.error.message.c_str(), run.ready.uid, run.ready.gid);
     CHECK(right);
   }
 }
@@ -461,7 +469,8 @@ void failures(World& w, bool user) {
     change(b);
     Run run = run_container(w, &pod, static_cast<PlanBuilder&&>(b));
     if (!run.failed || !has(run.error.message, message))
-      fprintf(stderr, "wanted \"%s\", got \"%s\" code %d\n", String(message).c_str(), run.error.message.c_str(), run.code);
+      fprintf(stderr, "wanted \"%s\", got \"%s\" code %d\n", String(message).c_str(), run.error.message.c_str(),
+              run.code);
     CHECK(run.failed && has(run.error.message, message));
   };
   auto nothing = [](PlanBuilder&) {};
@@ -473,19 +482,23 @@ void failures(World& w, bool user) {
   expect("mount \"/data\": no such device", [](PlanBuilder& b) { add_mount(b, "nosuchfs", "/data", ""); });
   expect("cwd \"/marker\": not a directory", [](PlanBuilder& b) { b.process().cwd = b.string("/marker"); });
   // CVE-2024-21626: no descriptor of the host is there to be found.
-  for (const char* cwd : {"/proc/self/fd/3", "/proc/self/fd/5", "/proc/self/fd/7", "/proc/self/fd/8", "/proc/self/fd/12"})
+  for (const char* cwd :
+       {"/proc/self/fd/3", "/proc/self/fd/5", "/proc/self/fd/7", "/proc/self/fd/8", "/proc/self/fd/12"})
     expect("cwd", [cwd](PlanBuilder& b) { b.process().cwd = b.string(cwd); });
-  if (!user) expect("device \"/dev/null\": file exists", [](PlanBuilder& b) {
-    DeviceEntry d;
-    d.path = b.string("/dev/null");
-    d.type = S_IFCHR;
-    d.major = 1;
-    d.minor = 9;
-    b.add(Section::kDevices, d);
-  });
+  if (!user)
+    expect("device \"/dev/null\": file exists", [](PlanBuilder& b) {
+      DeviceEntry d;
+      d.path = b.string("/dev/null");
+      d.type = S_IFCHR;
+      d.major = 1;
+      d.minor = 9;
+      b.add(Section::kDevices, d);
+    });
   expect("open root", [](PlanBuilder& b) { b.root() = {RootKind::kBind, 0, 0, b.string("/no/such/root"), {}}; });
   expect("mount overlay", [](PlanBuilder& b) { b.add_text(Section::kLayers, "no-such-layer"); });
-  expect("sysctl \"net/no/such\"", [](PlanBuilder& b) { b.add(Section::kSysctls, SysctlEntry{b.string("net/no/such"), b.string("1")}); });
+  expect("sysctl \"net/no/such\"", [](PlanBuilder& b) {
+    b.add(Section::kSysctls, SysctlEntry{b.string("net/no/such"), b.string("1")});
+  });
   // CVE-2019-16884, CVE-2026-41579: a root whose /proc or /dev is a symlink.
   shell(concat("mkdir -p ", w.dir, concat("/evil/bin && cp /bin/busybox ", w.dir, "/evil/bin/busybox")));
   for (const char* name : {"proc", "dev", "sys"}) {
@@ -563,7 +576,8 @@ void shared_pid_and_shm(World& w, bool user) {
   release(first, plan.view());
   constexpr const char* kSecond[] = {
       "sh", "-c",
-      "for i in 1 2 3 4 5 6 7 8 9; do test -e /dev/shm/f && break; sleep 0.1; done; cat /dev/shm/f; cat /proc/1/comm; ps; "
+      "for i in 1 2 3 4 5 6 7 8 9; do test -e /dev/shm/f && break; sleep 0.1; done; cat /dev/shm/f; cat /proc/1/comm; "
+      "ps; "
       "ls /proc/1/root/ 2>&1; echo $$; grep Shm /proc/meminfo >/dev/null; (sleep 0.01 &) ; kill -9 1; echo still-here"};
   Run second = run_container(w, &pod, container(w, o, kSecond));
   expect_ran(second, "shared pid: second");
@@ -582,7 +596,8 @@ void terminal(World& w, bool user) {
   Pod pod = make_pod(user, false);
   ContainerOptions o;
   o.user = user;
-  constexpr const char* kTty[] = {"sh", "-c", "tty; stty size; ls -l /dev/console /dev/pts/0; echo err >&2; stat -c %u /dev/pts/0"};
+  constexpr const char* kTty[] = {"sh", "-c",
+                                  "tty; stty size; ls -l /dev/console /dev/pts/0; echo err >&2; stat -c %u /dev/pts/0"};
   PlanBuilder b = container(w, o, kTty);
   b.process().flags |= kProcessTerminal | kProcessConsoleSize;
   b.process().rows = 33;
@@ -640,7 +655,8 @@ void propagation(World& w, bool user) {
   if (mount("tmpfs", concat(volume, "/late").c_str(), "tmpfs", 0, "") != 0) abort();
   write_file(concat(volume, "/late/mark"), "l");
   end(run);
-  CHECK(has(run.output, "/none/early:\nmark") && has(run.output, "/slave/early:\nmark") && has(run.output, "/both/early:\nmark"));
+  CHECK(has(run.output, "/none/early:\nmark") && has(run.output, "/slave/early:\nmark") &&
+        has(run.output, "/both/early:\nmark"));
   CHECK(has(run.output, "\n0\nmark\nmark\n"));
   umount2(concat(volume, "/inner").c_str(), MNT_DETACH);
   umount2(concat(volume, "/late").c_str(), MNT_DETACH);
@@ -652,10 +668,13 @@ void user_namespace(World& w) {
   Pod pod = make_pod(true, false);
   ContainerOptions o;
   o.user = true;
-  constexpr const char* kTouch[] = {"sh", "-c", "cat /proc/self/uid_map; echo hi > /made; mkdir /dir; stat -c '%u %g' /made / /bin/sh "
-                                                "/dev/shm /volume/f; echo v > /volume/g; busybox chown 5:6 /made; busybox mknod /x c 1 3 2>&1; "
-                                                "echo >/marker; stat -c %t,%T /dev/zero; busybox ip link set lo down && echo lo-down; sleep 1000"};
-  shell(concat("mkdir -p ", w.dir, concat("/idvol; chmod 755 ", w.dir, concat("/idvol; echo f > ", w.dir, "/idvol/f"))));
+  constexpr const char* kTouch[] = {
+      "sh", "-c",
+      "cat /proc/self/uid_map; echo hi > /made; mkdir /dir; stat -c '%u %g' /made / /bin/sh "
+      "/dev/shm /volume/f; echo v > /volume/g; busybox chown 5:6 /made; busybox mknod /x c 1 3 2>&1; "
+      "echo >/marker; stat -c %t,%T /dev/zero; busybox ip link set lo down && echo lo-down; sleep 1000"};
+  shell(
+      concat("mkdir -p ", w.dir, concat("/idvol; chmod 755 ", w.dir, concat("/idvol; echo f > ", w.dir, "/idvol/f"))));
   PlanBuilder b = container(w, o, kTouch);
   for (u32 set : {kCapBounding, kCapEffective, kCapPermitted}) b.process().capabilities[set] |= 1u << 12;
   String upper(b.string(w.upper()).length == 0 ? string_view() : string_view());
@@ -697,7 +716,8 @@ void without_pod(World& w, bool user) {
   ContainerOptions o;
   o.shared = NamespaceMode::kNew;
   o.overlay = false;
-  constexpr const char* kArgs[] = {"sh", "-c", "hostname; id -u; cat /proc/self/uid_map; echo $$; cat /proc/sys/kernel/shmmax"};
+  constexpr const char* kArgs[] = {"sh", "-c",
+                                   "hostname; id -u; cat /proc/self/uid_map; echo $$; cat /proc/sys/kernel/shmmax"};
   PlanBuilder b = container(w, o, kArgs);
   b.head().hostname = b.string("alone");
   b.add(Section::kSysctls, SysctlEntry{b.string("kernel/shmmax"), b.string("7654321")});
@@ -714,9 +734,10 @@ void without_pod(World& w, bool user) {
 
 void read_only_and_volumes(World& w) {
   Pod pod = make_pod(false, false);
-  constexpr const char* kArgs[] = {"sh", "-c",
-                                   "pwd; ls -d /data /made/by/runtime; touch /x 2>&1; cat /copied/passwd; touch /copied/y && echo copy-rw; "
-                                   "cat /var-run/target; cat /file; umask"};
+  constexpr const char* kArgs[] = {
+      "sh", "-c",
+      "pwd; ls -d /data /made/by/runtime; touch /x 2>&1; cat /copied/passwd; touch /copied/y && echo copy-rw; "
+      "cat /var-run/target; cat /file; umask"};
   ContainerOptions o;
   PlanBuilder b = container(w, o, kArgs);
   b.root().flags = kRootReadonly;
@@ -758,17 +779,19 @@ void filter_and_ambient(World& w, bool user) {
   Pod pod = make_pod(user, false);
   for (bool nnp : {false, true}) {
     for (u32 uid : {0u, 1000u}) {
-      constexpr const char* kArgs[] = {"sh", "-c", "grep -E 'Cap|Seccomp:|NoNew' /proc/self/status; hostname forbidden 2>&1; echo end"};
+      constexpr const char* kArgs[] = {
+          "sh", "-c", "grep -E 'Cap|Seccomp:|NoNew' /proc/self/status; hostname forbidden 2>&1; echo end"};
       ContainerOptions o;
       o.user = user;
       PlanBuilder b = container(w, o, kArgs);
       b.process().uid = uid;
       if (!nnp) b.process().flags &= ~u32{kProcessNoNewPrivileges};
-      b.process().capabilities[kCapInheritable] = b.process().capabilities[kCapAmbient] = 1u << 10;  // CAP_NET_BIND_SERVICE
-      b.add(Section::kSeccomp, filter(0x20, 0, 0, 0));                                          // load the number
-      b.add(Section::kSeccomp, filter(0x15, 0, 1, static_cast<u32>(SYS_sethostname)));          // equal?
-      b.add(Section::kSeccomp, filter(0x06, 0, 0, 0x00050000 | ENOTNAM));                       // fail
-      b.add(Section::kSeccomp, filter(0x06, 0, 0, 0x7fff0000));                                 // allow
+      b.process().capabilities[kCapInheritable] = b.process().capabilities[kCapAmbient] =
+          1u << 10;                                                                     // CAP_NET_BIND_SERVICE
+      b.add(Section::kSeccomp, filter(0x20, 0, 0, 0));                                  // load the number
+      b.add(Section::kSeccomp, filter(0x15, 0, 1, static_cast<u32>(SYS_sethostname)));  // equal?
+      b.add(Section::kSeccomp, filter(0x06, 0, 0, 0x00050000 | ENOTNAM));               // fail
+      b.add(Section::kSeccomp, filter(0x06, 0, 0, 0x7fff0000));                         // allow
       Run run = run_container(w, &pod, static_cast<PlanBuilder&&>(b));
       expect_ran(run, "seccomp");
       CHECK(has(run.output, nnp ? "NoNewPrivs:\t1" : "NoNewPrivs:\t0"));
@@ -776,7 +799,8 @@ void filter_and_ambient(World& w, bool user) {
       CHECK(has(run.output, "CapAmb:\t0000000000000400") && has(run.output, "CapInh:\t0000000000000400"));
       // execve(2) gives a non-root process its ambient set only; root gets all that is permitted.
       CHECK(has(run.output, uid == 0 ? "CapEff:\t00000000a80425fb" : "CapEff:\t0000000000000400"));
-      CHECK(has(run.output, "XENIX named type file") || has(run.output, "Not a XENIX") || has(run.output, "No error information"));
+      CHECK(has(run.output, "XENIX named type file") || has(run.output, "Not a XENIX") ||
+            has(run.output, "No error information"));
       if (!has(run.output, "end")) fprintf(stderr, "%s", run.output.c_str());
     }
   }

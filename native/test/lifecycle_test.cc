@@ -1,5 +1,6 @@
 // The life of a container as a table: every path that a container takes, and what never follows what.
 #include "monitor/lifecycle.h"
+
 #include "test/check.h"
 
 using namespace caisson::monitor;
@@ -7,8 +8,8 @@ using caisson::u32;
 
 namespace {
 
-constexpr State kStates[] = {State::kCreating, State::kCreated,  State::kStarting, State::kRunning, State::kFailing,
-                             State::kDraining, State::kExited,   State::kUndoing,  State::kGone};
+constexpr State kStates[] = {State::kCreating, State::kCreated, State::kStarting, State::kRunning, State::kFailing,
+                             State::kDraining, State::kExited,  State::kUndoing,  State::kGone};
 constexpr Event kEvents[] = {Event::kReady,       Event::kFailed,  Event::kStart,  Event::kExecuted,
                              Event::kProcessExit, Event::kDrained, Event::kCleared};
 
@@ -26,7 +27,8 @@ u32 walk(std::initializer_list<Event> path, State end) {
 }
 
 void ordinary_life() {
-  u32 actions = walk({Event::kReady, Event::kStart, Event::kExecuted, Event::kProcessExit, Event::kDrained}, State::kExited);
+  u32 actions =
+      walk({Event::kReady, Event::kStart, Event::kExecuted, Event::kProcessExit, Event::kDrained}, State::kExited);
   CHECK((actions & kAnswerCreate) != 0 && (actions & kAnswerStart) != 0 && (actions & kTellExit) != 0);
   CHECK((actions & (kRefuseCreate | kRefuseStart | kForget)) == 0);
 }

@@ -1,4 +1,6 @@
 // The CRI log: format, splitting at 16 KiB, what waits for its newline, reopening, hostile paths, a full disk.
+#include "monitor/log.h"
+
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
@@ -7,12 +9,11 @@
 #include <unistd.h>
 
 #include "monitor/clock.h"
-#include "monitor/log.h"
 #include "test/check.h"
 
 using caisson::Fd;
-using caisson::string_view;
 using caisson::String;
+using caisson::string_view;
 using namespace caisson::monitor;
 
 namespace {
@@ -37,7 +38,8 @@ struct Directory {
     Fd file(openat(fd.get(), name, O_RDONLY | O_CLOEXEC));
     char chunk[4096];
     ssize_t n;
-    while (file && (n = ::read(file.get(), chunk, sizeof chunk)) > 0) text.append(string_view(chunk, static_cast<size_t>(n)));
+    while (file && (n = ::read(file.get(), chunk, sizeof chunk)) > 0)
+      text.append(string_view(chunk, static_cast<size_t>(n)));
     return text;
   }
   bool has(const char* name) {
@@ -75,7 +77,8 @@ void formats_lines() {
   LogStream out("stdout"), err("stderr");
   out.feed(file, "one\ntwo\n\n", kTime);
   err.feed(file, "oh\n", kTime);
-  CHECK(dir.read("log").view() == STAMP " stdout F one\n" STAMP " stdout F two\n" STAMP " stdout F \n" STAMP " stderr F oh\n");
+  CHECK(dir.read("log").view() == STAMP " stdout F one\n" STAMP " stdout F two\n" STAMP " stdout F \n" STAMP
+                                        " stderr F oh\n");
 }
 
 void waits_for_the_newline() {

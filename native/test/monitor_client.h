@@ -144,11 +144,14 @@ inline String read_at(int directory, const char* name) {
   Fd file(openat(directory, name, O_RDONLY | O_CLOEXEC));
   char chunk[4096];
   ssize_t n;
-  while (file && (n = read(file.get(), chunk, sizeof chunk)) > 0) out.append(string_view(chunk, static_cast<size_t>(n)));
+  while (file && (n = read(file.get(), chunk, sizeof chunk)) > 0)
+    out.append(string_view(chunk, static_cast<size_t>(n)));
   return out;
 }
 
-inline bool exists_at(int directory, const char* name) { return faccessat(directory, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0; }
+inline bool exists_at(int directory, const char* name) {
+  return faccessat(directory, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
 
 template <typename F>
 bool eventually(F holds, int timeout_ms = 5000) {

@@ -38,11 +38,13 @@ struct World {
     CHECK(made);
     cgroup = made.take();
     char command[400];
-    snprintf(command, sizeof command,
-             "cd %s && mkdir -p logs root/bin root/proc root/dev root/sys root/tmp root/etc && cp /bin/busybox root/bin/ && "
-             "for a in sh echo sleep cat seq pgrep kill true false yes head printf rm touch stty tty; do ln -s busybox root/bin/$a; done "
-             "&& printf 'root:x:0:0:root:/root:/bin/sh\\n' >root/etc/passwd && printf 'root:x:0:\\n' >root/etc/group",
-             path);
+    snprintf(
+        command, sizeof command,
+        "cd %s && mkdir -p logs root/bin root/proc root/dev root/sys root/tmp root/etc && cp /bin/busybox root/bin/ && "
+        "for a in sh echo sleep cat seq pgrep kill true false yes head printf rm touch stty tty; do ln -s busybox "
+        "root/bin/$a; done "
+        "&& printf 'root:x:0:0:root:/root:/bin/sh\\n' >root/etc/passwd && printf 'root:x:0:\\n' >root/etc/group",
+        path);
     CHECK(system(command) == 0);
   }
   void destroy() {
@@ -123,8 +125,10 @@ struct Pod {
   }
   bool setup(Client& client, string_view pid_namespace = "container", string_view user = "null") {
     String text;
-    text.append("{\"id\":\"").append(kPodId).append(
-        "\",\"hostname\":\"web-0\",\"namespaces\":{\"network\":\"pod\",\"ipc\":\"pod\",\"uts\":\"pod\",\"pid\":\"");
+    text.append("{\"id\":\"")
+        .append(kPodId)
+        .append(
+            "\",\"hostname\":\"web-0\",\"namespaces\":{\"network\":\"pod\",\"ipc\":\"pod\",\"uts\":\"pod\",\"pid\":\"");
     text.append(pid_namespace).append("\",\"user\":").append(user).append("},\"sysctl\":{},\"shmSize\":67108864}");
     auto plan = sealed_plan(compile_pod(text), build);
     CHECK(plan);
@@ -143,24 +147,30 @@ String quoted(string_view s) {
 
 struct Wish {
   bool terminal = false;
-  bool shared_pid = false;       // the pod's PID namespace
-  bool user_namespace = false;   // the pod's
+  bool shared_pid = false;      // the pod's PID namespace
+  bool user_namespace = false;  // the pod's
   const char* program = "/bin/sh";
-  u64 memory = 0;                // limit in bytes
-  const char* devices = "";      // members of `linux`
+  u64 memory = 0;            // limit in bytes
+  const char* devices = "";  // members of `linux`
 };
 
 // A container that runs `sh -c script`.
 Result<Fd> container_plan(string_view build, string_view script, Wish wish = {}) {
   String text;
-  text.append("{\"spec\":{\"ociVersion\":\"1.3.0\",\"process\":{\"terminal\":").append(wish.terminal ? "true" : "false");
-  text.append(",\"user\":{\"uid\":0,\"gid\":0},\"args\":[\"").append(wish.program).append("\",\"-c\",").append(quoted(script));
+  text.append("{\"spec\":{\"ociVersion\":\"1.3.0\",\"process\":{\"terminal\":")
+      .append(wish.terminal ? "true" : "false");
+  text.append(",\"user\":{\"uid\":0,\"gid\":0},\"args\":[\"")
+      .append(wish.program)
+      .append("\",\"-c\",")
+      .append(quoted(script));
   text.append("],\"env\":[\"PATH=/bin\"],\"cwd\":\"/\"},\"root\":{\"path\":\"").append(world.path).append("/root\"},");
-  text.append("\"mounts\":[{\"destination\":\"/proc\",\"type\":\"proc\",\"source\":\"proc\"},"
-              "{\"destination\":\"/dev\",\"type\":\"tmpfs\",\"source\":\"tmpfs\",\"options\":[\"nosuid\",\"mode=755\"]},"
-              "{\"destination\":\"/dev/pts\",\"type\":\"devpts\",\"source\":\"devpts\",\"options\":[\"newinstance\",\"ptmxmode=0666\"]}],"
-              "\"linux\":{\"namespaces\":[{\"type\":\"mount\"},{\"type\":\"network\",\"path\":\"caisson:pod\"},"
-              "{\"type\":\"ipc\",\"path\":\"caisson:pod\"},{\"type\":\"uts\",\"path\":\"caisson:pod\"},{\"type\":\"pid\"");
+  text.append(
+      "\"mounts\":[{\"destination\":\"/proc\",\"type\":\"proc\",\"source\":\"proc\"},"
+      "{\"destination\":\"/dev\",\"type\":\"tmpfs\",\"source\":\"tmpfs\",\"options\":[\"nosuid\",\"mode=755\"]},"
+      "{\"destination\":\"/dev/"
+      "pts\",\"type\":\"devpts\",\"source\":\"devpts\",\"options\":[\"newinstance\",\"ptmxmode=0666\"]}],"
+      "\"linux\":{\"namespaces\":[{\"type\":\"mount\"},{\"type\":\"network\",\"path\":\"caisson:pod\"},"
+      "{\"type\":\"ipc\",\"path\":\"caisson:pod\"},{\"type\":\"uts\",\"path\":\"caisson:pod\"},{\"type\":\"pid\"");
   if (wish.shared_pid) text.append(",\"path\":\"caisson:pod\"");
   text.append("}");
   if (wish.user_namespace) text.append(",{\"type\":\"user\",\"path\":\"caisson:pod\"}");
@@ -206,8 +216,10 @@ struct Container {
     CHECK(plan);
     if (!plan) return Reply();
     Fd logs(openat(world.directory.get(), "logs", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    auto reply = client.call(FrameType::kContainerCreate, request(wish), {plan->get(), world.cgroup.get(), record.get(), logs.get()});
-    if (!reply.ok() && getenv("CAISSON_TEST_VERBOSE") != nullptr) fprintf(stderr, "container.create: %s\n", reply.text.c_str());
+    auto reply = client.call(FrameType::kContainerCreate, request(wish),
+                             {plan->get(), world.cgroup.get(), record.get(), logs.get()});
+    if (!reply.ok() && getenv("CAISSON_TEST_VERBOSE") != nullptr)
+      fprintf(stderr, "container.create: %s\n", reply.text.c_str());
     return reply;
   }
   bool run(Client& client, string_view build, string_view script, Wish wish = {}) {
@@ -339,12 +351,19 @@ struct ExecReply {
   String out, err;
   u64 out_size = 0;
 };
-ExecReply exec(Client& client, Pod& pod, const Container& c, string_view script, u32 timeout_ms = 0, u64 limit = 1 << 20) {
+ExecReply exec(Client& client, Pod& pod, const Container& c, string_view script, u32 timeout_ms = 0,
+               u64 limit = 1 << 20) {
   ExecReply result;
   auto plan = exec_plan(pod.build, script);
   CHECK(plan);
   String text;
-  text.append("{\"id\":\"").append(c.id).append("\",\"timeoutMs\":").append_u64(timeout_ms).append(",\"limit\":").append_u64(limit).append('}');
+  text.append("{\"id\":\"")
+      .append(c.id)
+      .append("\",\"timeoutMs\":")
+      .append_u64(timeout_ms)
+      .append(",\"limit\":")
+      .append_u64(limit)
+      .append('}');
   result.reply = client.call(FrameType::kExec, text, {plan->get()});
   if (!result.reply.ok()) return result;
   auto json = result.reply.json();
@@ -405,7 +424,8 @@ void executes() {
   Vec<u32> requests;
   auto plan = exec_plan(pod.build, "sleep 0.1; echo done");
   for (int i = 0; i < 16; ++i)
-    requests.push(client.send(FrameType::kExec, with_id("{\"id\":\"@\",\"timeoutMs\":0,\"limit\":100}", c.id), {plan->get()}));
+    requests.push(
+        client.send(FrameType::kExec, with_id("{\"id\":\"@\",\"timeoutMs\":0,\"limit\":100}", c.id), {plan->get()}));
   int good = 0;
   for (u32 request : requests) {
     auto reply = client.receive(request);
@@ -480,7 +500,10 @@ void fails_to_start() {
   Container c(5);
   Fd plain(memfd_create("plan", MFD_CLOEXEC));
   Fd logs(openat(world.directory.get(), "logs", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  CHECK(!client.call(FrameType::kContainerCreate, c.request(), {plain.get(), world.cgroup.get(), c.record.get(), logs.get()}).ok());
+  CHECK(!client
+             .call(FrameType::kContainerCreate, c.request(),
+                   {plain.get(), world.cgroup.get(), c.record.get(), logs.get()})
+             .ok());
   CHECK(!c.cgroup_exists());
   CHECK(state_of(client, c.id).view() == "absent");
   client.call(FrameType::kShutdown);
@@ -557,11 +580,13 @@ void reexecutes() {
   if (at == string_view::npos) return;
   String patched;
   patched.append(program.view().substr(0, at)).append("fedcba9876543210").append(program.view().substr(at + 16));
-  auto other = sealed_memfd("monitor", {reinterpret_cast<const u8*>(patched.c_str()), patched.size()}, MemfdKind::kExecutable);
+  auto other =
+      sealed_memfd("monitor", {reinterpret_cast<const u8*>(patched.c_str()), patched.size()}, MemfdKind::kExecutable);
   CHECK(other);
 
   Container c(8);
-  c.run(client, pod.build, "printf begun; i=0; while [ $i -lt 300 ]; do echo \" $i\"; i=$((i+1)); sleep 0.01; done; exit 5");
+  c.run(client, pod.build,
+        "printf begun; i=0; while [ $i -lt 300 ]; do echo \" $i\"; i=$((i+1)); sleep 0.01; done; exit 5");
   Container waiting(9);
   CHECK(waiting.create(client, pod.build, "echo late; exit 6").ok());
   CHECK(eventually([&] { return c.log().size() > 50; }));
@@ -616,7 +641,8 @@ void drives_a_terminal() {
   Client client = pod.connect();
   if (!pod.setup(client)) return;
   Container c(10);
-  if (!c.run(client, pod.build, "tty >/dev/null && echo yes || echo no; echo err >&2; exit 9", {.terminal = true})) return;
+  if (!c.run(client, pod.build, "tty >/dev/null && echo yes || echo no; echo err >&2; exit 9", {.terminal = true}))
+    return;
   auto event = client.event(FrameType::kEventExit);
   auto exit = event.json();
   CHECK(exit.root()["exitCode"].i64_or(-1) == 9);
@@ -631,10 +657,12 @@ void shares_a_pid_namespace() {
   if (!pod.setup(client, "pod")) return;
   Container a(50), b(51);
   a.run(client, pod.build, "sleep 1000", {.shared_pid = true});
-  b.run(client, pod.build, "[ $$ -gt 1 ] && [ -e /proc/1/stat ] && echo seen; (sleep 3000 &) ; exec sleep 1000", {.shared_pid = true});
+  b.run(client, pod.build, "[ $$ -gt 1 ] && [ -e /proc/1/stat ] && echo seen; (sleep 3000 &) ; exec sleep 1000",
+        {.shared_pid = true});
   CHECK(eventually([&] { return b.log().view() == "stdout F seen\n"; }));
   // No init of its own takes its orphans along: the cgroup is killed.
-  auto event = (client.call(FrameType::kContainerSignal, with_id("{\"id\":\"@\",\"signal\":9}", b.id)), client.event(FrameType::kEventExit));
+  auto event = (client.call(FrameType::kContainerSignal, with_id("{\"id\":\"@\",\"signal\":9}", b.id)),
+                client.event(FrameType::kEventExit));
   CHECK(event.arrived);
   CHECK(eventually([&] { return !b.cgroup_exists(); }));
   CHECK(state_of(client, a.id).view() == "running");
@@ -666,7 +694,8 @@ void guards_devices() {
   Pod pod;
   Client client = pod.connect();
   if (!pod.setup(client)) return;
-  constexpr string_view kScript = "(: >/dev/kmsg) 2>/dev/null && echo open || echo refused; echo x >/dev/null && echo null";
+  constexpr string_view kScript =
+      "(: >/dev/kmsg) 2>/dev/null && echo open || echo refused; echo x >/dev/null && echo null";
 #define KMSG ",\"devices\":[{\"path\":\"/dev/kmsg\",\"type\":\"c\",\"major\":1,\"minor\":11,\"fileMode\":438}]"
   constexpr const char* kAllowed = KMSG ",\"resources\":{\"devices\":[{\"allow\":true,\"access\":\"rwm\"}]}";
   constexpr const char* kDenied = KMSG ",\"resources\":{\"devices\":[{\"allow\":false,\"access\":\"rwm\"}]}";

@@ -53,7 +53,9 @@ int main() {
   crossed[low_a.get()] = low_b.get();
   crossed[low_b.get()] = low_a.get();
   char script[160];
-  snprintf(script, sizeof script, "echo A >/proc/self/fd/%d; echo B >/proc/self/fd/%d; test $(ls /proc/self/fd | wc -l) -le %d", low_a.get(), low_b.get(), size + 1);
+  snprintf(script, sizeof script,
+           "echo A >/proc/self/fd/%d; echo B >/proc/self/fd/%d; test $(ls /proc/self/fd | wc -l) -le %d", low_a.get(),
+           low_b.get(), size + 1);
   auto crossing = shell(script, {crossed, static_cast<size_t>(size)}, sh.get());
   CHECK(crossing && wait_exit(*crossing).code == 0);
   char text[8] = {};

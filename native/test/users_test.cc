@@ -20,15 +20,21 @@ void ids() {
     u32 id;
   };
   constexpr Case kCases[] = {
-      {"0", IdText::kNumber, 0},          {"1", IdText::kNumber, 1},
-      {"0042", IdText::kNumber, 42},      {"2147483648", IdText::kNumber, 2147483648u},
+      {"0", IdText::kNumber, 0},
+      {"1", IdText::kNumber, 1},
+      {"0042", IdText::kNumber, 42},
+      {"2147483648", IdText::kNumber, 2147483648u},
       {"4294967294", IdText::kNumber, 4294967294u},
-      {"4294967295", IdText::kInvalid, 0}, {"4294967296", IdText::kInvalid, 0},
+      {"4294967295", IdText::kInvalid, 0},
+      {"4294967296", IdText::kInvalid, 0},
       {"18446744073709551616", IdText::kInvalid, 0},  // 2^64
       {"99999999999999999999999999", IdText::kInvalid, 0},
-      {"", IdText::kInvalid, 0},          {"-1", IdText::kName, 0},
-      {" 1", IdText::kName, 0},           {"1 ", IdText::kName, 0},
-      {"0x0", IdText::kName, 0},          {"+1", IdText::kName, 0},
+      {"", IdText::kInvalid, 0},
+      {"-1", IdText::kName, 0},
+      {" 1", IdText::kName, 0},
+      {"1 ", IdText::kName, 0},
+      {"0x0", IdText::kName, 0},
+      {"+1", IdText::kName, 0},
       {"root", IdText::kName, 0},
   };
   for (const Case& c : kCases) {

@@ -96,6 +96,8 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 try {
   process.exitCode = await main(process.argv.slice(2))
 } catch (error) {
-  process.stderr.write(`caisson: ${errorMessage(error)}\n`)
+  // what the service said holds its causes already; the transport's wording of it adds nothing
+  const told = isCaissonError(error) && 'method' in error.fields ? error.message : errorMessage(error)
+  process.stderr.write(`caisson: ${told}\n`)
   process.exitCode = statusOf(error)
 }

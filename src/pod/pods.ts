@@ -106,7 +106,8 @@ export class Pods {
   /** Ends the pod's containers and its sandbox; a pod that is unknown or has stopped is fine. */
   async stop(idOrPrefix: string): Promise<void> {
     const pod = this.find(idOrPrefix)
-    if (pod === undefined || pod.state === 'notready') return
+    // one that is being stopped looks stopped already, and is waited for
+    if (pod === undefined || (pod.state === 'notready' && pod.stopping === null)) return
     pod.stopping ??= this.#stop(pod).finally(() => {
       pod.stopping = null
     })

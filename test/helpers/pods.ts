@@ -28,7 +28,7 @@ export function podConfig(service: TestService, overrides: PodConfig = {}): PodC
   const { linux, ...rest } = overrides
   const { securityContext, ...linuxRest } = linux ?? {}
   return {
-    metadata: { name, namespace: 'test', uid: randomUUID(), attempt: 0 },
+    metadata: { name, namespace: 'test', uid: randomUUID(), attempt: 1 },
     hostname: name,
     logDirectory: join(service.directory, 'logs', name),
     linux: {

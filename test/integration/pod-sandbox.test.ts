@@ -10,6 +10,7 @@ import {
   monitorPid,
   namespaceOf,
   NamespaceMode,
+  pidOf,
   podConfig,
   PodSandboxState,
   refused,
@@ -112,7 +113,7 @@ t.test('pods', { skip: needsRoot }, async (t) => {
     // another request under the same tuple: the message names the pod and the field
     const different = { ...config, labels: { a: '2' } }
     await refused(t, runtime.runPodSandbox({ config: different }), 'ALREADY_EXISTS', id, /labels/)
-    const next = { ...config, metadata: { ...config.metadata, attempt: 1 } }
+    const next = { ...config, metadata: { ...config.metadata, attempt: 2 } }
     const { podSandboxId: another } = await runtime.runPodSandbox({ config: next })
     t.not(another, id, 'the next attempt is another pod')
 
@@ -180,9 +181,11 @@ t.test('pods', { skip: needsRoot }, async (t) => {
     const inside = await report(service, own)
     for (const type of ['net', 'ipc', 'uts', 'pid']) t.not(inside.namespaces[type], host[type], type)
     t.equal(inside.hostname, own.config.hostname)
+    const running = await start(service, own, { image: probeImage, args: ['sleep', '1000'] })
+    const pid = await pidOf(service, running)
     const other = await report(service, own)
-    for (const type of ['net', 'ipc', 'uts']) t.equal(other.namespaces[type], inside.namespaces[type], `${type} shared`)
-    t.not(other.namespaces['pid'], inside.namespaces['pid'], 'pid is each container’s own')
+    for (const type of ['net', 'ipc', 'uts']) t.equal(other.namespaces[type], await namespaceOf(pid, type), type)
+    t.not(other.namespaces['pid'], await namespaceOf(pid, 'pid'), 'pid is each container’s own')
 
     const { NODE } = NamespaceMode
     const node = await runPod(service, {

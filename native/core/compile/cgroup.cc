@@ -91,7 +91,8 @@ Status compile_memory(Writer& out, const Property& memory) {
   const i64 reservation = CAISSON_TRY(limit_or_zero(memory["reservation"]));
   if (swap > 0) {
     if (limit == 0) return memory["swap"].error(EINVAL, "is memory plus swap, and needs linux.resources.memory.limit");
-    if (swap < limit) return memory["swap"].error(EINVAL, "is memory plus swap, and less than linux.resources.memory.limit");
+    if (swap < limit)
+      return memory["swap"].error(EINVAL, "is memory plus swap, and less than linux.resources.memory.limit");
   }
   // v1 counts memory and swap together, v2 swap alone. A host without swap accounting has no file, and needs none to
   // grant no swap or any amount of it.
@@ -116,7 +117,8 @@ Status compile_bandwidth(Writer& out, const Property& cpu) {
     out.put("cpu.max", value);
   }
   if (burst == 0) return ok();
-  if (quota > 0 && burst > static_cast<u64>(quota)) return cpu["burst"].error(EINVAL, "is larger than linux.resources.cpu.quota");
+  if (quota > 0 && burst > static_cast<u64>(quota))
+    return cpu["burst"].error(EINVAL, "is larger than linux.resources.cpu.quota");
   if (!CAISSON_TRY(out.allowed(cpu["burst"], "cpu"))) return ok();
   String value;
   out.put("cpu.max.burst", value.append_u64(burst));  // after cpu.max, whose quota is its ceiling
@@ -166,8 +168,8 @@ Result<String> device_of(const Property& entry) {
   return device;
 }
 
-// The BFQ scheduler takes the weights of v1 as they are; io.weight belongs to the iocost controller. The second write is
-// for hosts whose kernel lacks the file of the first.
+// The BFQ scheduler takes the weights of v1 as they are; io.weight belongs to the iocost controller. The second write
+// is for hosts whose kernel lacks the file of the first.
 Status put_weight(Writer& out, string_view device, u64 weight) {
   String bfq, io;
   for (String* value : {&bfq, &io})
@@ -184,7 +186,8 @@ Status compile_weights(Writer& out, const Property& io) {
     if (value != 0 && value < 10) return weight.invalid(weight.value().number_text(), "is not from 10 to 1000");
     return value;
   };
-  if (const u64 weight = CAISSON_TRY(weight_of(io["weight"])); weight != 0 && CAISSON_TRY(out.allowed(io["weight"], "io")))
+  if (const u64 weight = CAISSON_TRY(weight_of(io["weight"]));
+      weight != 0 && CAISSON_TRY(out.allowed(io["weight"], "io")))
     CAISSON_TRY(put_weight(out, {}, weight));
   if (CAISSON_TRY(weight_of(io["leafWeight"])) != 0)
     return io["leafWeight"].error(ENOTSUP, "cgroup v2 has no leaf weight");
@@ -265,8 +268,7 @@ Status compile_rdma(Writer& out, const Property& rdma) {
       if (static_cast<u8>(c) < 0x21 || c == 0x7f) return entry.error(EINVAL, "is not the name of a device");
     const Property handles = entry["hcaHandles"];
     const Property objects = entry["hcaObjects"];
-    if (!handles.present() && !objects.present())
-      return entry.error(EINVAL, "names neither hcaHandles nor hcaObjects");
+    if (!handles.present() && !objects.present()) return entry.error(EINVAL, "names neither hcaHandles nor hcaObjects");
     String value(device);
     if (handles.present()) value.append(" hca_handle=").append_u64(CAISSON_TRY(handles.natural(UINT32_MAX)));
     if (objects.present()) value.append(" hca_object=").append_u64(CAISSON_TRY(objects.natural(UINT32_MAX)));

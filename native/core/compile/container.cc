@@ -1,6 +1,5 @@
 // A container, from its OCI configuration and what the service adds.
 #include "core/compile.h"
-
 #include "core/compile/context.h"
 #include "core/compile/mount_options.h"
 
@@ -20,7 +19,8 @@ Status check_version(const Property& version) {
 Status compile_id(Context& context, const Property& input) {
   const string_view id = CAISSON_TRY(input["id"].text_or({}, kNameMax));
   for (const char c : id)
-    if (static_cast<u8>(c) < 0x21 || c == 0x7f || c == '/') return input["id"].invalid(id, "is not the id of a container");
+    if (static_cast<u8>(c) < 0x21 || c == 0x7f || c == '/')
+      return input["id"].invalid(id, "is not the id of a container");
   context.plan.head().id = context.plan.string(id);
   if (CAISSON_TRY(input["newKeyring"].flag_or(true))) context.plan.process().flags |= kProcessNewKeyring;
   return ok();

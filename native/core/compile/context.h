@@ -12,7 +12,7 @@ struct Context {
 
   PlanBuilder plan;
   Vec<String> warnings;
-  string_view bundle;      // host directory that relative host paths start from; "": they are refused
+  string_view bundle;                 // host directory that relative host paths start from; "": they are refused
   bool create_mount_sources = false;  // a missing source of a bind mount becomes a directory
   bool warn_missing_controller = false;
   Vec<string_view> controllers;  // of the cgroup the container's own is made in
@@ -31,8 +31,8 @@ Status compile_namespaces(Context& context, const Property& spec, const Property
 Status compile_id_mappings(const Property& list, Vec<IdMapping>& out);
 Status compile_hostname(Context& context, const Property& spec);
 
-// root, linux.rootfsPropagation, linux.maskedPaths, linux.readonlyPaths, linux.mountLabel; `rootfs` and `volumes` of the
-// input.
+// root, linux.rootfsPropagation, linux.maskedPaths, linux.readonlyPaths, linux.mountLabel; `rootfs` and `volumes` of
+// the input.
 Status compile_root(Context& context, const Property& input, const Property& spec, const Property& linux);
 
 // mounts

@@ -6,15 +6,15 @@ namespace {
 
 // struct bpf_insn: opcode, registers, jump offset, immediate.
 enum Opcode : u8 {
-  kLoadWord = 0x61,         // BPF_LDX | BPF_MEM | BPF_W
-  kAndImmediate = 0x57,     // BPF_ALU64 | BPF_AND | BPF_K
-  kShiftRight = 0x77,       // BPF_ALU64 | BPF_RSH | BPF_K
-  kMoveRegister = 0xbf,     // BPF_ALU64 | BPF_MOV | BPF_X
-  kMoveImmediate = 0xb7,    // BPF_ALU64 | BPF_MOV | BPF_K
-  kJumpNotEqual = 0x55,     // BPF_JMP | BPF_JNE | BPF_K
-  kJumpIfAny = 0x45,        // BPF_JMP | BPF_JSET | BPF_K
-  kJump = 0x05,             // BPF_JMP | BPF_JA
-  kExit = 0x95,             // BPF_JMP | BPF_EXIT
+  kLoadWord = 0x61,       // BPF_LDX | BPF_MEM | BPF_W
+  kAndImmediate = 0x57,   // BPF_ALU64 | BPF_AND | BPF_K
+  kShiftRight = 0x77,     // BPF_ALU64 | BPF_RSH | BPF_K
+  kMoveRegister = 0xbf,   // BPF_ALU64 | BPF_MOV | BPF_X
+  kMoveImmediate = 0xb7,  // BPF_ALU64 | BPF_MOV | BPF_K
+  kJumpNotEqual = 0x55,   // BPF_JMP | BPF_JNE | BPF_K
+  kJumpIfAny = 0x45,      // BPF_JMP | BPF_JSET | BPF_K
+  kJump = 0x05,           // BPF_JMP | BPF_JA
+  kExit = 0x95,           // BPF_JMP | BPF_EXIT
 };
 enum Register : u8 { kResult = 0, kContext = 1, kType = 2, kAccess = 3, kMajor = 4, kMinor = 5 };
 

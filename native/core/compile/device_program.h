@@ -7,7 +7,7 @@
 namespace caisson::compile {
 
 enum DeviceAccess : u8 { kDeviceMknod = 1, kDeviceRead = 2, kDeviceWrite = 4, kDeviceAll = 7 };  // BPF_DEVCG_ACC_*
-enum class DeviceType : u8 { kAny = 0, kBlock = 1, kChar = 2 };                                    // BPF_DEVCG_DEV_*
+enum class DeviceType : u8 { kAny = 0, kBlock = 1, kChar = 2 };                                  // BPF_DEVCG_DEV_*
 
 struct DeviceRule {
   static constexpr i32 kAny = -1;

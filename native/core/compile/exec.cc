@@ -1,6 +1,5 @@
 // A process that joins a container: its own arguments, identity and filter; all else is the container's.
 #include "core/compile.h"
-
 #include "core/compile/context.h"
 
 namespace caisson {

@@ -1,14 +1,14 @@
 // Who the process is: user and groups, capabilities, resource limits (runtime-spec config.md "User", "POSIX process",
 // "Linux Process").
-#include "core/compile/context.h"
 #include "core/capabilities.h"
+#include "core/compile/context.h"
 #include "core/rlimits.h"
 
 namespace caisson::compile {
 
 namespace {
 
-constexpr u32 kGroupsMax = 256;   // of GateReport
+constexpr u32 kGroupsMax = 256;  // of GateReport
 constexpr u32 kUserTextMax = 256;
 constexpr u64 kIdMax = UINT32_MAX - 1;  // 2^32-1 is "no change" to setresuid(2)
 constexpr u64 kTextIdMax = INT32_MAX;   // what passwd's writers accept; beyond, tools disagree by sign (CVE-2024-40635)

@@ -180,24 +180,59 @@ class Reader {
  private:
   void apply(const Option& option) {
     switch (option.effect) {
-      case Effect::kNothing: break;
-      case Effect::kSuperSet: out_.superblock |= option.bits; break;
-      case Effect::kSuperClear: out_.superblock &= ~option.bits; break;
-      case Effect::kAttrSet: set(out_.attr_set, out_.attr_clr, option.bits); break;
-      case Effect::kAttrClear: set(out_.attr_clr, out_.attr_set, option.bits); break;
-      case Effect::kRecursiveSet: set(out_.recursive_set, out_.recursive_clr, option.bits); break;
-      case Effect::kRecursiveClear: set(out_.recursive_clr, out_.recursive_set, option.bits); break;
-      case Effect::kAtimeSet: atime_.set(option.bits); break;
-      case Effect::kAtimeClear: atime_.clear(option.bits); break;
-      case Effect::kRecursiveAtimeSet: recursive_atime_.set(option.bits); break;
-      case Effect::kRecursiveAtimeClear: recursive_atime_.clear(option.bits); break;
-      case Effect::kPropagation: propagate(static_cast<u32>(option.bits)); break;
-      case Effect::kRecursiveBind: out_.recursive = true; [[fallthrough]];
-      case Effect::kBind: out_.bind = true; break;
-      case Effect::kRemount: out_.remount = true; break;
-      case Effect::kCopyUp: out_.copy_up = true; break;
-      case Effect::kRecursiveIdmap: out_.recursive_idmap = true; [[fallthrough]];
-      case Effect::kIdmap: out_.idmap = true; break;
+      case Effect::kNothing:
+        break;
+      case Effect::kSuperSet:
+        out_.superblock |= option.bits;
+        break;
+      case Effect::kSuperClear:
+        out_.superblock &= ~option.bits;
+        break;
+      case Effect::kAttrSet:
+        set(out_.attr_set, out_.attr_clr, option.bits);
+        break;
+      case Effect::kAttrClear:
+        set(out_.attr_clr, out_.attr_set, option.bits);
+        break;
+      case Effect::kRecursiveSet:
+        set(out_.recursive_set, out_.recursive_clr, option.bits);
+        break;
+      case Effect::kRecursiveClear:
+        set(out_.recursive_clr, out_.recursive_set, option.bits);
+        break;
+      case Effect::kAtimeSet:
+        atime_.set(option.bits);
+        break;
+      case Effect::kAtimeClear:
+        atime_.clear(option.bits);
+        break;
+      case Effect::kRecursiveAtimeSet:
+        recursive_atime_.set(option.bits);
+        break;
+      case Effect::kRecursiveAtimeClear:
+        recursive_atime_.clear(option.bits);
+        break;
+      case Effect::kPropagation:
+        propagate(static_cast<u32>(option.bits));
+        break;
+      case Effect::kRecursiveBind:
+        out_.recursive = true;
+        [[fallthrough]];
+      case Effect::kBind:
+        out_.bind = true;
+        break;
+      case Effect::kRemount:
+        out_.remount = true;
+        break;
+      case Effect::kCopyUp:
+        out_.copy_up = true;
+        break;
+      case Effect::kRecursiveIdmap:
+        out_.recursive_idmap = true;
+        [[fallthrough]];
+      case Effect::kIdmap:
+        out_.idmap = true;
+        break;
     }
   }
 
@@ -212,7 +247,8 @@ class Reader {
     for (const char c : word)
       if (c == ',' || static_cast<u8>(c) < 0x20) return at.invalid(word, "is not one option");
     const size_t equals = word.find('=');
-    if (part(word, 0, equals).size() > kStringMax || (equals != string_view::npos && word.size() - equals - 1 > kStringMax))
+    if (part(word, 0, equals).size() > kStringMax ||
+        (equals != string_view::npos && word.size() - equals - 1 > kStringMax))
       return at.error(ENAMETOOLONG, "is over 255 bytes, the most that fsconfig(2) takes");
     if (out_.data.size() + word.size() + 1 > kDataMax) return at.error(E2BIG, "over 4095 bytes of options");
     if (!out_.data.empty()) out_.data.append(',');

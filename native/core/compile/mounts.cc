@@ -1,7 +1,6 @@
 // mounts: runtime-spec config.md "Mounts", in their order.
-#include "core/compile/mount_options.h"
-
 #include "core/compile/context.h"
+#include "core/compile/mount_options.h"
 #include "core/uapi.h"
 
 namespace caisson::compile {
@@ -15,9 +14,16 @@ constexpr string_view kShm = "caisson:shm";
 // Files of /proc that may be covered (lxcfs and the like do); any other mount inside would let a volume stand in for
 // what a runtime writes to, or hide what is masked (CVE-2019-16884, CVE-2025-52881).
 constexpr string_view kCoverable[] = {
-    "/proc/cpuinfo", "/proc/diskstats", "/proc/loadavg", "/proc/meminfo",
-    "/proc/slabinfo", "/proc/stat",     "/proc/swaps",   "/proc/uptime",
-    "/proc/sys/kernel/ns_last_pid", "/proc/sys/crypto/fips_enabled",
+    "/proc/cpuinfo",
+    "/proc/diskstats",
+    "/proc/loadavg",
+    "/proc/meminfo",
+    "/proc/slabinfo",
+    "/proc/stat",
+    "/proc/swaps",
+    "/proc/uptime",
+    "/proc/sys/kernel/ns_last_pid",
+    "/proc/sys/crypto/fips_enabled",
 };
 
 struct Mount {
@@ -85,7 +91,8 @@ Status check_options(Context& context, Mount& mount) {
     if (record.superblock != 0 || record.data.length != 0)
       return options.error(ENOTSUP, "remount changes the flags of a mount (ro, nosuid...), not of its file system");
     if (record.recursive_set != 0 || record.recursive_clr != 0 || record.propagation != 0)
-      return options.error(ENOTSUP, "remount changes the flags of one mount, not of those below, nor their propagation");
+      return options.error(ENOTSUP,
+                           "remount changes the flags of one mount, not of those below, nor their propagation");
     return ok();
   }
   // mount(2) ignores them with MS_BIND, and so do people who write them.
@@ -95,8 +102,7 @@ Status check_options(Context& context, Mount& mount) {
     record.data = {};
   }
   const u32 types = record.propagation & ~static_cast<u32>(uapi::kMsRec);
-  if ((types & (types - 1)) != 0)
-    return options.error(ENOTSUP, "shared after slave is not supported by this build");
+  if ((types & (types - 1)) != 0) return options.error(ENOTSUP, "shared after slave is not supported by this build");
   return ok();
 }
 

@@ -1,6 +1,5 @@
 // A pod: the namespaces its containers join, its name, its sysctls, the size of its /dev/shm.
 #include "core/compile.h"
-
 #include "core/compile/context.h"
 
 namespace caisson {
@@ -43,7 +42,8 @@ Status compile_own_namespaces(Context& context, const Property& namespaces) {
     Vec<IdMapping>& map;
     Section section;
   };
-  const Map maps[] = {{"uidMappings", context.uid_map, Section::kUidMap}, {"gidMappings", context.gid_map, Section::kGidMap}};
+  const Map maps[] = {{"uidMappings", context.uid_map, Section::kUidMap},
+                      {"gidMappings", context.gid_map, Section::kGidMap}};
   for (const Map& each : maps) {
     CAISSON_TRY(compile_id_mappings(user[each.key], each.map));
     bool zero = false;

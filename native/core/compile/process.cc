@@ -12,7 +12,8 @@ Status compile_args(Context& context, const Property& args) {
   const u32 count = CAISSON_TRY(args.list(kArgsMax));
   if (count == 0) return args.error(EINVAL, "is empty: there is nothing to execute");
   for (u32 i = 0; i < count; ++i) context.plan.add_text(Section::kArgs, CAISSON_TRY(args.at(i).text(kTextMax)));
-  if (args.at(0).value().string_or({}).empty()) return args.at(0).error(EINVAL, "is empty: there is nothing to execute");
+  if (args.at(0).value().string_or({}).empty())
+    return args.at(0).error(EINVAL, "is empty: there is nothing to execute");
   return ok();
 }
 

@@ -7,7 +7,7 @@ namespace caisson::compile {
 namespace {
 
 constexpr u32 kLayersMax = 500;  // OVL_MAX_STACK, fs/overlayfs
-constexpr u32 kNamesMax = 4000;   // bytes of names in one mount(2), whose options fill a page
+constexpr u32 kNamesMax = 4000;  // bytes of names in one mount(2), whose options fill a page
 constexpr u32 kPathsMax = 4096;
 constexpr u32 kVolumesMax = 1024;
 

@@ -11,7 +11,7 @@ constexpr u32 kKeyMax = 240;
 
 // The parameters of System V IPC in /proc/sys/kernel that are kept per ipc namespace: ipc_namespaces(7).
 constexpr string_view kIpcKeys[] = {
-    "kernel/msgmax", "kernel/msgmnb", "kernel/msgmni",  "kernel/sem",
+    "kernel/msgmax", "kernel/msgmnb", "kernel/msgmni", "kernel/sem",
     "kernel/shmall", "kernel/shmmax", "kernel/shmmni", "kernel/shm_rmid_forced",
 };
 

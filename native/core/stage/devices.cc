@@ -48,8 +48,7 @@ void make_node(Stage& s, const DeviceEntry& device, int parent, const char* name
     if ((st.st_mode & S_IFMT) != device.type || st.st_rdev != number) s.fail(EEXIST);
     return;  // an existing node keeps its owner: it may be the host's (crun 1.24)
   }
-  if (device.uid != 0 || device.gid != 0)
-    s.check(fchownat(parent, name, device.uid, device.gid, AT_SYMLINK_NOFOLLOW));
+  if (device.uid != 0 || device.gid != 0) s.check(fchownat(parent, name, device.uid, device.gid, AT_SYMLINK_NOFOLLOW));
 }
 
 }  // namespace

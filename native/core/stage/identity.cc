@@ -11,7 +11,8 @@ enum : u32 { kUserPart = 0, kGroupPart = 1, kPasswdFile = 2, kGroupFile = 3 };
 
 int open_table(Stage& s, const char* path) {
   // O_NONBLOCK: a FIFO in the place of the file must not hang the start.
-  int fd = sys::openat2(s.root, path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0, uapi::kResolveInRoot | uapi::kResolveNoMagiclinks);
+  int fd = sys::openat2(s.root, path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0,
+                        uapi::kResolveInRoot | uapi::kResolveNoMagiclinks);
   if (fd < 0) {
     if (errno == ENOENT || errno == ENOTDIR) return -1;
     s.fail(errno);

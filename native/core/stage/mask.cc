@@ -28,8 +28,8 @@ int empty_directory(Stage& s) {
   s.check(sys::fsconfig_string(fs, "size", "4k"));
   s.check(sys::fsconfig_string(fs, "mode", "0555"));
   s.check(sys::fsconfig_create(fs));
-  int fd = s.check(sys::fsmount(fs, uapi::kMountAttrRdonly | uapi::kMountAttrNosuid | uapi::kMountAttrNodev |
-                                        uapi::kMountAttrNoexec));
+  int fd = s.check(sys::fsmount(
+      fs, uapi::kMountAttrRdonly | uapi::kMountAttrNosuid | uapi::kMountAttrNodev | uapi::kMountAttrNoexec));
   close(fs);
   return fd;
 }
@@ -64,7 +64,8 @@ void make_readonly(Stage& s) {
     s.at(Step::kReadonlyPath, i);
     int target = open_existing(s, s.plan->c_str(paths[i]));
     if (target < 0) continue;
-    int fd = s.check(sys::open_tree(target, "", uapi::kOpenTreeClone | unsigned{uapi::kAtEmptyPath | uapi::kAtRecursive}));
+    int fd =
+        s.check(sys::open_tree(target, "", uapi::kOpenTreeClone | unsigned{uapi::kAtEmptyPath | uapi::kAtRecursive}));
     s.check(sys::mount_setattr(fd, "", uapi::kAtEmptyPath | uapi::kAtRecursive, {uapi::kMountAttrRdonly, 0, 0, 0}));
     s.check(sys::move_mount(fd, target));
     close(fd);

@@ -33,7 +33,7 @@ struct SuperblockWord {
   const char* word;
 };
 constexpr SuperblockWord kSuperblockWords[] = {
-    {uapi::kMsSynchronous, "sync"}, {uapi::kMsDirsync, "dirsync"},       {uapi::kMsMandlock, "mand"},
+    {uapi::kMsSynchronous, "sync"},  {uapi::kMsDirsync, "dirsync"},   {uapi::kMsMandlock, "mand"},
     {uapi::kMsLazytime, "lazytime"}, {uapi::kMsIVersion, "iversion"}, {uapi::kMsSilent, "silent"},
 };
 
@@ -60,7 +60,8 @@ int open_target(Stage& s, u32 index, TargetKind kind) {
   s.at(Step::kMountTarget, index);
   string_view path = s.plan->text(mount.destination);
   // CVE-2019-16884, CVE-2023-27561: an image whose /proc or /sys is a symlink must not decide where they end.
-  bool follow = !is_protected(path) && !(mount.kind == MountKind::kFilesystem && is_kernel_tree(s.plan->text(mount.fstype)));
+  bool follow =
+      !is_protected(path) && !(mount.kind == MountKind::kFilesystem && is_kernel_tree(s.plan->text(mount.fstype)));
   return s.check(reach(s.root, path, kind, follow));
 }
 

@@ -42,7 +42,8 @@ Capabilities read_capabilities(Stage& s) {
 void write_capabilities(Stage& s, const Capabilities& c) {
   uapi::CapData data[2] = {
       {static_cast<u32>(c.effective), static_cast<u32>(c.permitted), static_cast<u32>(c.inheritable)},
-      {static_cast<u32>(c.effective >> 32), static_cast<u32>(c.permitted >> 32), static_cast<u32>(c.inheritable >> 32)}};
+      {static_cast<u32>(c.effective >> 32), static_cast<u32>(c.permitted >> 32),
+       static_cast<u32>(c.inheritable >> 32)}};
   s.check(sys::capset({uapi::kCapabilityVersion3, 0}, data));
 }
 
@@ -126,8 +127,8 @@ void prepare_limits(Stage& s) {
     if (write(fd, text, n) < 0) s.fail(errno);
     close(fd);
   }
-  // To raise a hard limit takes CAP_SYS_RESOURCE in the initial user namespace; the final values come before exec, since
-  // low ones would bind the stages themselves.
+  // To raise a hard limit takes CAP_SYS_RESOURCE in the initial user namespace; the final values come before exec,
+  // since low ones would bind the stages themselves.
   span<const RlimitEntry> limits = s.plan->rlimits();
   for (u32 i = 0; i < limits.size(); ++i) {
     s.at(Step::kRlimit, i);

@@ -102,7 +102,9 @@ void enter_seed(Stage& s) {
       if (mounts[i].kind != MountKind::kPodShm) continue;
       s.at(Step::kShm, i);
       s.sources[i] = s.check(sys::open_tree(AT_FDCWD, kSeedShm, uapi::kOpenTreeClone));
-      s.check(sys::mount_setattr(s.sources[i], "", uapi::kAtEmptyPath, {mounts[i].attr_set | mounts[i].recursive_set, mounts[i].attr_clr | mounts[i].recursive_clr, 0, 0}));
+      s.check(sys::mount_setattr(
+          s.sources[i], "", uapi::kAtEmptyPath,
+          {mounts[i].attr_set | mounts[i].recursive_set, mounts[i].attr_clr | mounts[i].recursive_clr, 0, 0}));
     }
     s.at(Step::kUnshare, static_cast<u32>(NamespaceType::kMount));
     s.check(sys::unshare(uapi::kCloneNewns));

@@ -1,5 +1,5 @@
-// Sources of mounts, taken as detached clones in the host's mount namespace before anything is made private: so a shared
-// volume keeps its peer group, and a symlink in a hostPath means what it means on the host.
+// Sources of mounts, taken as detached clones in the host's mount namespace before anything is made private: so a
+// shared volume keeps its peer group, and a symlink in a hostPath means what it means on the host.
 #include <sys/sysmacros.h>
 
 #include "core/stage/stage.h"
@@ -61,7 +61,8 @@ void open_root(Stage& s) {
   uapi::MountAttr priv = {0, 0, uapi::kMsPrivate, 0};
   if (root.kind == RootKind::kBind) {
     s.at(Step::kOpenRoot);
-    s.root = s.check(sys::open_tree(AT_FDCWD, s.plan->c_str(root.path), uapi::kOpenTreeClone | unsigned{uapi::kAtRecursive}));
+    s.root = s.check(
+        sys::open_tree(AT_FDCWD, s.plan->c_str(root.path), uapi::kOpenTreeClone | unsigned{uapi::kAtRecursive}));
     u64 type = root.propagation & ~uapi::kMsRec;
     if (type != 0) priv.propagation = type;
     set_attributes(s, s.root, type == 0 || (root.propagation & uapi::kMsRec) != 0, priv);
@@ -70,7 +71,8 @@ void open_root(Stage& s) {
   s.at(Step::kOpenLayers);
   s.layers = s.check(sys::open_tree(AT_FDCWD, s.plan->c_str(root.path), uapi::kOpenTreeClone));
   s.at(Step::kOpenUpper);
-  if (root.upper.length != 0) s.upper = s.check(sys::open_tree(AT_FDCWD, s.plan->c_str(root.upper), uapi::kOpenTreeClone));
+  if (root.upper.length != 0)
+    s.upper = s.check(sys::open_tree(AT_FDCWD, s.plan->c_str(root.upper), uapi::kOpenTreeClone));
   if (!s.has_user_namespace()) return;
   // Overlayfs takes idmapped layers since 5.19; the mapping is set before the mount is attached anywhere.
   s.at(Step::kIdmapLayers);

@@ -37,19 +37,19 @@ struct Stage {
   int join[kNamespaces] = {-1, -1, -1, -1, -1, -1, -1, -1};  // descriptors of namespaces to join
   u64 create = 0;                                            // CLONE_NEW* of namespaces to make
   char** argv = nullptr;
-  char** envp = nullptr;     // one spare slot before the end, for HOME
+  char** envp = nullptr;  // one spare slot before the end, for HOME
   size_t env_count = 0;
-  int* sources = nullptr;    // one per mount of the plan: detached mounts
-  int* devices = nullptr;    // one per device
-  u32 host_uid = 0;          // the container's root on the host
+  int* sources = nullptr;  // one per mount of the plan: detached mounts
+  int* devices = nullptr;  // one per device
+  u32 host_uid = 0;        // the container's root on the host
   u32 host_gid = 0;
 
   // Found on the way.
-  int root = -1;             // the root's mount
+  int root = -1;  // the root's mount
   int layers = -1;
   int upper = -1;
-  int null = -1;             // a detached clone of the host's /dev/null
-  int terminal = -1;         // slave of the container's pty
+  int null = -1;      // a detached clone of the host's /dev/null
+  int terminal = -1;  // slave of the container's pty
   Identity identity;
   char home[4096 + 6] = {};  // "HOME=..."
   Step step = Step::kNone;
@@ -72,11 +72,11 @@ struct Stage {
 
 // report.cc, descriptors.cc
 void wait_for_release(Stage& s);
-void take_stdio(Stage& s);            // descriptors 0, 1, 2
-void close_unlisted(Stage& s);        // everything but stdio, the gate and what the parent listed
+void take_stdio(Stage& s);      // descriptors 0, 1, 2
+void close_unlisted(Stage& s);  // everything but stdio, the gate and what the parent listed
 void default_signals();
 void own_stdio(Stage& s, u32 uid, u32 gid);
-void keep_gate_only(Stage& s);        // the gate becomes descriptor 3, all above is closed
+void keep_gate_only(Stage& s);  // the gate becomes descriptor 3, all above is closed
 
 // sources.cc: in the host's mount namespace
 void open_sources(Stage& s);
@@ -85,7 +85,8 @@ void open_sources(Stage& s);
 // Turns the caller's own, new mount namespace into a seed: a small read-only tmpfs with the directories above, fresh
 // proc and sysfs and, with shm_size, a tmpfs for /dev/shm that belongs to uid:gid. Returns 0, or -1 with errno.
 int build_seed(u64 shm_size, u32 uid, u32 gid);
-// Pivots into an empty read-only tmpfs: the mount namespace of a pod's init, which others may reach through /proc/1/root.
+// Pivots into an empty read-only tmpfs: the mount namespace of a pod's init, which others may reach through
+// /proc/1/root.
 int build_empty_root();
 void enter_seed(Stage& s);
 

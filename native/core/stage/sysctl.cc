@@ -8,8 +8,9 @@
 
 namespace caisson {
 
-// Who may write what, the same on 6.1, 6.12 and 6.18: in a user namespace net.* and the names want a writer whose uid is
-// not yet switched or is 0 outside, kernel.shm*, kernel.sem and fs.mqueue.* one whose uid is 0 inside (ipc_permissions()).
+// Who may write what, the same on 6.1, 6.12 and 6.18: in a user namespace net.* and the names want a writer whose uid
+// is not yet switched or is 0 outside, kernel.shm*, kernel.sem and fs.mqueue.* one whose uid is 0 inside
+// (ipc_permissions()).
 bool sysctl_belongs(string_view key, SysctlWriter writer) {
   bool foreign = key.starts_with("net/") || key == "kernel/hostname" || key == "kernel/domainname";
   return writer == SysctlWriter::kAny || (writer == SysctlWriter::kForeignUid) == foreign;
