@@ -24,7 +24,13 @@ function header({ name, mode, size = 0, type = '0' }) {
   block.write('        ', 148)
   block.write(type, 156)
   block.write('ustar\x0000', 257)
-  block.write(octal(block.reduce((sum, byte) => sum + byte, 0), 7) + ' ', 148)
+  block.write(
+    octal(
+      block.reduce((sum, byte) => sum + byte, 0),
+      7,
+    ) + ' ',
+    148,
+  )
   return block
 }
 
@@ -43,7 +49,9 @@ const tar = Buffer.concat([
   file(
     'etc/passwd',
     0o644,
-    Buffer.from('root:x:0:0:root:/root:/bin/probe\nprobe:x:1000:1000:probe:/tmp:/bin/probe\nnobody:x:65534:65534::/:/bin/probe\n'),
+    Buffer.from(
+      'root:x:0:0:root:/root:/bin/probe\nprobe:x:1000:1000:probe:/tmp:/bin/probe\nnobody:x:65534:65534::/:/bin/probe\n',
+    ),
   ),
   Buffer.alloc(1024),
 ])

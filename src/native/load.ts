@@ -31,7 +31,10 @@ const builds = ['build/Release/caisson.node', 'build/dev/Debug/caisson.node', 'b
  */
 export function loadAddon(): { addon: Addon; directory: string } {
   if (!isMainThread) {
-    throw new NativeLoadError('ERR_WORKER_UNSUPPORTED', 'caisson runs on the main thread only; use it from there and pass messages to this worker')
+    throw new NativeLoadError(
+      'ERR_WORKER_UNSUPPORTED',
+      'caisson runs on the main thread only; use it from there and pass messages to this worker',
+    )
   }
   const where = `${process.platform}-${process.arch}, Node ${process.versions.node}, Node-API ${process.versions['napi'] ?? 'absent'}`
   const path = builds.map((build) => join(packageRoot, build)).find((candidate) => existsSync(candidate))
@@ -45,6 +48,10 @@ export function loadAddon(): { addon: Addon; directory: string } {
     return { addon: createRequire(import.meta.url)(path) as Addon, directory: dirname(path) }
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause)
-    throw new NativeLoadError('ERR_NATIVE_LOAD', `cannot load ${path} for ${where}: ${reason}; rebuild it with "npm run build:native"`, { cause })
+    throw new NativeLoadError(
+      'ERR_NATIVE_LOAD',
+      `cannot load ${path} for ${where}: ${reason}; rebuild it with "npm run build:native"`,
+      { cause },
+    )
   }
 }
