@@ -47,6 +47,5 @@ export function shortId(id: string): string {
 
 /** Text of a container or an image on a terminal: control characters could rewrite what the reader sees. */
 export function printable(text: string): string {
-  // eslint-disable-next-line no-control-regex -- these are what is looked for
   return text.replace(/[\x00-\x1f\x7f-\x9f]/g, '?')
 }

@@ -40,12 +40,12 @@ export class LogReader {
   /** Copies what is there and what comes, until `done` is settled and the end is reached. */
   async follow(path: string, done: Promise<unknown>): Promise<void> {
     let wake: () => void = () => undefined
-    let ended = false
+    const ended = new AbortController()
     const watcher = watch(path, () => {
       wake()
     })
     const end = (): void => {
-      ended = true
+      ended.abort()
       wake()
     }
     done.then(end, end)
@@ -53,7 +53,7 @@ export class LogReader {
       for (;;) {
         // asked for before reading: a change in between wakes at once
         const change = new Promise<void>((resolve) => (wake = resolve))
-        const last = ended
+        const last = ended.signal.aborted
         await this.drain()
         if (last) return
         await change

@@ -12,7 +12,7 @@ What the service is, where it keeps things, and what it detected on this host.
     try {
       const answer = await service.caisson.info({})
       if (values.json) {
-        process.stdout.write(JSON.stringify({ ...answer, startedAt: String(answer.startedAt) }, null, 2) + '\n')
+        process.stdout.write(JSON.stringify(answer, null, 2) + '\n')
         return 0
       }
       const { cgroup, paths, counts, features } = answer

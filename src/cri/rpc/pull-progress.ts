@@ -29,8 +29,7 @@ export async function* pullProgress(
     changed.clear()
     return layers
   }
-  let ended = false
-  const timer = new AbortController()
+  const ended = new AbortController()
   const pull = runtime.images
     .pull(image, {
       ...(auth == null ? {} : { auth: authOf(auth) }),
@@ -38,12 +37,11 @@ export async function* pullProgress(
       onProgress: (progress) => changed.set(progress.layer, progress),
     })
     .finally(() => {
-      ended = true
-      timer.abort()
+      ended.abort()
     })
   pull.catch(() => undefined) // thrown below, once what came before it was told
-  while (!ended) {
-    await delay(intervalMs, undefined, { signal: timer.signal }).catch(() => undefined)
+  while (!ended.signal.aborted) {
+    await delay(intervalMs, undefined, { signal: ended.signal }).catch(() => undefined)
     if (changed.size > 0) yield { layers: take() }
   }
   const { id } = await pull
