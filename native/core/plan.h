@@ -112,7 +112,8 @@ enum ProcessFlag : u32 {
   kProcessGroupsStrict = 1u << 8,  // with kProcessLookupUser: groups are the listed ones only (KEP-3619)
   kProcessSetHome = 1u << 9,       // with kProcessLookupUser: HOME from passwd when env has none
   kProcessNewKeyring = 1u << 10,   // a session keyring of its own, named _ses.<id>
-  kProcessFlagsAll = (1u << 11) - 1,
+  kProcessLateLookup = 1u << 11,   // a missing executable fails the start (CRI), not the creation (OCI)
+  kProcessFlagsAll = (1u << 12) - 1,
 };
 
 enum CapabilitySet : u32 { kCapBounding, kCapEffective, kCapInheritable, kCapPermitted, kCapAmbient, kCapSets };

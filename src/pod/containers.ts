@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 
-import { CaissonError, isSystemError } from '../errors.ts'
+import { CaissonError } from '../errors.ts'
 import type { ContainerConfig, ContainerStatus } from './config.ts'
 import { createContainer } from './create-container.ts'
 import { exitOf, now, notRunning, startErrorExitCode, type Container, type ContainerExit } from './container.ts'
@@ -12,6 +12,7 @@ import { alreadyExists, firstDifference, Joins } from './joins.ts'
 import type { ExecResult } from './monitor/client.ts'
 import type { Pod } from './pod.ts'
 import { renameIfPresent, type Pods } from './pods.ts'
+import { processError } from './process-errors.ts'
 import { writeContainerRecord } from './container-record.ts'
 import { destroyContainerCgroup } from './tear-down.ts'
 
@@ -91,7 +92,7 @@ export class Containers {
         message: error instanceof Error ? error.message : String(error),
       })
       await writeContainerRecord(this.#context, container)
-      throw commandError(error)
+      throw processError(error)
     }
   }
 
@@ -169,7 +170,7 @@ export class Containers {
     try {
       return await this.#monitorOf(container).exec(container.id, memfd.fd, timeoutSeconds * 1000, execOutputMax)
     } catch (error) {
-      throw commandError(error)
+      throw processError(error)
     } finally {
       memfd.close()
     }
@@ -229,13 +230,6 @@ export class Containers {
     if (monitor === null) throw new CaissonError('ERR_SANDBOX_STATE', `pod ${container.pod.id} is not ready`)
     return monitor
   }
-}
-
-/** A failed exec in the terms of container tools: 127 for a command that is not there, 126 for one that cannot be executed. */
-function commandError(error: unknown): unknown {
-  if (!isSystemError(error) || (error as { stage?: unknown }).stage !== 'exec') return error
-  const code = error.code === 'ENOENT' ? 'ERR_COMMAND_NOT_FOUND' : 'ERR_COMMAND_NOT_EXECUTABLE'
-  return new CaissonError(code, error.message, { cause: error })
 }
 
 async function exitedWithin(container: Container, ms: number, signal: AbortSignal | undefined): Promise<boolean> {

@@ -13,6 +13,7 @@ import type { Context } from './context.ts'
 import { hostDevices } from './host-devices.ts'
 import { newId } from './ids.ts'
 import type { Pod } from './pod.ts'
+import { processError } from './process-errors.ts'
 import { cgroupParentOf, containerCgroupName, destroyContainerCgroup } from './tear-down.ts'
 import { UndoStack } from './undo.ts'
 
@@ -70,6 +71,7 @@ export async function createContainer(
         user: processUser(config, imageConfig),
         volumes: imageConfig.volumes,
         createMountSources: true,
+        lateLookup: true, // a program that is missing is the error of StartContainer: the pod shows RunContainerError
         controllers: host.controllers,
         missingController: context.cgroup.missingController,
       }),
@@ -137,7 +139,7 @@ export async function createContainer(
     for (const failure of await undo.unwind()) {
       logger.error({ container: id, pod: pod.id, err: failure.error }, `cannot undo ${failure.what}`)
     }
-    throw error
+    throw processError(error)
   } finally {
     for (const fd of held) fd.close()
   }

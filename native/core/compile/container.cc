@@ -23,6 +23,7 @@ Status compile_id(Context& context, const Property& input) {
       return input["id"].invalid(id, "is not the id of a container");
   context.plan.head().id = context.plan.string(id);
   if (CAISSON_TRY(input["newKeyring"].flag_or(true))) context.plan.process().flags |= kProcessNewKeyring;
+  if (CAISSON_TRY(input["lateLookup"].flag_or(false))) context.plan.process().flags |= kProcessLateLookup;
   return ok();
 }
 

@@ -148,7 +148,7 @@ void finish(Stage& s) {
   // reached through /proc/self/fd (CVE-2024-21626).
   keep_gate_only(s);
   change_directory(s, false);
-  look_up_executable(s);
+  if ((process.flags & kProcessLateLookup) == 0) look_up_executable(s);
 
   s.at(Step::kGate);
   GateReport ready;
