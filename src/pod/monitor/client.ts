@@ -204,7 +204,7 @@ export class MonitorClient {
         this.#channel.send(encodeFrame(type, request, payload), fds)
       } catch (error) {
         this.#pending.delete(request)
-        reject(error)
+        reject(error instanceof Error ? error : new Error(String(error)))
       }
     })
   }
