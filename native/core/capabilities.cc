@@ -4,7 +4,7 @@ namespace caisson {
 
 namespace {
 
-constexpr char kNames[kCapabilities][23] = {
+constexpr char kNames[kCapabilityCount][23] = {
     "CAP_CHOWN",
     "CAP_DAC_OVERRIDE",
     "CAP_DAC_READ_SEARCH",
@@ -51,12 +51,12 @@ constexpr char kNames[kCapabilities][23] = {
 }  // namespace
 
 int capability_number(string_view name) {
-  for (u32 n = 0; n < kCapabilities; ++n)
+  for (u32 n = 0; n < kCapabilityCount; ++n)
     if (name == kNames[n]) return static_cast<int>(n);
   return -1;
 }
 
-string_view capability_name(u32 number) { return number < kCapabilities ? string_view(kNames[number]) : string_view(); }
+string_view capability_name(u32 number) { return number < kCapabilityCount ? string_view(kNames[number]) : string_view(); }
 
 Result<u64> parse_capabilities(const JsonValue& names, string_view what) {
   u64 set = 0;

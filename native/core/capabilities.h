@@ -7,8 +7,8 @@
 
 namespace caisson {
 
-inline constexpr u32 kCapabilities = 41;  // CAP_CHOWN 0 .. CAP_CHECKPOINT_RESTORE 40 (5.9); none was added since
-inline constexpr u64 kAllCapabilities = (u64{1} << kCapabilities) - 1;
+inline constexpr u32 kCapabilityCount = 41;  // CAP_CHOWN 0 .. CAP_CHECKPOINT_RESTORE 40 (5.9); none was added since
+inline constexpr u64 kAllCapabilities = (u64{1} << kCapabilityCount) - 1;
 
 // "CAP_NET_ADMIN" -> 12; -1 for an unknown name. The OCI spec's form only: upper case, with the prefix.
 int capability_number(string_view name);

@@ -19,7 +19,7 @@ void capabilities() {
   CHECK(capability_number("CAP_CHOWN") == 0 && capability_number("CAP_SYS_ADMIN") == 21);
   CHECK(capability_number("CAP_CHECKPOINT_RESTORE") == 40 && capability_number("CAP_NET_BIND_SERVICE") == 10);
   CHECK(capability_number("cap_chown") == -1 && capability_number("CHOWN") == -1 && capability_number("") == -1);
-  for (u32 n = 0; n < kCapabilities; ++n) CHECK(capability_number(capability_name(n)) == static_cast<int>(n));
+  for (u32 n = 0; n < kCapabilityCount; ++n) CHECK(capability_number(capability_name(n)) == static_cast<int>(n));
   CHECK(capability_name(41).empty());
   auto set = parse_capabilities(json("[\"CAP_KILL\",\"CAP_CHOWN\",\"CAP_KILL\"]").root(), "x");
   CHECK(set && *set == 0x21);
