@@ -174,22 +174,22 @@ t.test('containers', { skip: needsRoot }, async (t) => {
 
   t.test('requests that cannot be met fail at create, naming object and cause', async (t) => {
     const uid = (value: number) => ({ value })
-    const cases: [string, Promise<unknown>, string, ...(string | RegExp)[]][] = [
-      ['image', create(service, pod, { image: 'localhost/none:1' }), 'NOT_FOUND', 'localhost/none:1'],
-      ['user', create(service, pod, { security: { runAsUsername: 'nobody-here' } }), 'INVALID_ARGUMENT', 'nobody-here'],
-      ['group alone', create(service, pod, { security: { runAsGroup: uid(7) } }), 'INVALID_ARGUMENT', /run_as_user/],
-      ['uid', create(service, pod, { security: { runAsUser: uid(2 ** 32) } }), 'INVALID_ARGUMENT', /run_as_user/],
-      ['negative', create(service, pod, { security: { runAsUser: uid(-1) } }), 'INVALID_ARGUMENT', /run_as_user/],
-      ['privileged', create(service, pod, { security: { privileged: true } }), 'INVALID_ARGUMENT', /privileged/],
-      ['capability', create(service, pod, { security: { capabilities: { addCapabilities: ['CAP_FLY'] } } }), 'INVALID_ARGUMENT', /CAP_FLY/i],
-      ['workdir', create(service, pod, { workingDir: 'relative' }), 'INVALID_ARGUMENT', 'relative'],
-      ['name', create(service, pod, { metadata: {} }), 'INVALID_ARGUMENT', /name/],
-      ['log path', create(service, pod, { logPath: '../../etc/x' }), 'INVALID_ARGUMENT', /log_path/],
-      ['pod', create(service, { id: 'f'.repeat(64), config: {} }, {}), 'NOT_FOUND', 'f'.repeat(64)],
+    const cases: [string, () => Promise<unknown>, string, ...(string | RegExp)[]][] = [
+      ['image', () => create(service, pod, { image: 'localhost/none:1' }), 'NOT_FOUND', 'localhost/none:1'],
+      ['user', () => create(service, pod, { security: { runAsUsername: 'nobody-here' } }), 'INVALID_ARGUMENT', 'nobody-here'],
+      ['group alone', () => create(service, pod, { security: { runAsGroup: uid(7) } }), 'INVALID_ARGUMENT', /run_as_user/],
+      ['uid', () => create(service, pod, { security: { runAsUser: uid(2 ** 32) } }), 'INVALID_ARGUMENT', /run_as_user/],
+      ['negative', () => create(service, pod, { security: { runAsUser: uid(-1) } }), 'INVALID_ARGUMENT', /run_as_user/],
+      ['privileged', () => create(service, pod, { security: { privileged: true } }), 'INVALID_ARGUMENT', /privileged/],
+      ['capability', () => create(service, pod, { security: { capabilities: { addCapabilities: ['CAP_FLY'] } } }), 'INVALID_ARGUMENT', /CAP_FLY/i],
+      ['workdir', () => create(service, pod, { workingDir: 'relative' }), 'INVALID_ARGUMENT', 'relative'],
+      ['name', () => create(service, pod, { metadata: {} }), 'INVALID_ARGUMENT', /name/],
+      ['log path', () => create(service, pod, { logPath: '../../etc/x' }), 'INVALID_ARGUMENT', /log_path/],
+      ['pod', () => create(service, { id: 'f'.repeat(64), config: {} }, {}), 'NOT_FOUND', 'f'.repeat(64)],
     ]
     for (const [what, call, code, ...says] of cases) {
       await t.test(what, async (t) => {
-        await refused(t, call, code, ...says)
+        await refused(t, call(), code, ...says)
       })
     }
     t.same(await service.leaks('--live'), [], 'and nothing is left of them')
