@@ -34,15 +34,17 @@ $(OUT)/caisson-monitor: $(call objects_of,monitor) $(OBJ)/core.a
 $(OUT)/caisson-oci: $(call objects_of,oci) $(OBJ)/core.a
 $(OUT)/caisson-probe: $(call objects_of,probe) $(OBJ)/core.a
 $(programs):
-	$(MUSL_CC) $(LDFLAGS) -o $@ $^ -lgcc
+	@echo "  LINK  $@"
+	@$(MUSL_CC) $(LDFLAGS) -o $@ $^ -lgcc
 
 # an archive: a program takes only the parts of core that it uses
 $(OBJ)/core.a: $(call objects_of,core)
-	rm -f $@ && ar rcs $@ $^
+	@rm -f $@ && ar rcs $@ $^
 
 $(OBJ)/%.o: native/%.cc
 	@mkdir -p $(@D)
-	$(CXX) $(CXXFLAGS) -MMD -MP -c -o $@ $<
+	@echo "  C++   $<"
+	@$(CXX) $(CXXFLAGS) -MMD -MP -c -o $@ $<
 
 $(OBJ)/core/build_id.o: native/core/build_id.inc
 
