@@ -23,7 +23,11 @@ export async function reconcile(context: Context, pods: Pods, containers: Contai
   const sameBoot = await markBoot(context)
   await mkdir(layout.pods, { recursive: true, mode: 0o700 })
   await mkdir(layout.podStates, { recursive: true, mode: 0o700 })
-  await rm(layout.trash, { recursive: true, force: true })
+  await mkdir(layout.trash, { recursive: true, mode: 0o700 })
+  for (const name of await readdir(layout.trash)) {
+    // the image store has its own in the same directory, and may be at work on it
+    if (/^(pod|container)-/.test(name)) await rm(join(layout.trash, name), { recursive: true, force: true })
+  }
 
   const recorded = new Set<string>()
   for (const id of (await readdir(layout.pods)).filter(isId)) {
