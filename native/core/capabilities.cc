@@ -56,7 +56,9 @@ int capability_number(string_view name) {
   return -1;
 }
 
-string_view capability_name(u32 number) { return number < kCapabilityCount ? string_view(kNames[number]) : string_view(); }
+string_view capability_name(u32 number) {
+  return number < kCapabilityCount ? string_view(kNames[number]) : string_view();
+}
 
 Result<u64> parse_capabilities(const JsonValue& names, string_view what) {
   u64 set = 0;

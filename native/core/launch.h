@@ -66,8 +66,8 @@ struct GateReport {
   enum Kind : u32 {
     kChild = 1,     // descriptor: pidfd of stage 2, a child of the caller; pid
     kTerminal = 2,  // descriptor: pty master
-    kReady = 3,     // everything but exec is done; uid, gid, groups are those the process will have
-    kFailed = 4,    // step, err, index say what failed; the process ends
+    kReady = 3,   // all but exec (and with kProcessLateLookup the look-up) is done; uid, gid, groups are the process's
+    kFailed = 4,  // step, err, index say what failed; the process ends
   };
   static constexpr u32 kGroupsMax = 256;
   u32 kind = 0;

@@ -57,7 +57,7 @@ constexpr const char* kSteps[] = {
     "no new privileges",
     "close descriptors",
     "seccomp",
-    "look up executable",
+    "exec",  // to who reads the error, the look-up is part of it
     "exec",
 };
 static_assert(sizeof kSteps / sizeof *kSteps == static_cast<u32>(Step::kCount));

@@ -366,8 +366,9 @@ void container_details() {
   CHECK(view.uid_map().empty());
   const ProcessEntry& process = view.process();
   CHECK(view.text(process.user) == "www-data:1000" && process.gid == 33);
-  CHECK(process.flags == (kProcessLookupUser | kProcessGid | kProcessGroupsStrict | kProcessSetHome |
-                          kProcessNewKeyring | kProcessNoNewPrivileges | kProcessOomScoreAdj | kProcessCapabilities));
+  CHECK(process.flags ==
+        (kProcessLookupUser | kProcessGid | kProcessGroupsStrict | kProcessSetHome | kProcessNewKeyring |
+         kProcessLateLookup | kProcessNoNewPrivileges | kProcessOomScoreAdj | kProcessCapabilities));
   CHECK(process.oom_score_adj == 998);
   CHECK(view.groups().size() == 2 && view.groups()[1] == 2);
   CHECK(view.volumes().size() == 1 && view.text(view.volumes()[0]) == "/data");

@@ -477,6 +477,22 @@ void failures(World& w, bool user) {
   expect("exec: \"missing\": executable file not found in $PATH", nothing, "missing");
   expect("exec: \"/bin/missing\": no such file or directory", nothing, "/bin/missing");
   expect("exec: \"/etc/passwd\": permission denied", nothing, "/etc/passwd");
+  // Looked up at the start: the same words and the same stage.
+  for (const char* name : {"missing", "/bin/missing", "/etc/passwd", "/etc"}) {
+    const char* args[] = {name};
+    PlanBuilder b = container(w, o, args);
+    b.process().flags |= kProcessLateLookup;
+    PlanMap plan = sealed(static_cast<PlanBuilder&&>(b));
+    Run run = start_container(w, &pod, plan.view());
+    expect_ran(run, "look-up at the start");
+    release(run, plan.view());
+    const bool missing = has(String(name), "missing");
+    CHECK(run.failed && string_view(run.error.stage) == "exec" && run.error.err == (missing ? ENOENT : EACCES));
+    CHECK(has(run.error.message, name[0] == 'm' ? "executable file not found in $PATH"
+                                 : missing      ? "no such file or directory"
+                                                : "permission denied"));
+    end(run);
+  }
   expect("open source \"/no/such/source\" for \"/data\": no such file or directory",
          [](PlanBuilder& b) { add_bind(b, "/no/such/source", "/data", 0); });
   expect("mount \"/data\": no such device", [](PlanBuilder& b) { add_mount(b, "nosuchfs", "/data", ""); });

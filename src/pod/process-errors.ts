@@ -9,7 +9,6 @@ export function processError(error: unknown): unknown {
   switch ((error as { stage?: unknown }).stage) {
     case 'resolve user':
       return error.code === 'ENOENT' ? new CaissonError('ERR_USER_NOT_FOUND', error.message, { cause: error }) : error
-    case 'look up executable':
     case 'exec': {
       const code = error.code === 'ENOENT' ? 'ERR_COMMAND_NOT_FOUND' : 'ERR_COMMAND_NOT_EXECUTABLE'
       return new CaissonError(code, error.message, { cause: error })

@@ -148,7 +148,8 @@ void finish(Stage& s) {
   // reached through /proc/self/fd (CVE-2024-21626).
   keep_gate_only(s);
   change_directory(s, false);
-  if ((process.flags & kProcessLateLookup) == 0) look_up_executable(s);
+  const bool late = (process.flags & kProcessLateLookup) != 0;
+  if (!late) look_up_executable(s);
 
   s.at(Step::kGate);
   GateReport ready;
@@ -161,6 +162,8 @@ void finish(Stage& s) {
   s.report(ready);
   wait_for_release(s);
 
+  // Before the filter, which may forbid the report that a failed execve needs.
+  if (late) look_up_executable(s);
   s.at(Step::kSession);
   s.check(setsid());
   if ((process.flags & kProcessTerminal) != 0) s.check(ioctl(0, static_cast<int>(uapi::kTiocsctty), 0));
