@@ -34,8 +34,9 @@ export function containerSpec(pod: PodConfig, config: ContainerConfig, facts: Co
     cwd: config.workingDir || facts.image.workingDir || '/',
     capabilities,
     noNewPrivileges: config.noNewPrivs,
+    // always: a child of the monitor would keep the monitor's -999, and be the last to die on the host
+    oomScoreAdj: config.resources.oomScoreAdj ?? 0,
   }
-  if (config.resources.oomScoreAdj !== undefined) process.oomScoreAdj = config.resources.oomScoreAdj
 
   const seccomp = seccompOf(config, facts, capabilities.bounding)
   const rules = config.privileged ? [allowAll] : [...defaultDeviceRules, ...facts.deviceRules]
