@@ -14,11 +14,12 @@ Status Cgroup::create(int parent, string_view name) {
 }
 
 Status Cgroup::apply(const PlanView& plan) const {
+  bool missing = false;  // the file of the write before
   for (const CgroupWrite& write : plan.cgroup_writes()) {
+    if ((write.flags & kCgroupIfPreviousMissing) != 0 && !missing) continue;
     auto written = cgroup_write(directory_.get(), plan.c_str(write.file), plan.text(write.value));
-    if (written) continue;
-    if ((write.flags & kCgroupIgnoreMissing) != 0 && written.error().err == ENOENT) continue;
-    return written.error();
+    missing = !written && written.error().err == ENOENT;
+    if (!written && !(missing && (write.flags & kCgroupIgnoreMissing) != 0)) return written.error();
   }
   if (plan.device_program().empty()) return ok();
   Fd program = CAISSON_TRY(load_device_program(plan.device_program()));
