@@ -30,7 +30,8 @@ export interface Service {
   close(): Promise<void>
 }
 
-const probeTimeoutMs = 2000
+// a socket without a service is refused at once: this is for one that is busy starting
+const probeTimeoutMs = 10_000
 const startTimeoutMs = 15_000
 
 /** @throws CaissonError ERR_SERVICE_UNREACHABLE saying how to start one */
