@@ -5,15 +5,13 @@
 #include <string>
 
 namespace caisson {
+namespace {
 
-Napi::Error make_error(Napi::Env env, const Error& error) {
-  // Not libuv's tables: they know fewer than half of Linux' errors.
-  // One number has two names on Linux: glibc says EOPNOTSUPP, Node ENOTSUP.
-  const char* name = error.err == ENOTSUP ? "ENOTSUP" : strerrorname_np(error.err);
-  const char* text = strerrordesc_np(error.err);
-  std::string code = name != nullptr ? name : "E" + std::to_string(error.err);
+// "ENOENT: no such file or directory, openat2 '/x'"
+std::string sentence(const Error& error, const std::string& code) {
   std::string message = code + ": ";
-  if (text != nullptr) {
+  // Not libuv's tables: they know fewer than half of Linux' errors.
+  if (const char* text = strerrordesc_np(error.err); text != nullptr) {
     size_t start = message.size();
     message += text;
     // "No such…" reads "no such…" inside of a sentence; "RFS specific…" stays.
@@ -24,8 +22,22 @@ Napi::Error make_error(Napi::Env env, const Error& error) {
   }
   message += std::string(", ") + error.call;
   if (error.object[0] != '\0') message += std::string(" '") + error.object + "'";
+  return message;
+}
 
-  Napi::Error result = Napi::Error::New(env, message);
+// The readers of text say in their own words what is wrong and where; no system call failed.
+bool speaks_for_itself(const Error& error) {
+  string_view call(error.call);
+  return error.object[0] != '\0' && (call == "compile" || call == "parse");
+}
+
+}  // namespace
+
+Napi::Error make_error(Napi::Env env, const Error& error) {
+  // One number has two names on Linux: glibc says EOPNOTSUPP, Node ENOTSUP.
+  const char* name = error.err == ENOTSUP ? "ENOTSUP" : strerrorname_np(error.err);
+  std::string code = name != nullptr ? name : "E" + std::to_string(error.err);
+  Napi::Error result = Napi::Error::New(env, speaks_for_itself(error) ? error.object : sentence(error, code));
   Napi::Object fields = result.Value();
   fields.Set("code", code);
   fields.Set("errno", -error.err);

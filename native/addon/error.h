@@ -7,7 +7,8 @@
 
 namespace caisson {
 
-// "ENOENT: no such file or directory, openat2 '/x'"; errno is negative, as in Node.
+// "ENOENT: no such file or directory, openat2 '/x'"; of the calls "compile" and "parse" their sentence alone:
+// "process.cwd: 'x' is not absolute". errno is negative, as in Node.
 Napi::Error make_error(Napi::Env env, const Error& error);
 
 }  // namespace caisson

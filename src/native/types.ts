@@ -7,7 +7,10 @@ export interface NativeFd {
   close(): void
 }
 
-/** Shape of every error the addon throws or rejects with. */
+/**
+ * Shape of every error the addon throws or rejects with. The message is `ENOENT: no such file or directory, openat2 '/x'`, and of a
+ * compiler or parser (syscall `compile`, `parse`) its own sentence: `process.cwd: 'x' is not absolute`.
+ */
 export interface NativeError extends Error {
   /** Symbolic errno: `ENOENT`. */
   code: string
