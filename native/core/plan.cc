@@ -40,8 +40,7 @@ constexpr u32 kPropagationTypes = uapi::kMsShared | uapi::kMsSlave | uapi::kMsPr
 constexpr u64 kMountAttrs = uapi::kMountAttrRdonly | uapi::kMountAttrNosuid | uapi::kMountAttrNodev |
                             uapi::kMountAttrNoexec | uapi::kMountAttrAtimeMask | uapi::kMountAttrNodiratime |
                             uapi::kMountAttrNosymfollow;
-constexpr u64 kSuperblockFlags = uapi::kMsSynchronous | uapi::kMsMandlock | uapi::kMsDirsync | uapi::kMsSilent |
-                                 uapi::kMsIVersion | uapi::kMsLazytime;
+constexpr u64 kSuperblockFlags = uapi::kMsSynchronous | uapi::kMsMandlock | uapi::kMsDirsync | uapi::kMsLazytime;
 constexpr u32 kSeccompFlags = uapi::kSeccompFilterFlagTsync | uapi::kSeccompFilterFlagLog |
                               uapi::kSeccompFilterFlagSpecAllow | uapi::kSeccompFilterFlagWaitKillableRecv;
 constexpr u32 kRlimitCount = 16;  // RLIM_NLIMITS

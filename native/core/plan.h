@@ -161,14 +161,15 @@ enum MountFlag : u32 {
 
 struct MountEntry {
   MountKind kind = MountKind::kFilesystem;
-  u32 flags = 0;          // MountFlag
-  Str fstype = {};        // kFilesystem: "proc", "tmpfs", "cgroup2"...
-  Str source = {};        // kBind: a host path; kFilesystem: the source that mountinfo shows
-  Str destination = {};   // absolute, inside the root
-  Str data = {};          // kFilesystem: comma-separated options of the file system
-  u64 superblock = 0;     // kFilesystem: MS_SYNCHRONOUS, MS_DIRSYNC, MS_MANDLOCK, MS_LAZYTIME, MS_I_VERSION, MS_SILENT
-  u64 attr_set = 0;       // MOUNT_ATTR_*, on this mount
-  u64 attr_clr = 0;       // a member of MOUNT_ATTR__ATIME in attr_set needs the whole mask here
+  u32 flags = 0;         // MountFlag
+  Str fstype = {};       // kFilesystem: "proc", "tmpfs", "cgroup2"...
+  Str source = {};       // kBind: a host path; kFilesystem: the source that mountinfo shows
+  Str destination = {};  // absolute, inside the root
+  Str data = {};         // kFilesystem: comma-separated options of the file system
+  u64 superblock =
+      0;             // kFilesystem: MS_SYNCHRONOUS, MS_DIRSYNC, MS_MANDLOCK, MS_LAZYTIME: those that fsconfig(2) takes
+  u64 attr_set = 0;  // MOUNT_ATTR_*, on this mount
+  u64 attr_clr = 0;  // a member of MOUNT_ATTR__ATIME in attr_set needs the whole mask here
   u64 recursive_set = 0;  // MOUNT_ATTR_*, on this mount and all below (rro...)
   u64 recursive_clr = 0;
   u32 propagation = 0;  // MS_SHARED, MS_SLAVE, MS_PRIVATE, MS_UNBINDABLE, with MS_REC or not; 0: private, recursively

@@ -339,7 +339,7 @@ void bind_leaves_file_system_options_out() {
 }
 
 void every_option_word() {
-  CHECK(mount_options().size() == 62);
+  CHECK(mount_options().size() == 61);
   for (const string_view word : mount_options()) {
     String members(",\"source\":\"/s\",\"options\":[\"");
     members.append(word).append("\"]");

@@ -47,7 +47,6 @@ constexpr Option kOptions[] = {
     {"dirsync", Effect::kSuperSet, uapi::kMsDirsync},
     {"exec", Effect::kAttrClear, uapi::kMountAttrNoexec},
     {"idmap", Effect::kIdmap, 0},
-    {"iversion", Effect::kSuperSet, uapi::kMsIVersion},
     {"lazytime", Effect::kSuperSet, uapi::kMsLazytime},
     {"loud", Effect::kNothing, 0},  // about what the kernel logs while mounting: fsconfig(2) knows neither word
     {"mand", Effect::kSuperSet, uapi::kMsMandlock},
@@ -55,7 +54,7 @@ constexpr Option kOptions[] = {
     {"nodev", Effect::kAttrSet, uapi::kMountAttrNodev},
     {"nodiratime", Effect::kAttrSet, uapi::kMountAttrNodiratime},
     {"noexec", Effect::kAttrSet, uapi::kMountAttrNoexec},
-    {"noiversion", Effect::kSuperClear, uapi::kMsIVersion},
+    {"noiversion", Effect::kNothing, 0},
     {"nolazytime", Effect::kSuperClear, uapi::kMsLazytime},
     {"nomand", Effect::kSuperClear, uapi::kMsMandlock},
     {"norelatime", Effect::kAtimeClear, kRelatime},
@@ -167,6 +166,7 @@ class Reader {
       apply(*option);
       return ok();
     }
+    if (word == "iversion") return at.error(ENOTSUP, "iversion is a flag of mount(2) that fsconfig(2) does not take");
     if (part(word, 0, 2) == "x-" || part(word, 0, 2) == "X-") return ok();
     return data(at, word);
   }

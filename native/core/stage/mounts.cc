@@ -33,8 +33,10 @@ struct SuperblockWord {
   const char* word;
 };
 constexpr SuperblockWord kSuperblockWords[] = {
-    {uapi::kMsSynchronous, "sync"},  {uapi::kMsDirsync, "dirsync"},   {uapi::kMsMandlock, "mand"},
-    {uapi::kMsLazytime, "lazytime"}, {uapi::kMsIVersion, "iversion"}, {uapi::kMsSilent, "silent"},
+    {uapi::kMsSynchronous, "sync"},
+    {uapi::kMsDirsync, "dirsync"},
+    {uapi::kMsMandlock, "mand"},
+    {uapi::kMsLazytime, "lazytime"},
 };
 
 int new_filesystem(Stage& s, const MountEntry& mount) {
