@@ -28,7 +28,7 @@ export function parseLeading<T extends Options>(
     const { values } = parseArgs({ args: args.slice(0, at), options, allowPositionals: false })
     return { values, operands: args.slice(args[at] === '--' ? at + 1 : at) }
   } catch (error) {
-    throw new UsageError((error as Error).message)
+    throw mistake(error)
   }
 }
 
@@ -41,8 +41,14 @@ export function parseMixed<T extends Options>(
     const { values, positionals } = parseArgs({ args: [...args], options, allowPositionals: true })
     return { values, operands: positionals }
   } catch (error) {
-    throw new UsageError((error as Error).message)
+    throw mistake(error)
   }
+}
+
+/** Node's sentence without its advice on "--", which fits few of our commands. */
+function mistake(error: unknown): UsageError {
+  const [text = ''] = (error as Error).message.split(/\.(?:\s|$)/)
+  return new UsageError(`${text.charAt(0).toLowerCase()}${text.slice(1)}; --help lists the options`)
 }
 
 const units: Record<string, number> = { '': 1, b: 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30, t: 2 ** 40 }

@@ -58,7 +58,10 @@ async function main(argv: readonly string[]): Promise<number> {
     process.stdout.write(usage)
     return 0
   }
-  if (name === undefined) throw new UsageError(usage.trimEnd())
+  if (name === undefined) {
+    process.stderr.write(usage)
+    return runtimeError
+  }
   const load = Object.hasOwn(commands, name) ? commands[name] : undefined
   if (load === undefined) throw new UsageError(`unknown command "${name}"; "caisson --help" lists them`)
   const command = await load()

@@ -58,7 +58,10 @@ class TerminalView {
   draw(): void {
     // a block taller than the screen cannot be redrawn: its end is shown
     const room = Math.max(1, this.#out.rows - 1)
-    const lines = [...this.#layers.values()].slice(-room).map((layer) => this.#line(layer))
+    // a line that wraps would take two rows, and the next block would begin too low
+    const lines = [...this.#layers.values()]
+      .slice(-room)
+      .map((layer) => this.#line(layer).slice(0, this.#out.columns - 1))
     const up = this.#drawn > 0 ? `\x1b[${this.#drawn}A` : ''
     this.#out.write(up + lines.map((line) => `\x1b[2K${line}\n`).join(''))
     this.#drawn = lines.length
@@ -69,7 +72,7 @@ class TerminalView {
     const word = words[state ?? LayerState.LAYER_STATE_WAITING]
     if (state !== LayerState.LAYER_STATE_DOWNLOADING)
       return `${shortId(digest ?? '')}  ${word.padEnd(11)}  ${size(total)}`
-    const width = Math.min(40, Math.max(10, this.#out.columns - 52))
+    const width = Math.min(40, Math.max(10, this.#out.columns - 50))
     const filled = total === 0 ? 0 : Math.min(width, Math.floor((done / total) * width))
     const bar = `${'='.repeat(filled)}${' '.repeat(width - filled)}`
     return `${shortId(digest ?? '')}  ${word.padEnd(11)}  [${bar}]  ${size(done)} / ${size(total)}`

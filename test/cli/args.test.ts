@@ -18,7 +18,10 @@ t.test('options end at the first operand: the rest is the container’s', async 
 })
 
 t.test('mistakes are usage errors', async (t) => {
-  t.throws(() => parseLeading(['--nope', 'x'], options), { name: 'UsageError' })
+  t.throws(() => parseLeading(['--nope', 'x'], options), {
+    name: 'UsageError',
+    message: "unknown option '--nope'; --help lists the options",
+  })
   t.throws(() => parseLeading(['--name'], options), { name: 'UsageError' })
   t.throws(() => parseMixed(['x', '--nope'], options), { name: 'UsageError' })
 })
