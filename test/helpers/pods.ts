@@ -173,7 +173,7 @@ export function parseLog(content: string): LogEntry[] {
   const records = content.split('\n')
   if (records.pop() !== '') throw new Error('the log does not end with a newline')
   return records.map((record) => {
-    const match = /^(\S+) (stdout|stderr) ([PF]) (.*)$/.exec(record)
+    const match = /^(\S+) (stdout|stderr) ([PF]) (.*)$/s.exec(record)
     if (match === null) throw new Error(`no log record: ${JSON.stringify(record.slice(0, 200))}`)
     return { time: match[1] ?? '', stream: match[2] ?? '', tag: match[3] ?? '', text: match[4] ?? '' }
   })
