@@ -11,7 +11,9 @@ import { buildBusybox } from './image.ts'
 
 export const project = resolve(fileURLToPath(new URL('../../..', import.meta.url)))
 const main = join(project, 'dist', 'cli', 'main.js')
-const startTimeoutMs = 20_000
+/** The virtual machine emulates its processor: what takes a second here may take half a minute there. */
+const patience = process.env['CAISSON_VM'] === '1' ? 6 : 1
+const startTimeoutMs = 20_000 * patience
 
 /** The static program that reports what it sees: native/probe. */
 export const probeImage = 'localhost/caisson-probe:latest'
@@ -293,7 +295,7 @@ function removeCgroups(directory: string): boolean {
 /** Waits until a condition holds; fails after `timeoutMs`. */
 export async function until(
   condition: () => boolean | Promise<boolean>,
-  timeoutMs = 10_000,
+  timeoutMs = 10_000 * patience,
   what = condition.toString(),
 ): Promise<void> {
   const deadline = Date.now() + timeoutMs
