@@ -1,0 +1,164 @@
+/** Volumes: bind mounts, read-only, propagation, and what a host path may be. In a private mount namespace that is shared. */
+import { execFileSync } from 'node:child_process'
+import { mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { create, exec, MountPropagation, pidOf, refused, runPod, runShell, startShell, status } from '../helpers/pods.ts'
+import { busyboxImage, needsRoot, startService } from '../helpers/service.ts'
+
+t.test('mounts', { skip: needsRoot }, async (t) => {
+  const service = await startService(t, { privateMounts: true, images: [busyboxImage] })
+  const { runtime } = service
+  const pod = await runPod(service)
+  const volume = (name: string): string => {
+    const path = join(service.directory, name)
+    mkdirSync(path)
+    return path
+  }
+  /** Runs a command in the service's mount namespace: the host, as far as this test goes. */
+  const onHost = (...command: string[]): string =>
+    execFileSync('nsenter', ['-t', String(service.pid), '-m', ...command], { encoding: 'utf8' })
+
+  t.test('a directory, a file, and what is written', async (t) => {
+    const path = volume('plain')
+    writeFileSync(join(path, 'in'), 'from the host\n')
+    writeFileSync(join(service.directory, 'file'), 'a file\n')
+    const { stdout } = await runShell(service, pod, 'cat /data/in /etc/one-file; echo from inside >/data/out', {
+      mounts: [
+        { hostPath: path, containerPath: '/data' },
+        { hostPath: join(service.directory, 'file'), containerPath: '/etc/one-file' },
+      ],
+    })
+    t.equal(stdout, 'from the host\na file\n')
+    t.equal(readFileSync(join(path, 'out'), 'utf8'), 'from inside\n')
+  })
+
+  t.test('inner paths come after outer ones, whatever the order of the request', async (t) => {
+    const [outer, inner] = [volume('outer'), volume('inner')]
+    writeFileSync(join(inner, 'deep'), 'deep\n')
+    const { stdout } = await runShell(service, pod, 'cat /data/sub/deep', {
+      mounts: [
+        { hostPath: inner, containerPath: '/data/sub' },
+        { hostPath: outer, containerPath: '/data' },
+      ],
+    })
+    t.equal(stdout, 'deep\n')
+  })
+
+  t.test('read-only, and recursively so', async (t) => {
+    const path = volume('readonly')
+    mkdirSync(join(path, 'sub'))
+    onHost('mount', '-t', 'tmpfs', 'sub', join(path, 'sub'))
+    const script = 'touch /data/a && echo wrote top; touch /data/sub/a && echo wrote sub; true'
+    const mount = { hostPath: path, containerPath: '/data', readonly: true }
+    t.equal((await runShell(service, pod, script, { mounts: [mount] })).stdout, 'wrote sub\n', 'only the top')
+    const recursive = { ...mount, recursiveReadOnly: true }
+    t.equal((await runShell(service, pod, script, { mounts: [recursive] })).stdout, '', 'all of it')
+    const bad = { ...recursive, readonly: false }
+    await refused(t, create(service, pod, { mounts: [bad] }), 'INVALID_ARGUMENT', '/data', /read-only/)
+    const propagated = { ...recursive, propagation: MountPropagation.PROPAGATION_HOST_TO_CONTAINER }
+    await refused(t, create(service, pod, { mounts: [propagated] }), 'INVALID_ARGUMENT', '/data', /propagation/)
+    onHost('umount', join(path, 'sub'))
+  })
+
+  t.test('host paths: a symbolic link is followed, a missing one is made, a relative one is refused', async (t) => {
+    const path = volume('target')
+    writeFileSync(join(path, 'found'), 'found\n')
+    const link = join(service.directory, 'link')
+    symlinkSync(path, link)
+    const through = await runShell(service, pod, 'cat /data/found', {
+      mounts: [{ hostPath: link, containerPath: '/data' }],
+    })
+    t.equal(through.stdout, 'found\n')
+    const missing = join(service.directory, 'missing', 'deeper')
+    const made = await runShell(service, pod, 'ls -ld /data | cut -c1-10', {
+      mounts: [{ hostPath: missing, containerPath: '/data' }],
+    })
+    t.equal(made.stdout, 'drwxr-xr-x\n')
+    t.ok(statSync(missing).isDirectory())
+    const relative = { hostPath: 'relative', containerPath: '/data' }
+    await refused(t, create(service, pod, { mounts: [relative] }), 'INVALID_ARGUMENT', 'relative')
+    const inside = { hostPath: path, containerPath: 'data' }
+    await refused(t, create(service, pod, { mounts: [inside] }), 'INVALID_ARGUMENT', '"data"')
+  })
+
+  t.test('propagation', async (t) => {
+    const sleep = 'trap "exit 0" TERM; while :; do sleep 0.05; done'
+    const mountpoints = async (id: string): Promise<string> => (await exec(service, id, ['cat', '/proc/mounts'])).stdout
+    const at = async (name: string, propagation: number): Promise<{ id: string; path: string }> => {
+      const path = volume(name)
+      for (const sub of ['host', 'inside']) mkdirSync(join(path, sub))
+      const id = await startShell(service, privileged, sleep, {
+        mounts: [{ hostPath: path, containerPath: '/data', propagation }],
+        security: { privileged: true },
+      })
+      return { id, path }
+    }
+    const privileged = await runPod(service, { linux: { securityContext: { privileged: true } } })
+    const { PROPAGATION_PRIVATE, PROPAGATION_HOST_TO_CONTAINER, PROPAGATION_BIDIRECTIONAL } = MountPropagation
+    for (const [name, mode, fromHost, fromInside] of [
+      ['private', PROPAGATION_PRIVATE, false, false],
+      ['slave', PROPAGATION_HOST_TO_CONTAINER, true, false],
+      ['shared', PROPAGATION_BIDIRECTIONAL, true, true],
+    ] as const) {
+      const { id, path } = await at(name, mode)
+      onHost('mount', '-t', 'tmpfs', `host-${name}`, join(path, 'host'))
+      t.equal((await mountpoints(id)).includes(`host-${name} /data/host`), fromHost, `${name}: from the host`)
+      const { exitCode, stderr } = await exec(service, id, ['mount', '-t', 'tmpfs', `inside-${name}`, '/data/inside'])
+      t.equal(exitCode, 0, stderr)
+      t.equal(onHost('cat', '/proc/self/mounts').includes(`inside-${name}`), fromInside, `${name}: to the host`)
+      if (fromInside) {
+        await exec(service, id, ['umount', '/data/inside'])
+        t.notMatch(onHost('cat', '/proc/self/mounts'), 'inside-shared', 'and its end')
+      }
+      onHost('umount', join(path, 'host'))
+      const [mount] = (await status(service, id)).mounts ?? []
+      t.match(mount, { containerPath: '/data', hostPath: path })
+      t.equal(mount?.propagation ?? PROPAGATION_PRIVATE, mode)
+    }
+    await runtime.removePodSandbox({ podSandboxId: privileged.id })
+  })
+
+  t.test('status echoes the list, in its order', async (t) => {
+    const path = volume('echo')
+    const mounts = [
+      { hostPath: path, containerPath: '/z', readonly: true },
+      { hostPath: path, containerPath: '/a', selinuxRelabel: true },
+    ]
+    const id = await create(service, pod, { mounts })
+    const echoed = (await status(service, id)).mounts ?? []
+    t.equal(echoed.length, mounts.length)
+    t.match(echoed, mounts)
+  })
+
+  t.test('a volume at /dev and one at /etc/hosts take the place of the runtime’s', async (t) => {
+    const path = volume('dev')
+    writeFileSync(join(path, 'only'), '')
+    writeFileSync(join(service.directory, 'own-hosts'), 'own\n')
+    const { stdout } = await runShell(service, pod, 'ls /dev; cat /etc/hosts', {
+      mounts: [
+        { hostPath: path, containerPath: '/dev' },
+        { hostPath: join(service.directory, 'own-hosts'), containerPath: '/etc/hosts' },
+      ],
+    })
+    t.match(stdout, /only/)
+    t.match(stdout, /own/)
+  })
+
+  t.test('devices', async (t) => {
+    const device = { hostPath: '/dev/full', containerPath: '/dev/mine', permissions: 'rw' }
+    const { stdout } = await runShell(service, pod, '[ -c /dev/mine ] && (echo x >/dev/mine) 2>&1', { devices: [device] })
+    t.match(stdout, /No space left on device/)
+    const missing = { hostPath: '/dev/none-such', containerPath: '/dev/x', permissions: 'r' }
+    await refused(t, create(service, pod, { devices: [missing] }), 'INVALID_ARGUMENT', '/dev/none-such')
+  })
+
+  t.test('nothing of it is on the host’s mount table', async (t) => {
+    const before = onHost('cat', '/proc/self/mountinfo')
+    const ids = await Promise.all(Array.from({ length: 20 }, () => startShell(service, pod, 'sleep 1000')))
+    t.equal(onHost('cat', '/proc/self/mountinfo'), before, 'with 20 containers')
+    t.ok((await pidOf(service, ids[0] ?? '')) > 0)
+    await Promise.all(ids.map((containerId) => runtime.removeContainer({ containerId })))
+    t.equal(onHost('cat', '/proc/self/mountinfo'), before)
+  })
+})
