@@ -1,0 +1,30 @@
+/** The C++ unit tests that meet the kernel, on Debian's 6.1; the `native` suite runs them on this machine's own. */
+import { execFile } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { project } from '../helpers/service.ts'
+import { needsVm } from '../helpers/vm.ts'
+
+const programs = ['cgroup_test', 'device_attach_test', 'launch_test', 'layer_apply_test', 'monitor_test', 'spawn_test']
+
+t.test('native', { skip: needsVm }, async (t) => {
+  for (const name of programs) {
+    const program = join(project, 'build', 'cmake', name)
+    const skip = existsSync(program) ? false : `not built: ${program}`
+    t.test(name, { skip }, async (t) => {
+      const { code, text } = await new Promise<{ code: number | string; text: string }>((resolve) => {
+        const options = { cwd: project, timeout: 240_000, maxBuffer: 16 << 20 }
+        execFile(program, [], options, (error, stdout, stderr) =>
+          resolve({ code: error === null ? 0 : (error.code ?? error.signal ?? 'killed'), text: stdout + stderr }),
+        )
+      })
+      const lines = text.trim().split('\n')
+      t.equal(code, 0, lines.at(-1) ?? '')
+      // a program says what it could not do here: that counts as skipped, with its reason
+      const skipped = lines.filter((line) => line.startsWith('skipped'))
+      for (const line of skipped) t.pass(name, { skip: line })
+      if (code !== 0) t.comment(lines.slice(-30).join('\n'))
+    })
+  }
+})
