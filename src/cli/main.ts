@@ -42,7 +42,13 @@ const usage = `usage: caisson [--listen SOCKET] [--root DIR] [--state DIR] [--co
 "caisson COMMAND --help" says more.
 `
 
+const nodeMinimum = [20, 19] as const
+
 async function main(argv: readonly string[]): Promise<number> {
+  const [major = 0, minor = 0] = process.versions.node.split('.').map(Number)
+  if (major < nodeMinimum[0] || (major === nodeMinimum[0] && minor < nodeMinimum[1])) {
+    throw new Error(`Node ${process.version} is too old: Caisson needs ${nodeMinimum.join('.')} or later`)
+  }
   const { values, operands } = parseLeading(argv, {
     listen: { type: 'string', default: '/run/caisson/caisson.sock' },
     root: { type: 'string', default: '/var/lib/caisson' },

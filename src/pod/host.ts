@@ -31,22 +31,21 @@ const minimumKernel = [6, 1] as const
 const architectures: Readonly<Record<string, string>> = { x64: 'amd64', arm64: 'arm64' }
 const superOptions = ['nsdelegate', 'memory_recursiveprot', 'memory_localevents', 'favordynmods']
 
+/** @throws CaissonError ERR_HOST_UNSUPPORTED for another user than root, and for a kernel before 6.1 */
+export function requireHost({ uid, kernel }: { uid: number; kernel: string }): void {
+  if (uid !== 0) throw new CaissonError('ERR_HOST_UNSUPPORTED', `Caisson must run as root (this is uid ${uid})`)
+  const [major = 0, minor = 0] = kernel.split('.').map((part) => Number.parseInt(part, 10))
+  if (major > minimumKernel[0] || (major === minimumKernel[0] && minor >= minimumKernel[1])) return
+  throw new CaissonError(
+    'ERR_HOST_UNSUPPORTED',
+    `kernel ${kernel} is too old: Caisson needs Linux ${minimumKernel.join('.')} or later`,
+  )
+}
+
 /** @throws CaissonError ERR_HOST_UNSUPPORTED naming what the host lacks */
 export async function readHost(native: Native): Promise<HostFacts> {
-  if (process.getuid?.() !== 0) {
-    throw new CaissonError(
-      'ERR_HOST_UNSUPPORTED',
-      `Caisson must run as root (this is uid ${process.getuid?.() ?? 'unknown'})`,
-    )
-  }
   const { kernel, features } = await native.hostFeatures()
-  const [major = 0, minor = 0] = kernel.split('.').map((part) => Number.parseInt(part, 10))
-  if (major < minimumKernel[0] || (major === minimumKernel[0] && minor < minimumKernel[1])) {
-    throw new CaissonError(
-      'ERR_HOST_UNSUPPORTED',
-      `kernel ${kernel} is too old: Caisson needs Linux ${minimumKernel.join('.')} or later`,
-    )
-  }
+  requireHost({ uid: process.getuid?.() ?? -1, kernel })
   await assertHostMountNamespace()
   const { path, controllers, hybrid } = await native.cgroupRoot()
   const [status, bootId, mounts] = await Promise.all([
