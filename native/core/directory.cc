@@ -26,8 +26,9 @@ Result<DirectoryReader::Entry> DirectoryReader::next() {
   for (;;) {
     if (at_ == filled_) {
       long n = syscall(SYS_getdents64, dir_, buffer_, sizeof buffer_);
-      if (n < 0) return Error::last("getdents64");
-      if (n == 0) return Entry{};
+      // ENOENT: somebody removed the directory that is open here; it has no entries left.
+      if (n < 0 && errno != ENOENT) return Error::last("getdents64");
+      if (n <= 0) return Entry{};
       at_ = 0;
       filled_ = static_cast<size_t>(n);
     }

@@ -19,6 +19,7 @@ class DirectoryReader {
 
   // Starts again from the first entry.
   Status rewind();
+  // A directory that was removed meanwhile ends, as an empty one does.
   Result<Entry> next();
 
  private:

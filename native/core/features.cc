@@ -8,7 +8,7 @@
 
 #include "core/fd.h"
 #include "core/mount_fd.h"
-#include "core/uapi.h"
+#include "core/sys.h"
 
 namespace caisson {
 namespace {
@@ -41,12 +41,12 @@ bool memfd_exec() {
 
 bool pidfd_thread() {
   constexpr unsigned kPidfdThread = 0200;  // O_EXCL
-  Fd fd(static_cast<int>(syscall(uapi::kSysPidfdOpen, getpid(), kPidfdThread)));
+  Fd fd(sys::pidfd_open(getpid(), kPidfdThread));
   return static_cast<bool>(fd);
 }
 
 bool pidfd_info() {
-  Fd fd(static_cast<int>(syscall(uapi::kSysPidfdOpen, getpid(), 0)));
+  Fd fd(sys::pidfd_open(getpid()));
   struct {
     u64 mask;
     u8 rest[56];

@@ -1,7 +1,6 @@
 #include "core/mount_fd.h"
 
-#include <sys/syscall.h>
-#include <unistd.h>
+#include "core/sys.h"
 
 namespace caisson {
 namespace {
@@ -32,22 +31,22 @@ Error context_error(int context, const char* call, const char* key) {
 }
 
 Status config(int context, u32 command, const char* key, const void* value, int aux) {
-  if (syscall(uapi::kSysFsconfig, context, command, key, value, aux) == 0) return ok();
+  if (sys::fsconfig(context, command, key, value, aux) == 0) return ok();
   return context_error(context, "fsconfig", key != nullptr ? key : "");
 }
 
 }  // namespace
 
 Result<Fd> open_tree(int dir, const char* path, u32 flags) {
-  long fd = syscall(uapi::kSysOpenTree, dir, path, flags | uapi::kOpenTreeCloexec);
-  if (fd < 0) return Error::last("open_tree", path);
-  return Fd(static_cast<int>(fd));
+  Fd fd(sys::open_tree(dir, path, flags));
+  if (!fd) return Error::last("open_tree", path);
+  return fd;
 }
 
 Result<Fd> fs_open(const char* type) {
-  long fd = syscall(uapi::kSysFsopen, type, uapi::kFsopenCloexec);
-  if (fd < 0) return Error::last("fsopen", type);
-  return Fd(static_cast<int>(fd));
+  Fd fd(sys::fsopen(type));
+  if (!fd) return Error::last("fsopen", type);
+  return fd;
 }
 
 Status fs_config_string(int context, const char* key, const char* value) {
@@ -63,19 +62,19 @@ Status fs_config_fd(int context, const char* key, int fd) {
 Status fs_config_create(int context) { return config(context, uapi::kFsconfigCmdCreate, nullptr, nullptr, 0); }
 
 Result<Fd> fs_mount(int context, u32 attributes) {
-  long fd = syscall(uapi::kSysFsmount, context, uapi::kFsmountCloexec, attributes);
-  if (fd < 0) return context_error(context, "fsmount", "");
-  return Fd(static_cast<int>(fd));
+  Fd fd(sys::fsmount(context, attributes));
+  if (!fd) return context_error(context, "fsmount", "");
+  return fd;
 }
 
 Status move_mount(int from_dir, const char* from, int to_dir, const char* to, u32 flags) {
-  if (syscall(uapi::kSysMoveMount, from_dir, from, to_dir, to, flags) != 0)
+  if (sys::move_mount(from_dir, from, to_dir, to, flags) != 0)
     return Error::last("move_mount", *to != '\0' ? to : from);
   return ok();
 }
 
 Status mount_set_attributes(int dir, const char* path, u32 flags, const uapi::MountAttr& attributes) {
-  if (syscall(uapi::kSysMountSetattr, dir, path, flags, &attributes, sizeof attributes) != 0)
+  if (sys::mount_setattr(dir, path, static_cast<int>(flags), attributes) != 0)
     return Error::last("mount_setattr", path);
   return ok();
 }

@@ -1,6 +1,6 @@
 // The mount API on descriptors: open_tree(2), fsopen(2), fsconfig(2), fsmount(2), move_mount(2), mount_setattr(2). A
-// mount that only a descriptor holds is on nobody's table and goes with the descriptor (law 1). No allocation: these
-// run between clone and exec too.
+// mount that only a descriptor holds is on nobody's table and goes with the descriptor (law 1). Over sys.h, with errors
+// that carry call and object.
 #pragma once
 
 #include "core/base.h"

@@ -3,23 +3,16 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
-#include "core/uapi.h"
+#include "core/sys.h"
 
 namespace caisson {
 
 Result<Fd> open_at2(int dir, const char* path, u64 flags, u64 mode, u64 resolve) {
-  uapi::OpenHow how{flags | O_CLOEXEC, mode, resolve};
-  constexpr int kRacesTolerated = 32;
-  for (int races = 0;;) {
-    long fd = syscall(uapi::kSysOpenat2, dir, path, &how, sizeof how);
-    if (fd >= 0) return Fd(static_cast<int>(fd));
-    if (errno == EINTR) continue;
-    if (errno == EAGAIN && ++races < kRacesTolerated) continue;
-    return Error::last("openat2", path);
-  }
+  Fd fd(sys::openat2(dir, path, flags, mode, resolve));
+  if (!fd) return Error::last("openat2", path);
+  return fd;
 }
 
 bool is_file_name(string_view name) {

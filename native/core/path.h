@@ -7,8 +7,8 @@
 
 namespace caisson {
 
-// openat2(2), retried on EINTR and (a rename or mount raced with a bounded look-up) up to 32 times on EAGAIN.
-// O_CLOEXEC is always added. `resolve` holds the RESOLVE_* bits of uapi.h; a path that leaves its root is EXDEV.
+// openat2(2) as sys::openat2 does it. `resolve` holds the RESOLVE_* bits of uapi.h; a path that leaves its root is
+// EXDEV.
 Result<Fd> open_at2(int dir, const char* path, u64 flags, u64 mode, u64 resolve);
 
 // One component of a name as file systems take it: not empty, at most 255 bytes, no '/', not "." or "..".
@@ -27,8 +27,8 @@ Result<Fd> preallocate_at(int dir, const char* name, u64 size);
 Result<Fd> lock_file(const char* path);
 
 // Removes a file or a whole tree below a directory descriptor. Symbolic links are removed, never followed; another
-// mount is never entered (EXDEV); absent is success. Any depth, with at most 32 descriptors. A tree that is being
-// filled at the same time ends with ENOTEMPTY.
+// mount is never entered (EXDEV); absent is success. Any depth, with at most 32 descriptors. Several may remove one
+// tree at once. A tree that is being filled at the same time ends with ENOTEMPTY.
 Status remove_tree_at(int dir, const char* name);
 
 }  // namespace caisson

@@ -16,6 +16,7 @@ namespace {
 constexpr u32 kLevels = 24;
 // A directory that somebody fills while we empty it is given up after so many passes.
 constexpr u32 kPasses = 16;
+constexpr u64 kBelow = uapi::kResolveBeneath | uapi::kResolveNoSymlinks | uapi::kResolveNoXdev;
 
 class TreeRemover {
  public:
@@ -50,9 +51,10 @@ class TreeRemover {
     if (errno != ENOTEMPTY && errno != EEXIST) return Error::last("unlinkat", name);
     if (level >= kLevels) return hoist(parent, name);
     // EXDEV: a mount lies over it; what is mounted there is not ours to remove
-    Fd dir = CAISSON_TRY(open_at2(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0,
-                                  uapi::kResolveBeneath | uapi::kResolveNoSymlinks | uapi::kResolveNoXdev));
-    CAISSON_TRY(empty(dir.get(), level + 1));
+    Result<Fd> dir = open_at2(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, kBelow);
+    if (!dir && dir.error().err == ENOENT) return ok();
+    if (!dir) return dir.error();
+    CAISSON_TRY(empty(dir->get(), level + 1));
     if (unlinkat(parent, name, AT_REMOVEDIR) == 0 || errno == ENOENT) return ok();
     return Error::last("unlinkat", name);
   }
@@ -67,6 +69,7 @@ class TreeRemover {
       struct stat found {};
       if (fstatat(top_, fresh, &found, AT_SYMLINK_NOFOLLOW) == 0) continue;
       if (renameat(parent, name, top_, fresh) == 0 || errno == ENOENT) return ok();
+      if (errno == ENOTEMPTY || errno == EEXIST) continue;  // another remover took the name in between
       return Error::last("renameat", name);
     }
   }
@@ -83,12 +86,16 @@ Status remove_tree_at(int dir, const char* name) {
   if (errno != EISDIR && errno != EPERM) return Error::last("unlinkat", name);
   if (unlinkat(dir, name, AT_REMOVEDIR) == 0 || errno == ENOENT) return ok();
   if (errno != ENOTEMPTY && errno != EEXIST) return Error::last("unlinkat", name);
-  Fd top = CAISSON_TRY(open_at2(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0,
-                                uapi::kResolveBeneath | uapi::kResolveNoSymlinks | uapi::kResolveNoXdev));
-  TreeRemover remover(top.get());
-  CAISSON_TRY(remover.empty(top.get(), 0));
-  if (unlinkat(dir, name, AT_REMOVEDIR) == 0 || errno == ENOENT) return ok();
-  return Error::last("unlinkat", name);
+  Result<Fd> top = open_at2(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, kBelow);
+  if (!top && top.error().err == ENOENT) return ok();
+  if (!top) return top.error();
+  TreeRemover remover(top->get());
+  // Another remover of the same tree may move a deep directory up after our last pass.
+  for (u32 pass = 0;; ++pass) {
+    CAISSON_TRY(remover.empty(top->get(), 0));
+    if (unlinkat(dir, name, AT_REMOVEDIR) == 0 || errno == ENOENT) return ok();
+    if ((errno != ENOTEMPTY && errno != EEXIST) || pass == kPasses) return Error::last("unlinkat", name);
+  }
 }
 
 }  // namespace caisson

@@ -7,7 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "core/uapi.h"
+#include "core/sys.h"
 
 namespace caisson {
 namespace {
@@ -222,14 +222,14 @@ Result<Exit> reap(int pidfd) {
 }
 
 Status send_signal(int pidfd, int signal) {
-  if (syscall(uapi::kSysPidfdSendSignal, pidfd, signal, nullptr, 0) != 0) return Error::last("pidfd_send_signal");
+  if (sys::pidfd_send_signal(pidfd, signal) != 0) return Error::last("pidfd_send_signal");
   return ok();
 }
 
 Result<Fd> open_pidfd(int pid) {
-  long fd = syscall(uapi::kSysPidfdOpen, pid, 0);
-  if (fd < 0) return Error::last("pidfd_open");
-  return Fd(static_cast<int>(fd));
+  Fd fd(sys::pidfd_open(pid));
+  if (!fd) return Error::last("pidfd_open");
+  return fd;
 }
 
 }  // namespace caisson

@@ -2,6 +2,7 @@
 // library, so every one may be used between clone and exec. uapi.h has the constants.
 #pragma once
 
+#include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -17,7 +18,9 @@ inline int clone3(const uapi::CloneArgs& args) {
 }
 inline int unshare(u64 flags) { return static_cast<int>(syscall(SYS_unshare, flags)); }
 inline int setns(int fd, u64 type) { return static_cast<int>(syscall(SYS_setns, fd, type)); }
-inline int pidfd_open(int pid) { return static_cast<int>(syscall(uapi::kSysPidfdOpen, pid, 0)); }
+inline int pidfd_open(int pid, unsigned flags = 0) {
+  return static_cast<int>(syscall(uapi::kSysPidfdOpen, pid, flags));
+}
 inline int pidfd_send_signal(int pidfd, int signal) {
   return static_cast<int>(syscall(uapi::kSysPidfdSendSignal, pidfd, signal, nullptr, 0));
 }
@@ -25,36 +28,38 @@ inline int close_range(unsigned first, unsigned last) {
   return static_cast<int>(syscall(uapi::kSysCloseRange, first, last, 0));
 }
 
-// Retries EAGAIN, which a rename or mount that races with a RESOLVE_IN_ROOT walk gives (openat2(2)), 32 times.
+// O_CLOEXEC is always added. Retried on EINTR, and up to 1000 times on EAGAIN: a rename or mount anywhere on the host
+// raced with ".." in a bounded walk, openat2(2).
 inline int openat2(int dir, const char* path, u64 flags, u64 mode, u64 resolve) {
   uapi::OpenHow how = {flags | O_CLOEXEC, mode, resolve};
   for (int tries = 0;; ++tries) {
     int fd = static_cast<int>(syscall(uapi::kSysOpenat2, dir, path, &how, sizeof how));
-    if (fd >= 0 || errno != EAGAIN || tries == 32) return fd;
+    if (fd >= 0 || (errno != EAGAIN && errno != EINTR) || tries == 1000) return fd;
   }
 }
 
 inline int open_tree(int dir, const char* path, unsigned flags) {
   return static_cast<int>(syscall(uapi::kSysOpenTree, dir, path, flags | uapi::kOpenTreeCloexec));
 }
+inline int move_mount(int from_dir, const char* from, int to_dir, const char* to, unsigned flags) {
+  return static_cast<int>(syscall(uapi::kSysMoveMount, from_dir, from, to_dir, to, flags));
+}
 // Attaches the detached mount `fd` at the object `target`, both by descriptor: no path is walked.
 inline int move_mount(int fd, int target) {
-  return static_cast<int>(
-      syscall(uapi::kSysMoveMount, fd, "", target, "", uapi::kMoveMountFEmptyPath | uapi::kMoveMountTEmptyPath));
+  return move_mount(fd, "", target, "", uapi::kMoveMountFEmptyPath | uapi::kMoveMountTEmptyPath);
 }
 inline int move_mount_at(int fd, const char* path) {
-  return static_cast<int>(syscall(uapi::kSysMoveMount, fd, "", AT_FDCWD, path, uapi::kMoveMountFEmptyPath));
+  return move_mount(fd, "", AT_FDCWD, path, uapi::kMoveMountFEmptyPath);
 }
 inline int fsopen(const char* type) { return static_cast<int>(syscall(uapi::kSysFsopen, type, uapi::kFsopenCloexec)); }
+inline int fsconfig(int fs, unsigned command, const char* key, const void* value, int aux) {
+  return static_cast<int>(syscall(uapi::kSysFsconfig, fs, command, key, value, aux));
+}
 inline int fsconfig_string(int fs, const char* key, const char* value) {
-  return static_cast<int>(syscall(uapi::kSysFsconfig, fs, uapi::kFsconfigSetString, key, value, 0));
+  return fsconfig(fs, uapi::kFsconfigSetString, key, value, 0);
 }
-inline int fsconfig_flag(int fs, const char* key) {
-  return static_cast<int>(syscall(uapi::kSysFsconfig, fs, uapi::kFsconfigSetFlag, key, nullptr, 0));
-}
-inline int fsconfig_create(int fs) {
-  return static_cast<int>(syscall(uapi::kSysFsconfig, fs, uapi::kFsconfigCmdCreate, nullptr, nullptr, 0));
-}
+inline int fsconfig_flag(int fs, const char* key) { return fsconfig(fs, uapi::kFsconfigSetFlag, key, nullptr, 0); }
+inline int fsconfig_create(int fs) { return fsconfig(fs, uapi::kFsconfigCmdCreate, nullptr, nullptr, 0); }
 inline int fsmount(int fs, u64 attrs) {
   return static_cast<int>(syscall(uapi::kSysFsmount, fs, uapi::kFsmountCloexec, static_cast<unsigned>(attrs)));
 }
@@ -76,6 +81,9 @@ inline int setgroups(size_t count, const u32* groups) {
   return static_cast<int>(syscall(SYS_setgroups, count, groups));
 }
 
+inline int prlimit64(int pid, u32 resource, const uapi::Rlimit64* fresh, uapi::Rlimit64* old) {
+  return static_cast<int>(syscall(SYS_prlimit64, pid, resource, fresh, old));
+}
 inline int prctl(int option, u64 a = 0, u64 b = 0) {
   return static_cast<int>(syscall(SYS_prctl, option, a, b, 0ul, 0ul));
 }

@@ -219,6 +219,12 @@ struct BpfProgAttachAttr {
   u32 replace_bpf_fd;
 };
 
+// prlimit(2)
+struct Rlimit64 {
+  u64 soft;
+  u64 hard;
+};
+
 // waitid(2)
 inline constexpr int kPPidfd = 3;
 

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/path.h"
 #include "core/uapi.h"
 #include "monitor/report.h"
 
@@ -66,13 +67,10 @@ class Batch {
 
 Status LogFile::open(int directory, string_view name) {
   String path(name);
-  uapi::OpenHow how{};
   // O_NONBLOCK: a FIFO in the file's place must not hang the pod; it means nothing on a regular file.
-  how.flags = O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
-  how.mode = 0640;
-  how.resolve = uapi::kResolveBeneath | uapi::kResolveNoSymlinks | uapi::kResolveNoMagiclinks;
-  Fd file(static_cast<int>(syscall(uapi::kSysOpenat2, directory, path.c_str(), &how, sizeof how)));
-  if (!file) return Error::last("openat2", name);
+  constexpr u64 kFlags = O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY;
+  constexpr u64 kResolve = uapi::kResolveBeneath | uapi::kResolveNoSymlinks | uapi::kResolveNoMagiclinks;
+  Fd file = CAISSON_TRY(open_at2(directory, path.c_str(), kFlags, 0640, kResolve));
   struct stat st {};
   if (fstat(file.get(), &st) != 0) return Error::last("fstat", name);
   if (!S_ISREG(st.st_mode)) return Error(EINVAL, "open log: not a regular file", name);

@@ -12,11 +12,10 @@
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "core/build_id.h"
-#include "core/uapi.h"
+#include "core/sys.h"
 #include "monitor/dispatch.h"
 #include "monitor/loop.h"
 #include "monitor/pod.h"
@@ -173,7 +172,7 @@ int run(int argc, char** argv) {
   if (state < 0 && argc != 3) return fail("unknown arguments", Error(EINVAL, "arguments"));
 
   // What else the parent has left open is not ours to hold.
-  if (state < 0) syscall(uapi::kSysCloseRange, kReady + 1, ~0u, 0);
+  if (state < 0) sys::close_range(kReady + 1, ~0u);
   prepare_process();
   auto monitor = Box<Monitor>::make(string_view(argv[2]));
   if (auto opened = monitor->open(); !opened) return fail("cannot start", opened.error());

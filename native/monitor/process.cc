@@ -1,18 +1,12 @@
 #include "monitor/process.h"
 
 #include <signal.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
-#include "core/uapi.h"
+#include "core/sys.h"
 #include "monitor/report.h"
 
 namespace caisson::monitor {
-
-namespace {
-constexpr int kWaitByPidfd = 3;  // P_PIDFD, waitid(2), Linux 5.4
-}  // namespace
 
 Status Process::adopt(Loop& loop, Fd pidfd, int pid) {
   source_.unwatch();
@@ -29,15 +23,14 @@ Fd Process::release() {
 
 Status Process::signal(int number) const {
   if (!pidfd_) return Error(ESRCH, "pidfd_send_signal");
-  if (syscall(uapi::kSysPidfdSendSignal, pidfd_.get(), number, nullptr, 0) != 0)
-    return Error::last("pidfd_send_signal");
+  if (sys::pidfd_send_signal(pidfd_.get(), number) != 0) return Error::last("pidfd_send_signal");
   return ok();
 }
 
 void Process::end_now() {
   if (!signal(SIGKILL)) return;
   siginfo_t info{};
-  while (waitid(static_cast<idtype_t>(kWaitByPidfd), static_cast<id_t>(pidfd_.get()), &info, WEXITED | __WALL) != 0 &&
+  while (waitid(static_cast<idtype_t>(uapi::kPPidfd), static_cast<id_t>(pidfd_.get()), &info, WEXITED | __WALL) != 0 &&
          errno == EINTR) {
   }
   source_.unwatch();
@@ -48,8 +41,8 @@ void Process::on_readable(u32) {
   siginfo_t info{};
   int result;
   do
-    result =
-        waitid(static_cast<idtype_t>(kWaitByPidfd), static_cast<id_t>(pidfd_.get()), &info, WEXITED | WNOHANG | __WALL);
+    result = waitid(static_cast<idtype_t>(uapi::kPPidfd), static_cast<id_t>(pidfd_.get()), &info,
+                    WEXITED | WNOHANG | __WALL);
   while (result != 0 && errno == EINTR);
   ExitStatus status;
   if (result != 0) {

@@ -60,6 +60,15 @@ t.test('lockFile', async (t) => {
   ;(await native.lockFile(path)).close()
 })
 
+t.test('several remove one tree at once', async (t) => {
+  const dir = t.testdir()
+  for (let i = 0; i < 60; ++i) mkdirSync(join(dir, `tree/${i % 6}/${i}${'/d'.repeat(30)}`), { recursive: true })
+  const directory = await native.openDirectory(dir)
+  await Promise.all(Array.from({ length: 4 }, () => native.removeTree(directory.fd, 'tree')))
+  t.notOk(existsSync(join(dir, 'tree')))
+  directory.close()
+})
+
 t.test('removeTree follows no link, at any depth', async (t) => {
   const dir = t.testdir({ tree: { file: 'x', sub: { deep: 'y' } }, kept: { file: 'z' } })
   symlinkSync('../kept', join(dir, 'tree/link'))

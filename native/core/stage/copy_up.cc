@@ -1,6 +1,7 @@
 // tmpcopyup: a new tmpfs begins with what the root file system holds at its mount point.
 #include <sys/sendfile.h>
 
+#include "core/directory.h"
 #include "core/stage/stage.h"
 
 namespace caisson {
@@ -8,14 +9,6 @@ namespace caisson {
 namespace {
 
 constexpr int kDepthMax = 64;
-
-struct DirectoryEntry {  // struct linux_dirent64, getdents64(2)
-  u64 inode;
-  i64 offset;
-  u16 length;
-  u8 type;
-  char name[1];
-};
 
 int copy_file(int from, const char* name, int to, const struct stat& st) {
   int in = openat(from, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
@@ -76,18 +69,16 @@ int copy_tree(int from, int to, int depth) {
   int own = openat(to, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   struct stat st = {};
   int result = own < 0 ? -1 : fstat(directory, &st);
-  alignas(DirectoryEntry) char buffer[4096];
+  DirectoryReader reader(directory);
   while (result == 0) {
-    long n = syscall(SYS_getdents64, directory, buffer, sizeof buffer);
-    if (n < 0) result = -1;
-    if (n <= 0) break;
-    for (long at = 0; at < n && result == 0;) {
-      const auto* entry = reinterpret_cast<const DirectoryEntry*>(buffer + at);
-      at += entry->length;
-      string_view name(entry->name);
-      if (name == "." || name == "..") continue;
-      result = copy_entry(directory, entry->name, own, depth);
+    auto entry = reader.next();
+    if (!entry) {
+      errno = entry.error().err;
+      result = -1;
+      break;
     }
+    if (entry->name == nullptr) break;
+    result = copy_entry(directory, entry->name, own, depth);
   }
   if (result == 0) result = fchown(own, st.st_uid, st.st_gid);
   if (result == 0) result = fchmod(own, st.st_mode & 07777);

@@ -9,20 +9,12 @@ namespace {
 
 constexpr u64 kCapSysAdmin = u64{1} << 21;
 
-struct Limit {  // struct rlimit64 of prlimit(2)
-  u64 soft;
-  u64 hard;
-};
-int prlimit64(u32 resource, const Limit* fresh, Limit* old) {
-  return static_cast<int>(syscall(SYS_prlimit64, 0, resource, fresh, old));
-}
-
 void set_rlimits(Stage& s) {
   span<const RlimitEntry> limits = s.plan->rlimits();
   for (u32 i = 0; i < limits.size(); ++i) {
     s.at(Step::kRlimit, i);
-    Limit limit = {limits[i].soft, limits[i].hard};
-    s.check(prlimit64(limits[i].resource, &limit, nullptr));
+    uapi::Rlimit64 limit = {limits[i].soft, limits[i].hard};
+    s.check(sys::prlimit64(0, limits[i].resource, &limit, nullptr));
   }
 }
 
@@ -132,11 +124,11 @@ void prepare_limits(Stage& s) {
   span<const RlimitEntry> limits = s.plan->rlimits();
   for (u32 i = 0; i < limits.size(); ++i) {
     s.at(Step::kRlimit, i);
-    Limit now = {};
-    s.check(prlimit64(limits[i].resource, nullptr, &now));
+    uapi::Rlimit64 now = {};
+    s.check(sys::prlimit64(0, limits[i].resource, nullptr, &now));
     if (limits[i].hard <= now.hard) continue;
     now.hard = limits[i].hard;
-    s.check(prlimit64(limits[i].resource, &now, nullptr));
+    s.check(sys::prlimit64(0, limits[i].resource, &now, nullptr));
   }
 }
 

@@ -1,11 +1,10 @@
 #include "core/unpack/layer_tree.h"
 
 #include <fcntl.h>
-#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 
-#include "core/uapi.h"
+#include "core/sys.h"
 
 namespace caisson {
 namespace {
@@ -13,18 +12,8 @@ namespace {
 constexpr u64 kInRoot = uapi::kResolveInRoot | uapi::kResolveNoMagiclinks | uapi::kResolveNoXdev;
 constexpr u64 kOneStep =
     uapi::kResolveBeneath | uapi::kResolveNoSymlinks | uapi::kResolveNoMagiclinks | uapi::kResolveNoXdev;
-constexpr int kDirectory = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
+constexpr int kDirectory = O_RDONLY | O_DIRECTORY;
 constexpr u32 kMaxLinks = 40;  // MAXSYMLINKS of the kernel
-
-int sys_openat2(int dirfd, const char* path, int flags, u32 mode, u64 resolve) {
-  // O_PATH with other flags than these three is EINVAL, and so is a mode without O_CREAT.
-  uapi::OpenHow how{static_cast<u64>(static_cast<u32>(flags)), mode, resolve};
-  // EAGAIN: a rename or mount anywhere on the host raced with ".." in a link; openat2(2) asks for another try.
-  for (int tries = 0;; ++tries) {
-    long fd = syscall(uapi::kSysOpenat2, dirfd, path, &how, sizeof how);
-    if (fd >= 0 || (errno != EAGAIN && errno != EINTR) || tries == 1000) return static_cast<int>(fd);
-  }
-}
 
 // Takes the first component off `rest`; empty at the end.
 string_view take_component(string_view& rest) {
@@ -70,7 +59,7 @@ Status make_opaque(int dirfd, string_view name) {
 }
 
 Result<Fd> open_leaf(int dirfd, const char* name, int flags, u32 mode, string_view what) {
-  int fd = sys_openat2(dirfd, name, flags | O_NOFOLLOW | O_CLOEXEC, mode, kOneStep);
+  int fd = sys::openat2(dirfd, name, static_cast<u32>(flags) | O_NOFOLLOW, mode, kOneStep);
   if (fd < 0) return Error::last("openat2", what);
   return Fd(fd);
 }
@@ -88,21 +77,21 @@ Result<Fd> make_directory(int dirfd, const char* name, string_view what) {
 }
 
 Result<LayerTree> LayerTree::open(int root) {
-  int fd = sys_openat2(root, ".", kDirectory, 0, kOneStep);
+  int fd = sys::openat2(root, ".", kDirectory, 0, kOneStep);
   if (fd < 0) return Error::last("openat2", "layer directory");
   return LayerTree(Fd(fd));
 }
 
 Result<Fd> LayerTree::open_directory(string_view path) const {
   String name(path.empty() ? string_view(".") : path);
-  int fd = sys_openat2(root_.get(), name.c_str(), kDirectory, 0, kInRoot);
+  int fd = sys::openat2(root_.get(), name.c_str(), kDirectory, 0, kInRoot);
   if (fd < 0) return Error::last("openat2", path);
   return Fd(fd);
 }
 
 Result<Fd> LayerTree::find(string_view path) const {
   String name(path.empty() ? string_view(".") : path);
-  int fd = sys_openat2(root_.get(), name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC, 0, kInRoot);
+  int fd = sys::openat2(root_.get(), name.c_str(), O_PATH | O_NOFOLLOW, 0, kInRoot);
   if (fd < 0) return Error::last("openat2", path);
   return Fd(fd);
 }
