@@ -21,6 +21,8 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   caisson::init_layer_unpacker(env, exports);
   caisson::init_memfd(env, exports);
   caisson::init_mount(env, exports);
+  caisson::init_names(env, exports);
+  caisson::init_terminal(env, exports);
   return exports;
 }
 NODE_API_MODULE(caisson, Init)

@@ -7,6 +7,8 @@
 #include "addon/groups.h"
 #include "addon/job.h"
 #include "addon/native_fd.h"
+#include "core/compile.h"
+#include "core/device_attach.h"
 #include "core/path.h"
 
 namespace caisson {
@@ -88,6 +90,22 @@ Napi::Value write(const Napi::CallbackInfo& info) {
                   value = string_argument(info[2], "value")] { return cgroup_write(dir, file.c_str(), value); });
 }
 
+// cgroupSetDevices(dirfd, rules, replace)
+Napi::Value set_devices(const Napi::CallbackInfo& info) {
+  int dir = fd_argument(info[0], "dirfd");
+  int replace = info[2].IsUndefined() ? -1 : fd_argument(info[2], "replace");
+  return run_job(
+      info.Env(),
+      [=, rules = string_argument(info[1], "rules")]() -> Result<Fd> {
+        Vec<u64> instructions = CAISSON_TRY(compile_device_rules(rules));
+        if (instructions.empty()) return Error(EINVAL, "compile", "devices: all is allowed, which needs no program");
+        Fd program = CAISSON_TRY(load_device_program({instructions.data(), instructions.size()}));
+        CAISSON_TRY(attach_device_program(dir, program.get(), "cgroup", replace));
+        return program;
+      },
+      native_fd);
+}
+
 Napi::Value freeze(const Napi::CallbackInfo& info) {
   return run_job(info.Env(), [dir = fd_argument(info[0], "dirfd"), frozen = info[1].ToBoolean().Value()] {
     return cgroup_freeze(dir, frozen, kFreezeTimeoutMs);
@@ -103,6 +121,7 @@ void init_cgroup(Napi::Env env, Napi::Object exports) {
   exports.Set("cgroupRead", Napi::Function::New(env, read, "cgroupRead"));
   exports.Set("cgroupWrite", Napi::Function::New(env, write, "cgroupWrite"));
   exports.Set("cgroupFreeze", Napi::Function::New(env, freeze, "cgroupFreeze"));
+  exports.Set("cgroupSetDevices", Napi::Function::New(env, set_devices, "cgroupSetDevices"));
 }
 
 }  // namespace caisson

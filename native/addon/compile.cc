@@ -1,9 +1,11 @@
-// compilePod, compileContainer, compileExec: text in, plan out. Pure and below a millisecond: done at once.
+// compilePod, compileContainer, compileExec, compileSeccomp: text in, plan or filter out. Pure and below a millisecond:
+// done at once.
 #include "core/compile.h"
 
 #include "addon/arguments.h"
 #include "addon/groups.h"
 #include "addon/job.h"
+#include "core/seccomp.h"
 
 namespace caisson {
 namespace {
@@ -24,12 +26,26 @@ Napi::Value compile(const Napi::CallbackInfo& info) {
   return result;
 }
 
+// compileSeccomp(profile)
+Napi::Value seccomp(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  JsonDocument document = value_of(env, JsonDocument::parse(string_argument(info[0], "profile")));
+  SeccompProgram program = value_of(env, compile_seccomp(document.root()));
+  Napi::Object result = Napi::Object::New(env);
+  const u8* bytes = reinterpret_cast<const u8*>(program.filter.data());
+  result.Set("filter", Napi::Buffer<u8>::Copy(env, bytes, program.filter.size() * sizeof(SockFilter)));
+  result.Set("flags", program.flags);
+  result.Set("notify", program.notify);
+  return result;
+}
+
 }  // namespace
 
 void init_compile(Napi::Env env, Napi::Object exports) {
   exports.Set("compilePod", Napi::Function::New(env, compile<compile_pod>, "compilePod"));
   exports.Set("compileContainer", Napi::Function::New(env, compile<compile_container>, "compileContainer"));
   exports.Set("compileExec", Napi::Function::New(env, compile<compile_exec>, "compileExec"));
+  exports.Set("compileSeccomp", Napi::Function::New(env, seccomp, "compileSeccomp"));
 }
 
 }  // namespace caisson

@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include "core/build_id.h"
+#include "core/rlimits.h"
 #include "core/uapi.h"
 
 namespace caisson {
@@ -43,7 +44,6 @@ constexpr u64 kMountAttrs = uapi::kMountAttrRdonly | uapi::kMountAttrNosuid | ua
 constexpr u64 kSuperblockFlags = uapi::kMsSynchronous | uapi::kMsMandlock | uapi::kMsDirsync | uapi::kMsLazytime;
 constexpr u32 kSeccompFlags = uapi::kSeccompFilterFlagTsync | uapi::kSeccompFilterFlagLog |
                               uapi::kSeccompFilterFlagSpecAllow | uapi::kSeccompFilterFlagWaitKillableRecv;
-constexpr u32 kRlimitCount = 16;  // RLIM_NLIMITS
 
 Error invalid(const char* what) { return Error(EINVAL, "parse plan", what); }
 

@@ -1,5 +1,7 @@
 #include "core/rlimits.h"
 
+#include "core/sys.h"
+
 namespace caisson {
 
 namespace {
@@ -9,18 +11,19 @@ constexpr char kNames[][18] = {
     "RLIMIT_NPROC",    "RLIMIT_NOFILE", "RLIMIT_MEMLOCK", "RLIMIT_AS",     "RLIMIT_LOCKS", "RLIMIT_SIGPENDING",
     "RLIMIT_MSGQUEUE", "RLIMIT_NICE",   "RLIMIT_RTPRIO",  "RLIMIT_RTTIME",
 };
-constexpr u32 kCount = sizeof kNames / sizeof kNames[0];
-static_assert(kCount == 16);
+static_assert(sizeof kNames / sizeof kNames[0] == kRlimitCount);
 
 }  // namespace
 
 int rlimit_number(string_view name) {
-  for (u32 n = 0; n < kCount; ++n)
+  for (u32 n = 0; n < kRlimitCount; ++n)
     if (name == kNames[n]) return static_cast<int>(n);
   return -1;
 }
 
-string_view rlimit_name(u32 resource) { return resource < kCount ? string_view(kNames[resource]) : string_view(); }
+string_view rlimit_name(u32 resource) {
+  return resource < kRlimitCount ? string_view(kNames[resource]) : string_view();
+}
 
 Result<Vec<Rlimit>> parse_rlimits(const JsonValue& rlimits, string_view what) {
   Vec<Rlimit> out;
@@ -43,6 +46,12 @@ Result<Vec<Rlimit>> parse_rlimits(const JsonValue& rlimits, string_view what) {
     out.push({static_cast<u32>(number), soft, hard});
   }
   return out;
+}
+
+Result<Rlimit> read_rlimit(int pid, u32 resource) {
+  uapi::Rlimit64 limit = {};
+  if (sys::prlimit64(pid, resource, nullptr, &limit) != 0) return Error::last("prlimit", rlimit_name(resource));
+  return Rlimit{resource, limit.soft, limit.hard};
 }
 
 }  // namespace caisson

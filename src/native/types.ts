@@ -112,10 +112,39 @@ export interface HostFeatures {
   features: Record<string, boolean>
 }
 
+export interface SeccompProgram {
+  /** `struct sock_filter[]`, 8 bytes each, for the kernel this runs on. */
+  filter: Buffer
+  /** SECCOMP_FILTER_FLAG_*. */
+  flags: number
+  /** Some rule is SCMP_ACT_NOTIFY: whoever loads the filter has to ask for a listener. */
+  notify: boolean
+}
+
+/** getrlimit(2); Infinity where there is no limit. Above 2^53 the nearest number. */
+export interface ResourceLimit {
+  soft: number
+  hard: number
+}
+
 export interface Native {
   compilePod(input: string): Compiled
   compileContainer(input: string): Compiled
   compileExec(input: string): Compiled
+
+  /** `linux.seccomp` of the OCI runtime specification, as JSON, to a filter; an error names property and value. */
+  compileSeccomp(profile: string): SeccompProgram
+  /** The names of capabilities(7) by their numbers: `capabilityNames[12] === 'CAP_NET_ADMIN'`. */
+  readonly capabilityNames: readonly string[]
+  /** Of a process, by default this one: `{ RLIMIT_NOFILE: { soft, hard }, … }`. Throws ESRCH, EPERM. */
+  resourceLimits(pid?: number): Record<string, ResourceLimit>
+  /**
+   * A pseudo-terminal of the host, pty(7), with its window size in cells; neither end becomes a controlling terminal. Throws
+   * ENOSPC at kernel.pty.max.
+   */
+  openPty(rows: number, columns: number): { master: NativeFd; slave: NativeFd }
+  /** TIOCSWINSZ on either end; the foreground process group gets SIGWINCH. Throws ENOTTY. */
+  setWindowSize(terminal: number, rows: number, columns: number): void
 
   /** A sealed memfd with the data (about 15 µs for small data). */
   sealedMemfd(name: string, data: Buffer, executable?: boolean): NativeFd
@@ -147,6 +176,12 @@ export interface Native {
   cgroupRead(dirfd: number, file: string): Promise<string>
   cgroupWrite(dirfd: number, file: string, value: string): Promise<void>
   cgroupFreeze(dirfd: number, frozen: boolean): Promise<void>
+  /**
+   * Compiles `linux.resources.devices` (JSON, a list of rules; the default devices are allowed beside) and attaches the program to
+   * the cgroup, beside those of its ancestors: an access needs the consent of all. It stays as long as the cgroup; the answer is
+   * the program, to be given as `replace` when the rules change. Rejects with EINVAL when the rules allow everything.
+   */
+  cgroupSetDevices(dirfd: number, rules: string, replace?: number): Promise<NativeFd>
 
   createLayerUnpacker(dirfd: number, limits: LayerLimits): LayerUnpacker
   hostFeatures(): Promise<HostFeatures>

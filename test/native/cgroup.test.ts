@@ -8,6 +8,35 @@ import { native } from '#src/native/index.ts'
 if (process.getuid?.() !== 0) {
   t.plan(0, 'needs root')
 } else {
+  t.test('device rules of a cgroup', async (t) => {
+    const root = await native.cgroupRoot()
+    const name = `caisson-addon-devices-${process.pid}`
+    t.teardown(() => native.cgroupDestroy(root.path, name))
+    const cgroup = await native.cgroupEnsure(root.path, name, [])
+    const reads = async (device: string): Promise<boolean> => {
+      const shell = openSync('/bin/sh', 'r')
+      const child = native.spawn({
+        exe: shell,
+        argv: ['sh', '-c', `exec 3<${device}`],
+        env: [],
+        fds: [-1, -1, -1],
+        cgroup: cgroup.fd,
+      })
+      closeSync(shell)
+      return (await child.exited).code === 0
+    }
+    t.ok(await reads('/dev/kmsg'), 'no rules yet')
+    const denied = await native.cgroupSetDevices(cgroup.fd, '[{"allow":false,"access":"rwm"}]')
+    t.notOk(await reads('/dev/kmsg'))
+    t.ok(await reads('/dev/zero'), 'a default device')
+    const kmsg = { allow: true, type: 'c', major: 1, minor: 11, access: 'r' }
+    const allowed = await native.cgroupSetDevices(cgroup.fd, JSON.stringify([{ allow: false }, kmsg]), denied.fd)
+    t.ok(await reads('/dev/kmsg'), 'replaced')
+    await t.rejects(native.cgroupSetDevices(cgroup.fd, '[{"allow":true}]'), { code: 'EINVAL', message: /all is allowed/ })
+    await t.rejects(native.cgroupSetDevices(cgroup.fd, '[{"type":"c"}]'), { code: 'EINVAL', message: /devices\[0\]\.allow/ })
+    for (const fd of [denied, allowed, cgroup]) fd.close()
+  })
+
   t.test('a cgroup from its making to its removal', async (t) => {
     const root = await native.cgroupRoot()
     t.match(root.path, /^\/sys\/fs\/cgroup/)

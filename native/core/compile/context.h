@@ -47,6 +47,7 @@ Status compile_sysctls(Context& context, const Property& sysctl);
 // linux.resources: the writes to the container's cgroup, and the device program.
 Status compile_resources(Context& context, const Property& resources);
 Status compile_device_rules(Context& context, const Property& resources);
+Result<Vec<u64>> compile_device_list(Context& context, const Property& list);
 
 // process but for its identity; linux.personality and the like, which belong to the process as well.
 Status compile_process(Context& context, const Property& process);

@@ -1,4 +1,5 @@
 // linux.resources.devices: who may open or make which device node (runtime-spec config-linux.md "Allowed Device list").
+#include "core/compile.h"
 #include "core/compile/context.h"
 #include "core/compile/device_program.h"
 
@@ -59,8 +60,7 @@ Result<DeviceRule> compile_rule(const Property& entry) {
 
 }  // namespace
 
-Status compile_device_rules(Context& context, const Property& resources) {
-  const Property list = resources["devices"];
+Result<Vec<u64>> compile_device_list(Context& context, const Property& list) {
   const u32 count = CAISSON_TRY(list.list(kRulesMax));
   Vec<DeviceRule> rules;
   rules.reserve(count + sizeof kDefaults / sizeof kDefaults[0]);
@@ -75,9 +75,23 @@ Status compile_device_rules(Context& context, const Property& resources) {
     rules.push(rule);
   }
   for (const DeviceRule& rule : kDefaults) rules.push(rule);
-  for (const u64 instruction : device_program({rules.data(), rules.size()}))
-    context.plan.add(Section::kDeviceProgram, instruction);
+  return device_program({rules.data(), rules.size()});
+}
+
+Status compile_device_rules(Context& context, const Property& resources) {
+  const Vec<u64> program = CAISSON_TRY(compile_device_list(context, resources["devices"]));
+  for (const u64 instruction : program) context.plan.add(Section::kDeviceProgram, instruction);
   return ok();
 }
 
 }  // namespace caisson::compile
+
+namespace caisson {
+
+Result<Vec<u64>> compile_device_rules(string_view json) {
+  const JsonDocument document = CAISSON_TRY(JsonDocument::parse(json));
+  compile::Context context(PlanKind::kContainer);
+  return compile::compile_device_list(context, compile::Property(document.root(), "devices"));
+}
+
+}  // namespace caisson
