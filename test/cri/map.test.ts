@@ -1,0 +1,171 @@
+import t from 'tap'
+
+import { containerConfigOf } from '#src/cri/map/container-config.ts'
+import { matchesId, matchesLabels, matchesState } from '#src/cri/map/filters.ts'
+import { podConfigOf } from '#src/cri/map/pod-config.ts'
+import { resourcesOf } from '#src/cri/map/resources.ts'
+import { fromCriSignal, toCriSignal } from '#src/cri/map/signals.ts'
+import { runtime } from '#src/gen/cri.ts'
+
+const { MountPropagation, NamespaceMode } = runtime.v1
+const { ProfileType } = runtime.v1.SecurityProfile
+const metadata = { name: 'web', namespace: 'prod', uid: 'u', attempt: 2 }
+const pod = podConfigOf({ metadata }, '')
+
+t.test('a sandbox with nothing but its name gets the defaults of the CRI', async (t) => {
+  t.match(pod, {
+    metadata,
+    network: 'pod',
+    pid: 'pod',
+    ipc: 'pod',
+    user: null,
+    dns: null,
+    cgroupParent: '',
+    privileged: false,
+  })
+  t.throws(() => podConfigOf(null, ''), { message: /metadata/ })
+  t.throws(() => podConfigOf({}, ''), { message: /metadata/ })
+})
+
+t.test('namespace modes of a sandbox', async (t) => {
+  const withOptions = (namespaceOptions: runtime.v1.NamespaceOption.$Properties): ReturnType<typeof podConfigOf> =>
+    podConfigOf({ metadata, linux: { securityContext: { namespaceOptions } } }, '')
+  t.match(withOptions({ network: NamespaceMode.NODE, pid: NamespaceMode.CONTAINER, ipc: NamespaceMode.NODE }), {
+    network: 'node',
+    pid: 'container',
+    ipc: 'node',
+  })
+  t.throws(() => withOptions({ network: NamespaceMode.CONTAINER }), { message: /network must be POD or NODE/ })
+  t.throws(() => withOptions({ pid: NamespaceMode.TARGET }), { message: /TARGET/ })
+  t.throws(() => withOptions({ usernsOptions: { mode: NamespaceMode.TARGET } }), { message: /userns_options\.mode/ })
+  t.throws(
+    () =>
+      withOptions({ usernsOptions: { mode: NamespaceMode.NODE, uids: [{ hostId: 1, containerId: 0, length: 1 }] } }),
+    {
+      message: /takes no mappings/,
+    },
+  )
+  t.equal(withOptions({ usernsOptions: { mode: NamespaceMode.NODE } }).user, null)
+  const map = [{ hostId: 1000, containerId: 0, length: 100 }]
+  t.strictSame(withOptions({ usernsOptions: { mode: NamespaceMode.POD, uids: map, gids: map } }).user, {
+    uids: map,
+    gids: map,
+  })
+})
+
+t.test('a cgroup parent is an absolute path, and no slice of systemd', async (t) => {
+  const parent = (cgroupParent: string): string => podConfigOf({ metadata, linux: { cgroupParent } }, '').cgroupParent
+  t.equal(parent('/kubepods/burstable/pod1/'), '/kubepods/burstable/pod1')
+  for (const text of ['kubepods-pod1.slice', 'relative', '/a/../b'])
+    t.throws(() => parent(text), { code: 'ERR_INVALID_ARGUMENT' })
+})
+
+const container = (config: runtime.v1.ContainerConfig.$Properties): ReturnType<typeof containerConfigOf> =>
+  containerConfigOf({ metadata: { name: 'c' }, ...config }, pod)
+const secured = (
+  securityContext: runtime.v1.LinuxContainerSecurityContext.$Properties,
+): ReturnType<typeof containerConfigOf> => container({ linux: { securityContext } })
+
+t.test('seccomp: the new field wins, absent is unconfined', async (t) => {
+  t.match(secured({}).seccomp, { type: 'unconfined' })
+  t.match(secured({ seccomp: { profileType: ProfileType.RuntimeDefault } }).seccomp, { type: 'runtime-default' })
+  t.match(
+    secured({
+      seccomp: { profileType: ProfileType.Localhost, localhostRef: '/p.json' },
+      seccompProfilePath: 'unconfined',
+    }).seccomp,
+    {
+      type: 'localhost',
+      path: '/p.json',
+    },
+  )
+  t.match(secured({ seccompProfilePath: 'runtime/default' }).seccomp, { type: 'runtime-default' })
+  t.match(secured({ seccompProfilePath: 'localhost//a.json' }).seccomp, { type: 'localhost', path: '/a.json' })
+  t.throws(() => secured({ seccompProfilePath: 'what' }), { message: /"what"/ })
+})
+
+t.test('ids are 32 bits, strictly', async (t) => {
+  t.equal(secured({ runAsUser: { value: 0 } }).runAsUser, 0, 'zero is a user, not "unset"')
+  t.equal(secured({}).runAsUser, null)
+  for (const value of [-1, 4294967295, 4294967296]) {
+    t.throws(() => secured({ runAsUser: { value } }), { message: /run_as_user/ })
+    t.throws(() => secured({ supplementalGroups: [value] }), { message: /supplemental_groups/ })
+  }
+})
+
+t.test('what this version cannot honour is refused by name', async (t) => {
+  for (const [config, message] of [
+    [{ CDIDevices: [{ name: 'v/c=d' }] }, /CDI device "v\/c=d"/],
+    [{ mounts: [{ containerPath: '/m', image: { image: 'x' } }] }, /mount \/m: an image volume/],
+    [{ mounts: [{ containerPath: '/m', mountOptions: ['x'] }] }, /mount_options/],
+    [{ mounts: [{ containerPath: '/m', uidMappings: [{ length: 1 }] }] }, /id mappings/],
+    [{ linux: { securityContext: { selinuxOptions: { level: 's0' } } } }, /selinux/],
+    [
+      { linux: { securityContext: { apparmor: { profileType: ProfileType.Localhost, localhostRef: 'p' } } } },
+      /apparmor profile "p"/,
+    ],
+    [{ linux: { securityContext: { apparmorProfile: 'localhost/p' } } }, /apparmor/],
+  ] as [runtime.v1.ContainerConfig.$Properties, RegExp][]) {
+    t.throws(() => container(config), { code: 'ERR_INVALID_ARGUMENT', message })
+  }
+})
+
+t.test('environment values are bytes, and must be text', async (t) => {
+  const value = (bytes: number[]): unknown =>
+    container({ envs: [{ key: 'A', value: Uint8Array.from(bytes) }] }).env[0]?.value
+  t.equal(value([0xef, 0xbb, 0xbf, 0x78]), '\ufeffx')
+  t.throws(() => value([0xff]), { message: /"A" is not UTF-8/ })
+})
+
+t.test('mounts and PID modes', async (t) => {
+  t.match(
+    container({
+      mounts: [
+        {
+          containerPath: '/a',
+          hostPath: '/b',
+          propagation: MountPropagation.PROPAGATION_BIDIRECTIONAL,
+          readonly: true,
+        },
+      ],
+    }).mounts,
+    [{ containerPath: '/a', hostPath: '/b', propagation: 'bidirectional', readonly: true, recursiveReadonly: false }],
+  )
+  t.match(secured({ namespaceOptions: { pid: NamespaceMode.TARGET, targetId: 'x' } }), { pid: 'target', targetId: 'x' })
+  t.match(secured({ namespaceOptions: { pid: NamespaceMode.CONTAINER } }), { pid: 'container' })
+})
+
+t.test('resources: zero is unset, -1 is not', async (t) => {
+  t.strictSame(resourcesOf(null), {})
+  t.strictSame(resourcesOf({ cpuQuota: 0, memoryLimitInBytes: 0, cpusetCpus: '' }), {})
+  t.strictSame(
+    resourcesOf({ cpuQuota: -1, memoryLimitInBytes: 5, oomScoreAdj: -998, unified: { 'memory.high': '1' } }),
+    {
+      cpuQuota: -1,
+      memoryLimit: 5,
+      oomScoreAdj: -998,
+      unified: { 'memory.high': '1' },
+    },
+  )
+})
+
+t.test('every signal of the CRI has a kernel number and comes back', async (t) => {
+  t.equal(fromCriSignal(runtime.v1.Signal.SIGNAL_RUNTIME_DEFAULT), 0)
+  t.equal(fromCriSignal(runtime.v1.Signal.SIGNAL_SIGTERM), 15)
+  t.equal(fromCriSignal(runtime.v1.Signal.SIGNAL_SIGRTMINPLUS3), 37)
+  t.equal(fromCriSignal(runtime.v1.Signal.SIGNAL_SIGRTMAXMINUS1), 63)
+  for (const value of Object.values(runtime.v1.Signal)) {
+    if (typeof value !== 'number' || value === runtime.v1.Signal.SIGNAL_RUNTIME_DEFAULT) continue
+    const number = fromCriSignal(value)
+    t.ok(number > 0 && number <= 64, runtime.v1.Signal[value])
+    t.equal(fromCriSignal(toCriSignal(number)), number, runtime.v1.Signal[value])
+  }
+})
+
+t.test('filters are conjunctions; what is absent matches all', async (t) => {
+  t.ok(matchesId('abc', null) && matchesId('abc', '') && matchesId('abc', 'ab') && !matchesId('abc', 'b'))
+  t.ok(matchesState(1, null) && matchesState(1, { state: 1 }) && !matchesState(1, { state: 0 }) && matchesState(0, {}))
+  t.ok(
+    matchesLabels({ a: '1', b: '2' }, { a: '1' }) && matchesLabels({}, null) && !matchesLabels({ a: '1' }, { a: '2' }),
+  )
+})
