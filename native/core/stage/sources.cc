@@ -126,7 +126,10 @@ void open_sources(Stage& s) {
     struct stat st = {};
     s.check(fstat(s.null, &st));
     if (!S_ISCHR(st.st_mode) || st.st_rdev != makedev(1, 3)) s.fail(ENODEV);
-    set_attributes(s, s.null, false, {0, 0, uapi::kMsPrivate, 0});
+    // Its inode is the host's: read-only, or a container's root could change the mode of the host's /dev/null through a
+    // mask. Writing to a device takes no writable mount.
+    set_attributes(s, s.null, false,
+                   {uapi::kMountAttrRdonly | uapi::kMountAttrNosuid | uapi::kMountAttrNoexec, 0, uapi::kMsPrivate, 0});
   }
 }
 
