@@ -117,7 +117,7 @@ export class Runtime {
   async close(): Promise<void> {
     if (this.#closed) return
     this.#closed = true
-    for (const pod of this.pods.all()) pod.release()
+    this.pods.close()
     await this.images.close()
     for (const lock of this.#locks) lock.close()
   }

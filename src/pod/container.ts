@@ -18,7 +18,7 @@ export interface ContainerExit {
 /** Exit code of a container whose end nobody saw. */
 export const lostExitCode = 255
 /** Exit code of a container whose program could not be executed, as containerd reports it. */
-export const startErrorExitCode = 128
+const startErrorExitCode = 128
 
 /** One container in memory: a state machine (created → running → exited) and the answers to every read (law 4). */
 export class Container {
@@ -37,6 +37,8 @@ export class Container {
   pid: number
   /** Whether a stop has sent the stop signal: it is sent once. */
   stopSignalled = false
+  /** Shared by concurrent starts. */
+  starting: Promise<void> | null = null
   /** Shared by concurrent removals. */
   removal: Promise<void> | null = null
   #state: ContainerState = 'created'
@@ -128,6 +130,9 @@ export function logPathOf(directory: string, path: string): string {
 
 /** What the kubelet shows for an exit that the monitor reported. */
 export function exitOf(exit: Omit<MonitorExit, 'id'>): ContainerExit {
+  // it waits at the gate until it is started: an end before that which no signal brought is an exec that failed
+  if (exit.startedAt === 0n && exit.signal === 0)
+    return startError('the program could not be executed', exit.finishedAt)
   const exitCode = exit.signal !== 0 ? 128 + exit.signal : exit.exitCode
   return {
     exitCode,
@@ -137,6 +142,11 @@ export function exitOf(exit: Omit<MonitorExit, 'id'>): ContainerExit {
     reason: exit.oomKilled ? 'OOMKilled' : exitCode === 0 ? 'Completed' : 'Error',
     message: '',
   }
+}
+
+/** The end of a container whose program could not be executed. */
+export function startError(message: string, finishedAt: Nanoseconds = now()): ContainerExit {
+  return { exitCode: startErrorExitCode, oomKilled: false, startedAt: 0n, finishedAt, reason: 'StartError', message }
 }
 
 /** The exit of a container that ended while nobody could see how. */

@@ -2,19 +2,19 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 
-import { CaissonError } from '../errors.ts'
+import { CaissonError, isCaissonError } from '../errors.ts'
 import type { ContainerConfig, ContainerStatus } from './config.ts'
 import { createContainer } from './create-container.ts'
-import { exitOf, now, notRunning, startErrorExitCode, type Container, type ContainerExit } from './container.ts'
+import { exitOf, lostExit, notRunning, startError, type Container, type ContainerExit } from './container.ts'
 import type { Context } from './context.ts'
 import { findByPrefix } from './ids.ts'
 import { alreadyExists, firstDifference, Joins } from './joins.ts'
-import type { ExecResult } from './monitor/client.ts'
+import { isMonitorGone, type ExecResult } from './monitor/client.ts'
 import type { Pod } from './pod.ts'
 import { renameIfPresent, type Pods } from './pods.ts'
 import { processError } from './process-errors.ts'
 import { writeContainerRecord } from './container-record.ts'
-import { destroyContainerCgroup } from './tear-down.ts'
+import { endContainer } from './tear-down.ts'
 
 /**
  * Bytes of exec output kept of each stream. A kubelet takes replies of 16 MiB, both streams together, so two full ones must fit
@@ -76,23 +76,32 @@ export class Containers {
   /** Executes the process; an error says why it could not be, and the container has exited then. */
   async start(idOrPrefix: string): Promise<void> {
     const container = this.require(idOrPrefix)
-    const { monitor } = container.pod
-    if (container.state !== 'created' || monitor === null) {
+    if (container.state !== 'created') {
       throw new CaissonError('ERR_CONTAINER_STATE', `cannot start container ${container.id}: it is ${container.state}`)
     }
+    container.starting ??= this.#start(container).finally(() => {
+      container.starting = null
+    })
+    await container.starting
+  }
+
+  async #start(container: Container): Promise<void> {
+    const monitor = this.#monitorOf(container)
     try {
       container.markRunning(await monitor.startContainer(container.id))
     } catch (error) {
-      container.markExited({
-        exitCode: startErrorExitCode,
-        oomKilled: false,
-        startedAt: 0n,
-        finishedAt: now(),
-        reason: 'StartError',
-        message: error instanceof Error ? error.message : String(error),
-      })
-      await writeContainerRecord(this.#context, container)
-      throw processError(error)
+      // the connection is lost, not the container: its end is found by whoever ends the pod, or adopts it
+      if (isMonitorGone(error)) throw error
+      const failure = processError(error)
+      if (isCaissonError(failure) && failure.code === 'ERR_CONTAINER_STATE') {
+        // a service that was killed before it heard so has started it: it runs, or its exit is on its way
+        const live = (await monitor.list()).containers.find(({ id }) => id === container.id)
+        if (live?.state === 'running') container.markRunning(live.startedAt)
+      } else {
+        container.markExited(startError(error instanceof Error ? error.message : String(error)))
+        await writeContainerRecord(this.#context, container)
+      }
+      throw failure
     }
   }
 
@@ -103,16 +112,20 @@ export class Containers {
   async stop(idOrPrefix: string, timeoutSeconds: number, signal?: AbortSignal): Promise<void> {
     const container = this.find(idOrPrefix)
     if (container === undefined || container.state !== 'running') return
-    const { monitor } = container.pod
-    if (monitor === null) return
-    if (timeoutSeconds > 0) {
-      if (!container.stopSignalled) {
-        container.stopSignalled = true
-        await monitor.signalContainer(container.id, container.stopSignal)
+    try {
+      if (timeoutSeconds > 0) {
+        if (!container.stopSignalled) {
+          container.stopSignalled = true
+          // refused when it is ending by itself, which is all that a stop wants
+          await unlessRefused(this.#monitorOf(container).signalContainer(container.id, container.stopSignal))
+        }
+        if (await exitedWithin(container, timeoutSeconds * 1000, signal)) return
       }
-      if (await exitedWithin(container, timeoutSeconds * 1000, signal)) return
+      await unlessRefused(this.#monitorOf(container).kill(container.id))
+    } catch (error) {
+      if (!isMonitorGone(error)) throw error
+      await this.#pods.stop(container.pod.id) // a pod whose monitor has died is ended
     }
-    await monitor.kill(container.id)
     await Promise.race([container.exited, aborted(signal)])
   }
 
@@ -120,7 +133,7 @@ export class Containers {
   async signal(idOrPrefix: string, number: number): Promise<void> {
     const container = this.require(idOrPrefix)
     if (container.state !== 'running') throw notRunning(container, 'signal')
-    await this.#monitorOf(container).signalContainer(container.id, number)
+    await this.#monitorOf(container).signalContainer(container.id, number).catch(rethrown)
   }
 
   /** Removes a container, killing it first when it runs; its log stays. An unknown one is fine. */
@@ -136,8 +149,8 @@ export class Containers {
   async #remove(container: Container): Promise<void> {
     const { layout, images } = this.#context
     const { id, pod } = container
-    if (pod.monitor === null) await destroyContainerCgroup(this.#context, pod, id)
-    else await pod.monitor.removeContainer(id)
+    await endContainer(this.#context, pod, id)
+    container.markExited(lostExit('removed')) // where its monitor has died, nobody else tells who waits
     await mkdir(layout.trash, { recursive: true, mode: 0o700 })
     const trashed = join(layout.trash, `container-${id}`)
     await renameIfPresent(layout.container(pod.id, id), trashed)
@@ -180,7 +193,7 @@ export class Containers {
   async reopenLog(idOrPrefix: string): Promise<void> {
     const container = this.require(idOrPrefix)
     if (container.state !== 'running') throw notRunning(container, 'reopen the log of')
-    await this.#monitorOf(container).reopenLog(container.id)
+    await this.#monitorOf(container).reopenLog(container.id).catch(rethrown)
   }
 
   /** Resolves when the container has exited. */
@@ -227,8 +240,21 @@ export class Containers {
 
   #monitorOf(container: Container): NonNullable<Pod['monitor']> {
     const { monitor } = container.pod
-    if (monitor === null) throw new CaissonError('ERR_SANDBOX_STATE', `pod ${container.pod.id} is not ready`)
+    if (monitor === null) throw new CaissonError('ERR_MONITOR_GONE', `pod ${container.pod.id} has no monitor any more`)
     return monitor
+  }
+}
+
+function rethrown(error: unknown): never {
+  throw processError(error)
+}
+
+/** Passes over what a monitor answers when there is no process any more: EINVAL, ESRCH, ENOENT. */
+async function unlessRefused(request: Promise<void>): Promise<void> {
+  try {
+    await request
+  } catch (error) {
+    if (!['EINVAL', 'ESRCH', 'ENOENT'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error
   }
 }
 

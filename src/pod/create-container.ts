@@ -1,4 +1,4 @@
-import { mkdir, readFile, rm } from 'node:fs/promises'
+import { chmod, chown, mkdir, readFile, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 
 import { CaissonError } from '../errors.ts'
@@ -14,7 +14,7 @@ import { hostDevices } from './host-devices.ts'
 import { newId } from './ids.ts'
 import type { Pod } from './pod.ts'
 import { processError } from './process-errors.ts'
-import { cgroupParentOf, containerCgroupName, destroyContainerCgroup } from './tear-down.ts'
+import { cgroupParentOf, containerCgroupName, endContainer } from './tear-down.ts'
 import { UndoStack } from './undo.ts'
 
 const exitRecordSize = 4096
@@ -79,9 +79,11 @@ export async function createContainer(
     for (const warning of warnings) logger.warn({ container: id, pod: pod.id }, warning)
 
     const directory = layout.container(pod.id, id)
-    await mkdir(join(upper, 'upper'), { recursive: true, mode: 0o700 })
+    // not recursive: a pod that is removed meanwhile must not come back as a directory
+    await mkdir(directory, { mode: 0o700 })
     undo.push('container directory', () => rm(directory, { recursive: true, force: true }))
-    await mkdir(join(upper, 'work'), { mode: 0o700 })
+    for (const path of [upper, join(upper, 'work')]) await mkdir(path, { mode: 0o700 })
+    await makeUpper(join(upper, 'upper'), join(layersRoot, lower[0] ?? ''))
 
     const directoryFd = hold(await native.openDirectory(directory))
     const exitRecord = hold(await native.preallocate(directoryFd.fd, 'exit', exitRecordSize))
@@ -89,17 +91,16 @@ export async function createContainer(
     const logDirectory = await openLogDirectory(context, pod, config)
     if (logDirectory !== null) hold(logDirectory)
 
+    const { monitor } = pod
+    // a stop has let go of the parent already, and nobody would close another one
+    if (monitor === null) throw new CaissonError('ERR_SANDBOX_STATE', `pod ${pod.id} has stopped`)
     pod.cgroupParent ??= native.cgroupEnsure(host.cgroupRoot, cgroupParentOf(context, pod), host.controllers)
     const cgroupParent = await pod.cgroupParent.catch((error: unknown) => {
       pod.cgroupParent = null // the next container tries again
       throw error
     })
 
-    const { monitor } = pod
-    if (monitor === null) throw new CaissonError('ERR_SANDBOX_STATE', `pod ${pod.id} has stopped`)
-    undo.push('container', () =>
-      pod.monitor === null ? destroyContainerCgroup(context, pod, id) : monitor.removeContainer(id),
-    )
+    undo.push('container', () => endContainer(context, pod, id))
     const stopSignal = stopSignalOf(config, imageConfig.stopSignal)
     const created = await monitor.createContainer(
       {
@@ -143,6 +144,14 @@ export async function createContainer(
   } finally {
     for (const fd of held) fd.close()
   }
+}
+
+/** The root of an overlay looks as its upper directory does: without the image's mode no user but root would get in. */
+async function makeUpper(path: string, topmost: string): Promise<void> {
+  const { mode, uid, gid } = await stat(topmost)
+  await mkdir(path, { mode: 0o700 })
+  await chown(path, uid, gid)
+  await chmod(path, mode & 0o7777)
 }
 
 function stopSignalOf(config: ContainerConfig, imageSignal: string): number {

@@ -13,6 +13,8 @@ export class Pod {
   monitor: MonitorClient | null
   /** The parent cgroup of its containers, opened when the first one is created. */
   cgroupParent: Promise<NativeFd> | null = null
+  /** Whether nothing is left of it but its records: a stop that fails half-way is tried again by the next one. */
+  tornDown = false
   /** Shared by concurrent calls. */
   stopping: Promise<void> | null = null
   removal: Promise<void> | null = null

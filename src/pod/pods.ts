@@ -22,6 +22,7 @@ export class Pods {
   readonly #context: Context
   readonly #pods = new Map<string, Pod>()
   readonly #joins = new Joins<PodConfig>()
+  #closed = false
   /** A pod has a monitor: somebody should listen to it. */
   onMonitor: (pod: Pod) => void = () => undefined
   /** A pod was removed with its containers. */
@@ -107,7 +108,8 @@ export class Pods {
   async stop(idOrPrefix: string): Promise<void> {
     const pod = this.find(idOrPrefix)
     // one that is being stopped looks stopped already, and is waited for
-    if (pod === undefined || (pod.state === 'notready' && pod.stopping === null)) return
+    if (pod === undefined || pod.tornDown) return
+    this.#assertOpen()
     pod.stopping ??= this.#stop(pod).finally(() => {
       pod.stopping = null
     })
@@ -115,16 +117,12 @@ export class Pods {
   }
 
   async #stop(pod: Pod): Promise<void> {
-    // from here on nothing new is created in it
+    // from here on nothing new is created in it, even when this fails: it is not ready any more, and stopped again
     pod.state = 'notready'
-    try {
-      await endContainers(this.#context, pod)
-      await tearDownPod(this.#context, pod)
-      await writePodRecord(this.#context, pod)
-    } catch (error) {
-      pod.state = 'ready' // the stop is tried again; a pod that still holds something must not look stopped
-      throw error
-    }
+    await endContainers(this.#context, pod)
+    await tearDownPod(this.#context, pod)
+    await writePodRecord(this.#context, pod)
+    pod.tornDown = true
     this.#context.logger.info({ pod: pod.id }, 'pod has stopped')
   }
 
@@ -181,6 +179,16 @@ export class Pods {
     await this.stop(pod.id).catch((error: unknown) => {
       this.#context.logger.error({ pod: pod.id, err: error }, 'cannot take down the pod of a dead monitor')
     })
+  }
+
+  /** Lets go of every pod: detached ones go on, and what is under way must not end them for want of a connection. */
+  close(): void {
+    this.#closed = true
+    for (const pod of this.#pods.values()) pod.release()
+  }
+
+  #assertOpen(): void {
+    if (this.#closed) throw new CaissonError('ERR_SERVICE_STOPPING', 'the service is stopping')
   }
 
   /** Takes over a pod that reconciliation found. */

@@ -2,7 +2,8 @@ import { CaissonError, isSystemError } from '../errors.ts'
 
 /**
  * What a monitor says of a process that could not be made, in the terms of container tools: a user that the image does not have, a
- * command that is not there (exit status 127), one that cannot be executed (126). Other errors come back as they are.
+ * command that is not there (exit status 127), one that cannot be executed (126). A refusal of the monitor's own, without a
+ * system call, is one of the container's state, which has changed since the caller looked. Other errors come back as they are.
  */
 export function processError(error: unknown): unknown {
   if (!isSystemError(error)) return error
@@ -14,6 +15,11 @@ export function processError(error: unknown): unknown {
       return new CaissonError(code, error.message, { cause: error })
     }
     default:
+      // its process has ended while another one was being put beside it
+      if (error.code === 'ESRCH') return new CaissonError('ERR_CONTAINER_STATE', error.message, { cause: error })
+      if (error.syscall !== '') return error
+      if (error.code === 'EINVAL') return new CaissonError('ERR_CONTAINER_STATE', error.message, { cause: error })
+      if (error.code === 'ENOENT') return new CaissonError('ERR_CONTAINER_NOT_FOUND', error.message, { cause: error })
       return error
   }
 }

@@ -1,18 +1,19 @@
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 
+import { isCaissonError } from '../errors.ts'
 import type { PodConfig } from './config.ts'
-import { exitOf, lostExit, type Container } from './container.ts'
+import { exitOf, lostExit, type Container, type ContainerExit } from './container.ts'
 import { readContainerRecord, readExitRecord, writeContainerRecord } from './container-record.ts'
 import type { Containers } from './containers.ts'
 import type { Context } from './context.ts'
 import { isId } from './ids.ts'
-import type { MonitorClient, MonitoredContainer } from './monitor/client.ts'
+import { isMonitorGone, type MonitorClient, type MonitoredContainer } from './monitor/client.ts'
 import { connectMonitor } from './monitor/spawn.ts'
 import { Pod } from './pod.ts'
 import { monitorCgroupOf, writePodRecord, type Pods } from './pods.ts'
 import { readRecord } from './records.ts'
-import { destroyContainerCgroup, endContainers, tearDownPod } from './tear-down.ts'
+import { endContainer, endContainers, tearDownPod } from './tear-down.ts'
 
 /**
  * Rebuilds all state from the durable records and the monitors (law 3): same ids, same created_at, no lost exit, nothing left
@@ -31,7 +32,7 @@ export async function reconcile(context: Context, pods: Pods, containers: Contai
 
   const recorded = new Set<string>()
   for (const id of (await readdir(layout.pods)).filter(isId)) {
-    const record = await readRecord(layout.podRecord(id))
+    const record = await readable(context, () => readRecord(layout.podRecord(id)))
     if (record === null) continue
     recorded.add(id)
     await adoptPod(context, pods, containers, id, record as unknown as PodRecord, sameBoot)
@@ -69,7 +70,7 @@ async function adoptPod(
   sameBoot: boolean,
 ): Promise<void> {
   const { layout, logger } = context
-  const monitor = sameBoot && record.state === 'ready' ? await reachMonitor(context, id) : undefined
+  let monitor = sameBoot && record.state === 'ready' ? await reachMonitor(context, id) : undefined
   const pod = new Pod({
     id,
     config: record.config,
@@ -77,35 +78,48 @@ async function adoptPod(
     state: 'ready',
     monitor: monitor ?? null,
   })
-  const live = new Map<string, MonitoredContainer>()
-  if (monitor !== undefined) {
-    // listen before asking, so that no exit falls between the list and the first event
-    pods.adopt(pod)
-    for (const container of (await monitor.list()).containers) live.set(container.id, container)
-  }
+  const ends = new Map<string, ContainerExit | null>()
+  const unfinished = new Set<string>()
   for (const containerId of await readdir(join(layout.pod(id), 'containers'))) {
     if (!isId(containerId)) continue
-    const found = await readContainerRecord(layout, pod, containerId)
+    const found = await readable(context, () => readContainerRecord(layout, pod, containerId))
     if (found === null) {
-      await discardContainer(context, pod, containerId)
-    } else {
-      containers.adopt(found.container)
-      await context.images.acquireLease(found.container.imageId, containerId)
-      await restore(context, found.container, found.end, live.get(containerId))
+      unfinished.add(containerId)
+      continue
     }
+    await context.images.acquireLease(found.container.imageId, containerId)
+    containers.adopt(found.container)
+    ends.set(containerId, found.end)
+  }
+  const live = new Map<string, MonitoredContainer>()
+  if (monitor !== undefined) {
+    // every container is known and listened to before the list is made, so that no exit falls between the two
+    pods.adopt(pod)
+    try {
+      for (const container of (await monitor.list()).containers) live.set(container.id, container)
+    } catch (error) {
+      logger.warn({ pod: id, err: error }, 'the monitor of the pod ends while it is adopted')
+      await pods.stop(id)
+      monitor = undefined
+    }
+  }
+  for (const [containerId, end] of ends) {
+    const container = pod.containers.get(containerId)
+    if (container !== undefined) await restore(context, container, end, live.get(containerId))
     live.delete(containerId)
   }
-  for (const orphan of live.keys()) await discardContainer(context, pod, orphan)
+  for (const orphan of new Set([...unfinished, ...live.keys()])) await discardContainer(context, pod, orphan)
   if (monitor !== undefined) {
     logger.info({ pod: id, containers: pod.containers.size }, 'adopted a running pod')
     return
   }
+  if (pod.tornDown) return
   pods.adopt(pod)
+  pod.state = 'notready'
   if (record.state === 'notready') {
-    pod.state = 'notready'
+    pod.tornDown = true
     return
   }
-  pod.state = 'notready'
   logger.warn(
     { pod: id },
     sameBoot ? 'the monitor of the pod is gone; ending the pod' : 'the host has restarted; the pod has ended',
@@ -113,29 +127,48 @@ async function adoptPod(
   await endContainers(context, pod)
   await tearDownPod(context, pod)
   await writePodRecord(context, pod)
+  pod.tornDown = true
+}
+
+/** A record that a power failure has cut off is as good as none; one of a newer version must not be thrown away. */
+async function readable<T>({ logger }: Context, read: () => Promise<T | null>): Promise<T | null> {
+  try {
+    return await read()
+  } catch (error) {
+    if (!isCaissonError(error) || error.fields['damaged'] !== true) throw error
+    logger.error({ err: error }, 'a damaged record; what it stood for is taken away')
+    return null
+  }
 }
 
 /** @returns undefined when nobody answers; a monitor of another build replaces its program first */
 async function reachMonitor(context: Context, id: string): Promise<MonitorClient | undefined> {
   const client = await connectMonitor(context.native, context.layout.podState(id))
   if (client === undefined) return undefined
-  const hello = await client.hello(context.lease)
-  if (hello.buildId !== context.buildId) {
-    context.logger.info(
-      { pod: id, from: hello.buildId, to: context.buildId },
-      'replacing the program of the pod’s monitor',
-    )
-    await client.reexec(context.monitorProgram.fd)
+  try {
+    const hello = await client.hello(context.lease)
+    if (hello.buildId !== context.buildId) {
+      context.logger.info(
+        { pod: id, from: hello.buildId, to: context.buildId },
+        'replacing the program of the pod’s monitor',
+      )
+      await client.reexec(context.monitorProgram.fd)
+    }
+    return client
+  } catch (error) {
+    client.close()
+    if (isMonitorGone(error)) return undefined // it was about to end
+    throw error
   }
-  return client
 }
 
 async function restore(
   context: Context,
   container: Container,
-  end: ReturnType<typeof lostExit> | null,
+  end: ContainerExit | null,
   live: MonitoredContainer | undefined,
 ): Promise<void> {
+  if (container.state === 'exited') return // told since the list was made
   if (live !== undefined && live.state !== 'exited') {
     container.pid = live.pid
     if (live.state === 'running') container.markRunning(live.startedAt)
@@ -153,8 +186,7 @@ async function restore(
 
 /** A container without a record: nobody was told of it. */
 async function discardContainer(context: Context, pod: Pod, id: string): Promise<void> {
-  if (pod.monitor === null) await destroyContainerCgroup(context, pod, id)
-  else await pod.monitor.removeContainer(id)
+  await endContainer(context, pod, id)
   await rm(context.layout.container(pod.id, id), { recursive: true, force: true })
 }
 

@@ -47,23 +47,27 @@ export async function readRecord(path: string): Promise<JsonObject | null> {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
     throw error
   }
-  if (text.length > recordMax) throw invalid(path, `larger than ${recordMax} bytes`)
+  if (text.length > recordMax) throw damaged(path, `larger than ${recordMax} bytes`)
   let value: unknown
   try {
     value = JSON.parse(text)
   } catch (error) {
-    throw invalid(path, 'not JSON', error)
+    throw damaged(path, 'not JSON', error)
   }
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw invalid(path, 'not an object')
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw damaged(path, 'not an object')
   const record = value as JsonObject
   const version = record['v']
-  if (typeof version !== 'number') throw invalid(path, 'no version')
+  if (typeof version !== 'number') throw damaged(path, 'no version')
   if (version > recordVersion) {
-    throw invalid(path, `written by a newer Caisson (record version ${version}, this one reads up to ${recordVersion})`)
+    throw new CaissonError(
+      'ERR_RECORD_INVALID',
+      `record ${path}: written by a newer Caisson (record version ${version}, this one reads up to ${recordVersion})`,
+    )
   }
   return record
 }
 
-function invalid(path: string, why: string, cause?: unknown): CaissonError {
-  return new CaissonError('ERR_RECORD_INVALID', `record ${path}: ${why}`, { cause })
+/** `fields.damaged` tells it from a record that is whole and too new. */
+function damaged(path: string, why: string, cause?: unknown): CaissonError {
+  return new CaissonError('ERR_RECORD_INVALID', `record ${path}: ${why}`, { cause, fields: { damaged: true } })
 }

@@ -1,5 +1,7 @@
 import { lostExit } from './container.ts'
+import { readExitRecord, writeContainerRecord } from './container-record.ts'
 import type { Context } from './context.ts'
+import { isMonitorGone } from './monitor/client.ts'
 import { monitorCgroupOf } from './pods.ts'
 import type { Pod } from './pod.ts'
 
@@ -26,12 +28,26 @@ export async function endContainers(context: Context, pod: Pod): Promise<void> {
       .filter(({ state }) => state !== 'exited')
       .map(async (container) => {
         await destroyContainerCgroup(context, pod, container.id)
-        container.markExited(lostExit('ended without its monitor'))
+        // the monitor may have died between the record and the event
+        const written = await readExitRecord(context.layout, pod.id, container.id)
+        container.markExited(written ?? lostExit('ended without its monitor'))
+        if (written === null) await writeContainerRecord(context, container)
       }),
   )
 }
 
-export async function destroyContainerCgroup(context: Context, pod: Pod, id: string): Promise<void> {
+/** Ends one container and all it holds in the kernel; one that is not there, or whose monitor has died, is fine. */
+export async function endContainer(context: Context, pod: Pod, id: string): Promise<void> {
+  try {
+    await pod.monitor?.removeContainer(id)
+  } catch (error) {
+    const absent = (error as NodeJS.ErrnoException).code === 'ENOENT'
+    if (!absent && !isMonitorGone(error)) throw error
+  }
+  await destroyContainerCgroup(context, pod, id)
+}
+
+async function destroyContainerCgroup(context: Context, pod: Pod, id: string): Promise<void> {
   const { native, host } = context
   await native.cgroupDestroy(host.cgroupRoot, `${cgroupParentOf(context, pod)}/${containerCgroupName(id)}`)
 }

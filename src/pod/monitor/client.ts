@@ -1,4 +1,4 @@
-import { CaissonError } from '../../errors.ts'
+import { CaissonError, isCaissonError } from '../../errors.ts'
 import type { Channel, Native, NativeFd } from '../../native/types.ts'
 import { decodeFrame, decodePayload, encodeFrame, frameFlag, frameType, type Frame, type FrameType } from './frames.ts'
 
@@ -268,6 +268,11 @@ export class MonitorClient {
     this.#pending.clear()
     this.onGone?.()
   }
+}
+
+/** Whether a request failed because its monitor has died, or was let go of: it says nothing of the container. */
+export function isMonitorGone(error: unknown): boolean {
+  return isCaissonError(error) && error.code === 'ERR_MONITOR_GONE'
 }
 
 /** An error reply, in the shape of a native error. */
