@@ -13,7 +13,7 @@ void Container::refuse_state(Ticket ticket, string_view what) {
       .append(" container ")
       .append(id_)
       .append(": it is ")
-      .append(state_name(state_));
+      .append(state_ == State::kFailing || state_ == State::kDraining ? "ending" : state_name(state_));
   server_.fail(ticket, Failure::of(EINVAL, id_, message));
 }
 
