@@ -64,7 +64,7 @@ async function conmonMemory({ service, cgroupRoot, directory, programs, image, c
   const crun = ['--runtime-arg', `--root=${state}`, '--runtime-arg', '--cgroup-manager=cgroupfs']
   const exits = ['--exit-dir', bundle, '--persist-dir', bundle, '--bundle', bundle, '--conmon-pidfile', join(bundle, 'conmon.pid')]
   const args = ['--api-version', '1', '--cid', id, '--cuuid', id, '--name', id, '--runtime', '/usr/bin/crun', ...crun, ...exits]
-  const log = ['--container-pidfile', join(bundle, 'pid'), '--log-path', `k8s-file:${join(bundle, 'log')}`]
+  const log = ['--container-pidfile', join(bundle, 'pid'), '--log-path', `k8s-file:${join(bundle, 'log')}`, '--socket-dir-path', join(directory, 'logs')]
   await execute(unshare, [...wrapper, conmon, ...args, ...log])
   const pid = Number(await readFile(join(bundle, 'conmon.pid'), 'utf8'))
   try {
