@@ -32,8 +32,14 @@ if (process.getuid?.() !== 0) {
     const kmsg = { allow: true, type: 'c', major: 1, minor: 11, access: 'r' }
     const allowed = await native.cgroupSetDevices(cgroup.fd, JSON.stringify([{ allow: false }, kmsg]), denied.fd)
     t.ok(await reads('/dev/kmsg'), 'replaced')
-    await t.rejects(native.cgroupSetDevices(cgroup.fd, '[{"allow":true}]'), { code: 'EINVAL', message: /all is allowed/ })
-    await t.rejects(native.cgroupSetDevices(cgroup.fd, '[{"type":"c"}]'), { code: 'EINVAL', message: /devices\[0\]\.allow/ })
+    await t.rejects(native.cgroupSetDevices(cgroup.fd, '[{"allow":true}]'), {
+      code: 'EINVAL',
+      message: /all is allowed/,
+    })
+    await t.rejects(native.cgroupSetDevices(cgroup.fd, '[{"type":"c"}]'), {
+      code: 'EINVAL',
+      message: /devices\[0\]\.allow/,
+    })
     for (const fd of [denied, allowed, cgroup]) fd.close()
   })
 
@@ -70,7 +76,10 @@ if (process.getuid?.() !== 0) {
 
   t.test('what is refused', async (t) => {
     const { path } = await native.cgroupRoot()
-    await t.rejects(native.cgroupEnsure(path, '/caisson-addon-none', ['nosuch']), { code: 'ENOTSUP', path: /^nosuch \(not in cgroup.controllers of / })
+    await t.rejects(native.cgroupEnsure(path, '/caisson-addon-none', ['nosuch']), {
+      code: 'ENOTSUP',
+      path: /^nosuch \(not in cgroup.controllers of /,
+    })
     await t.rejects(native.cgroupEnsure(path, '../x', []), { code: 'EINVAL' })
     t.notOk(existsSync(join(path, 'caisson-addon-none')))
     const root = await native.openDirectory(path)

@@ -17,7 +17,12 @@ t.test('a child echoes a frame', async (t) => {
   const { channel, peer } = native.channelPair()
   const exe = openSync('/bin/sh', 'r')
   // dd reads one packet and writes it as one packet
-  const child = native.spawn({ exe, argv: ['sh', '-c', 'exec dd bs=32768 count=1 2>/dev/null'], env: ['PATH=/usr/bin:/bin'], fds: [peer.fd, peer.fd, -1] })
+  const child = native.spawn({
+    exe,
+    argv: ['sh', '-c', 'exec dd bs=32768 count=1 2>/dev/null'],
+    env: ['PATH=/usr/bin:/bin'],
+    fds: [peer.fd, peer.fd, -1],
+  })
   closeSync(exe)
   peer.close()
   const sent = Buffer.alloc(32 * 1024, 'caisson')
@@ -45,9 +50,12 @@ t.test('a frame is at most 32 KiB, never empty, with at most 8 descriptors', asy
 t.test('sending never waits: a queue of bounded length, then EAGAIN', async (t) => {
   const { channel, peer } = native.channelPair()
   let sent = 0
-  t.throws(() => {
-    for (; sent < 100_000; ++sent) channel.send(Buffer.alloc(1024))
-  }, { code: 'EAGAIN', syscall: 'sendmsg' })
+  t.throws(
+    () => {
+      for (; sent < 100_000; ++sent) channel.send(Buffer.alloc(1024))
+    },
+    { code: 'EAGAIN', syscall: 'sendmsg' },
+  )
   t.ok(sent > 64 && sent < 10_000, `${sent} frames taken`)
   channel.close()
   peer.close()

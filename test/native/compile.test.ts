@@ -23,6 +23,9 @@ t.test('compileSeccomp', async (t) => {
   t.ok(filter.includes(Buffer.from([0x06, 0, 0, 0, 1, 0, 5, 0])), 'has the return of EPERM')
   t.equal(flags, 0)
   t.equal(notify, false)
-  t.throws(() => native.compileSeccomp('{"defaultAction":"SCMP_ACT_NONE"}'), { code: 'EINVAL', message: /SCMP_ACT_NONE/ })
+  t.throws(() => native.compileSeccomp('{"defaultAction":"SCMP_ACT_NONE"}'), {
+    code: 'EINVAL',
+    message: /SCMP_ACT_NONE/,
+  })
   t.throws(() => native.compileSeccomp('{'), { code: 'EINVAL', syscall: 'parse' })
 })

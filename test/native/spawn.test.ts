@@ -10,7 +10,8 @@ const open = (path: string) => openSync(path, 'r')
 const shell = open('/bin/sh')
 t.teardown(() => closeSync(shell))
 
-const sh = (script: string, fds: number[] = [-1, -1, -1]) => native.spawn({ exe: shell, argv: ['sh', '-c', script], env: [], fds })
+const sh = (script: string, fds: number[] = [-1, -1, -1]) =>
+  native.spawn({ exe: shell, argv: ['sh', '-c', script], env: [], fds })
 
 t.test('exit codes and signals', async (t) => {
   t.same(await sh('exit 42').exited, { code: 42, signal: null })
@@ -62,7 +63,11 @@ t.test('a program that cannot be executed', async (t) => {
   closeSync(text)
   // a script whose interpreter is absent: ENOENT comes from exec, in the child
   const script = native.sealedMemfd('script', Buffer.from('#!/nonexistent/interpreter\n'), true)
-  t.throws(() => native.spawn({ exe: script.fd, argv: ['script'], env: [], fds: [] }), { code: 'ENOENT', errno: -2, syscall: 'execveat' })
+  t.throws(() => native.spawn({ exe: script.fd, argv: ['script'], env: [], fds: [] }), {
+    code: 'ENOENT',
+    errno: -2,
+    syscall: 'execveat',
+  })
   script.close()
 })
 
