@@ -12,7 +12,17 @@ import { figure, msSince, nanoseconds } from './statistics.mjs'
  * The figures `run`, `command` and `exec`. Every round measures each candidate once, in turn, so that all of them meet the
  * same noise.
  */
-export async function measureContainers({ service, cgroupRoot, directory, programs, image, peers, rounds, progress, notes }) {
+export async function measureContainers({
+  service,
+  cgroupRoot,
+  directory,
+  programs,
+  image,
+  peers,
+  rounds,
+  progress,
+  notes,
+}) {
   const bench = await prepare({ service, cgroupRoot, directory, programs, image, peers, notes })
   try {
     return await measure({ ...bench, rounds, progress })
@@ -42,7 +52,9 @@ async function prepare({ service, cgroupRoot, directory, programs, image, peers,
   const theirs = new Spawner(programs.spawner, wrapper)
   const plain = new Spawner(programs.spawner)
 
-  notes.push('peers get the root file system as a plain directory; Caisson and the limit mount an overlay over the layer')
+  notes.push(
+    'peers get the root file system as a plain directory; Caisson and the limit mount an overlay over the layer',
+  )
   const usable = {}
   for (const name of peers) {
     const rootfs = await copyOfLayer(service, join(directory, `rootfs-${name}`))
@@ -144,7 +156,11 @@ async function measure({ service, usable, theirs, plain, image, directory, bare,
     peers: results.peers,
     limit: results.bare,
   })
-  return [run, command, await measureExec({ service, usable, dropped, theirs, plain, image, directory, bare, rounds, progress })]
+  return [
+    run,
+    command,
+    await measureExec({ service, usable, dropped, theirs, plain, image, directory, bare, rounds, progress }),
+  ]
 }
 
 /** One pod with one container that ends at once, over one connection: milliseconds by phase. */

@@ -22,7 +22,8 @@ const { values } = parseArgs({
 })
 const count = (name) => {
   const number = Number(values[name])
-  if (!Number.isInteger(number) || number < 1) throw new Error(`--${name}: ${values[name]} is not a number of 1 or more`)
+  if (!Number.isInteger(number) || number < 1)
+    throw new Error(`--${name}: ${values[name]} is not a number of 1 or more`)
   return number
 }
 const progress = (text) => process.stderr.write(process.stderr.isTTY ? `\r\x1b[K${text}` : `${text}\n`)
@@ -32,12 +33,17 @@ const warnings = []
 const failures = []
 const peers = ['crun', 'runc'].filter((name) => findTool(name) !== undefined)
 const idle = await idleShare(1500)
-if (idle < idleEnough) warnings.push(`processors were ${Math.round(idle * 100)} % idle before the start: others are at work here`)
+if (idle < idleEnough)
+  warnings.push(`processors were ${Math.round(idle * 100)} % idle before the start: others are at work here`)
 
 const directory = await mkdtemp('/tmp/csb-')
 // short: a socket's path has 107 bytes
 const service = new TestService(await mkdtemp('/tmp/csn-'), {})
-const programs = { bare: `${project}/build/bench/bare`, spawner: `${project}/build/bench/spawner`, memlock: `${project}/build/bench/memlock.so` }
+const programs = {
+  bare: `${project}/build/bench/bare`,
+  spawner: `${project}/build/bench/spawner`,
+  memlock: `${project}/build/bench/memlock.so`,
+}
 const common = { service, cgroupRoot: cgroupRoot(), directory, image: probeImage, programs, peers, progress, notes }
 const figures = []
 let left = []
@@ -45,7 +51,8 @@ try {
   await service.configure()
   await service.start()
   await service.importImage(`${project}/build/Release/embedded-image`, probeImage)
-  if (values.only.includes('containers')) figures.push(...(await measureContainers({ ...common, rounds: count('rounds') })))
+  if (values.only.includes('containers'))
+    figures.push(...(await measureContainers({ ...common, rounds: count('rounds') })))
   if (values.only.includes('memory')) {
     const conmon = findTool('conmon') ?? null
     if (conmon === null) notes.push('conmon is not installed')
@@ -86,7 +93,10 @@ const report = {
     loadAfter: loadavg().map((load) => Number(load.toFixed(2))),
   },
   peers: Object.fromEntries(
-    [...peers, 'conmon', 'skopeo'].map((name) => [name, findTool(name) === undefined ? null : firstLine(name, '--version')]),
+    [...peers, 'conmon', 'skopeo'].map((name) => [
+      name,
+      findTool(name) === undefined ? null : firstLine(name, '--version'),
+    ]),
   ),
   notes,
   warnings,

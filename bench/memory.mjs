@@ -13,11 +13,22 @@ const execute = promisify(execFile)
  * What each pod costs as long as it lives: private memory of the process that stays with it. For Caisson that is one monitor a
  * pod; for conmon one a container, and CRI-O has one more for the pod itself.
  */
-export async function measureMemory({ service, cgroupRoot, directory, programs, image, pods, conmon, progress, notes }) {
+export async function measureMemory({
+  service,
+  cgroupRoot,
+  directory,
+  programs,
+  image,
+  pods,
+  conmon,
+  progress,
+  notes,
+}) {
   const held = []
   const ours = []
   try {
-    for (let index = 0; index < pods; index++) held.push(await hold(service, image, `memory-${index}`, join(directory, 'logs')))
+    for (let index = 0; index < pods; index++)
+      held.push(await hold(service, image, `memory-${index}`, join(directory, 'logs')))
     for (const { podSandboxId } of held) {
       const { info } = await service.runtime.podSandboxStatus({ podSandboxId, verbose: true })
       ours.push(await privateMemory(JSON.parse(info.info).monitorPid))
@@ -62,9 +73,38 @@ async function conmonMemory({ service, cgroupRoot, directory, programs, image, c
   const preload = (await holdsSysResource()) ? null : programs.memlock
   const [unshare, ...wrapper] = peerWrapper({ hybrid: cgroupRoot !== '/sys/fs/cgroup', cgroupRoot, preload })
   const crun = ['--runtime-arg', `--root=${state}`, '--runtime-arg', '--cgroup-manager=cgroupfs']
-  const exits = ['--exit-dir', bundle, '--persist-dir', bundle, '--bundle', bundle, '--conmon-pidfile', join(bundle, 'conmon.pid')]
-  const args = ['--api-version', '1', '--cid', id, '--cuuid', id, '--name', id, '--runtime', '/usr/bin/crun', ...crun, ...exits]
-  const log = ['--container-pidfile', join(bundle, 'pid'), '--log-path', `k8s-file:${join(bundle, 'log')}`, '--socket-dir-path', join(directory, 'logs')]
+  const exits = [
+    '--exit-dir',
+    bundle,
+    '--persist-dir',
+    bundle,
+    '--bundle',
+    bundle,
+    '--conmon-pidfile',
+    join(bundle, 'conmon.pid'),
+  ]
+  const args = [
+    '--api-version',
+    '1',
+    '--cid',
+    id,
+    '--cuuid',
+    id,
+    '--name',
+    id,
+    '--runtime',
+    '/usr/bin/crun',
+    ...crun,
+    ...exits,
+  ]
+  const log = [
+    '--container-pidfile',
+    join(bundle, 'pid'),
+    '--log-path',
+    `k8s-file:${join(bundle, 'log')}`,
+    '--socket-dir-path',
+    join(directory, 'logs'),
+  ]
   await execute(unshare, [...wrapper, conmon, ...args, ...log])
   const pid = Number(await readFile(join(bundle, 'conmon.pid'), 'utf8'))
   try {

@@ -15,7 +15,10 @@ export async function measurePull({ service, directory, spawner, skopeo, rounds,
   const registry = await startRegistry()
   try {
     const layout = join(directory, 'pull')
-    await buildLayout(layout, { name: 'latest', layers: Array.from({ length: layers }, (_unused, index) => entries(index)) })
+    await buildLayout(layout, {
+      name: 'latest',
+      layers: Array.from({ length: layers }, (_unused, index) => entries(index)),
+    })
     await push(registry, layout, 'latest', 'bench:latest')
     const reference = `${registry.host}/bench:latest`
     const ours = []
@@ -29,13 +32,26 @@ export async function measurePull({ service, directory, spawner, skopeo, rounds,
       if (theirs !== null) {
         const copy = join(directory, 'skopeo')
         const source = `docker://${reference}`
-        keep(theirs, await spawner.run([skopeo, 'copy', '--quiet', '--insecure-policy', '--src-tls-verify=false', source, `oci:${copy}`]))
+        keep(
+          theirs,
+          await spawner.run([
+            skopeo,
+            'copy',
+            '--quiet',
+            '--insecure-policy',
+            '--src-tls-verify=false',
+            source,
+            `oci:${copy}`,
+          ]),
+        )
         await rm(copy, { recursive: true })
       }
       progress(`pull ${Math.max(round + 1, 0)}/${rounds}`)
     }
     const size = (layers * filesPerLayer * fileSize) >> 20
-    notes.push(`pull: ${layers} gzip layers, ${layers * filesPerLayer} files, ${size} MiB unpacked; skopeo copies the blobs and does not unpack`)
+    notes.push(
+      `pull: ${layers} gzip layers, ${layers * filesPerLayer} files, ${size} MiB unpacked; skopeo copies the blobs and does not unpack`,
+    )
     return figure({
       name: 'pull',
       unit: 'ms',
