@@ -68,8 +68,8 @@ t.test('controllers', { skip: needsVm }, async (t) => {
     }
     t.same(await cgroupValues(cgroup, Object.keys(expected)), expected)
     const { logPath, resources: reported } = await status(service, id)
-    await until(async () => (await output(logPath ?? '')).stdout !== '')
-    t.match((await output(logPath ?? '')).stdout, /Cpus_allowed_list:\s+1\n/)
+    await until(async () => (await output(logPath)).stdout !== '')
+    t.match((await output(logPath)).stdout, /Cpus_allowed_list:\s+1\n/)
 
     const { linux } = reported ?? {}
     t.match(linux, { cpusetCpus: '1', cpusetMems: '0', unified: resources.unified }, 'and in the status')
@@ -86,7 +86,11 @@ t.test('controllers', { skip: needsVm }, async (t) => {
     const pid = await pidOf(service, id)
     t.equal(readFileSync(`/proc/${pid}/oom_score_adj`, 'utf8').trim(), '900')
     t.equal(cgroupOf(pid), `${service.slice}/pods/crio-caisson-${id}`)
-    const inside = await exec(service, id, ['/bin/sh', '-c', 'grep -h list /proc/self/status; cat /proc/self/oom_score_adj'])
+    const inside = await exec(service, id, [
+      '/bin/sh',
+      '-c',
+      'grep -h list /proc/self/status; cat /proc/self/oom_score_adj',
+    ])
     t.match(inside.stdout, /Cpus_allowed_list:\s+1\nMems_allowed_list:\s+0\n900\n/, 'an exec’d process has them, too')
     await runtime.removeContainer({ containerId: id })
     t.notOk(existsSync(cgroup), 'the cgroup goes with the container')
@@ -195,7 +199,7 @@ t.test('controllers', { skip: needsVm }, async (t) => {
       const id = await start(service, pod, { image: probeImage, args: ['memory', '64'], linux: { resources } })
       const cgroup = containerCgroup(service, id)
       const { logPath } = await status(service, id)
-      await until(async () => (await output(logPath ?? '')).stdout === 'holding 64 MiB\n', 60_000)
+      await until(async () => (await output(logPath)).stdout === 'holding 64 MiB\n', 60_000)
       const used = await cgroupValues(cgroup, ['memory.current', 'memory.swap.current'])
       t.ok(Number(used['memory.current']) <= 24 * mib, `memory ${used['memory.current'] ?? ''}`)
       t.ok(Number(used['memory.swap.current']) >= 38 * mib, `swap ${used['memory.swap.current'] ?? ''}`)
@@ -290,15 +294,15 @@ t.test('controllers', { skip: needsVm }, async (t) => {
     const id = await startShell(
       service,
       nested,
-      `own=/sys/fs/cgroup$(sed -n 's/^0:://p' /proc/self/cgroup); mkdir $own/child && echo 0 >$own/child/cgroup.procs && sleep 1000 &
-      wait; exit 9`,
+      // what is mounted there is its own cgroup, with the host's cgroup namespace, too
+      `(mkdir /sys/fs/cgroup/child && echo 0 >/sys/fs/cgroup/child/cgroup.procs && exec sleep 1000) & wait; exit 9`,
       { security },
     )
     const child = join(containerCgroup(service, id), 'child')
     await until(() => existsSync(child) && readFileSync(join(child, 'cgroup.procs'), 'utf8') !== '').catch(
       async (error: unknown) => {
         const { logPath } = await status(service, id)
-        t.fail(JSON.stringify(await output(logPath ?? '')))
+        t.fail(JSON.stringify(await output(logPath)))
         throw error
       },
     )

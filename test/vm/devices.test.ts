@@ -132,13 +132,7 @@ t.test('device rules', { skip: needsVm }, async (t) => {
     const { stdout } = await runShell(service, pod, 'tty; ls -l /dev/console | cut -c1; (: </dev/tty) && echo own', {
       tty: true,
     })
-    t.same(
-      stdout
-        .replaceAll('\r', '')
-        .trim()
-        .split('\n'),
-      ['/dev/pts/0', 'c', 'own'],
-    )
+    t.same(stdout.replaceAll('\r', '').trim().split('\n'), ['/dev/pts/0', 'c', 'own'])
   })
 
   await t.test('at the end', async (t) => {
