@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { readFile, readdir } from 'node:fs/promises'
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 
@@ -66,6 +66,8 @@ async function privateMemory(pid) {
 async function conmonMemory({ service, cgroupRoot, directory, programs, image, conmon, notes }) {
   const id = 'caisson-bench-conmon'
   const files = join(directory, 'files')
+  await mkdir(files, { recursive: true })
+  for (const name of ['hostname', 'hosts', 'resolv.conf']) await writeFile(join(files, name), 'bench\n')
   const spec = await peerConfig({ image, args: ['sleep', '1000000'], files })
   const rootfs = await copyOfLayer(service, join(directory, 'rootfs-conmon'))
   const bundle = await writeBundle(join(directory, 'conmon'), spec, { rootfs, cgroup: `${service.slice}/peers/conmon` })
