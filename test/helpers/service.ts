@@ -128,7 +128,18 @@ export class TestService {
     const connection = connect(this.socket)
     try {
       // in short steps: a wait cannot be taken back, and would hold this process after a failed start
-      await until(() => Promise.race([connection.ready(250).then(() => true, () => false), ended]), startTimeoutMs, 'ready')
+      await until(
+        () =>
+          Promise.race([
+            connection.ready(250).then(
+              () => true,
+              () => false,
+            ),
+            ended,
+          ]),
+        startTimeoutMs,
+        'ready',
+      )
     } catch (error) {
       connection.close()
       child.kill('SIGKILL')

@@ -155,7 +155,11 @@ t.test('containers', { skip: needsRoot }, async (t) => {
 
   t.test('starts that fail: the cause, and EXITED with StartError', async (t) => {
     const failing: [string, string[], RegExp][] = [
-      ['a program that is missing', ['/bin/missing'], /\/bin\/missing.*(no such file|not found|ENOENT)|ENOENT.*\/bin\/missing/i],
+      [
+        'a program that is missing',
+        ['/bin/missing'],
+        /\/bin\/missing.*(no such file|not found|ENOENT)|ENOENT.*\/bin\/missing/i,
+      ],
       ['one that is not in PATH', ['missing-program'], /missing-program/],
       ['a file that is not executable', ['/etc/passwd'], /\/etc\/passwd/],
       ['a directory', ['/etc'], /\/etc/],
@@ -176,12 +180,27 @@ t.test('containers', { skip: needsRoot }, async (t) => {
     const uid = (value: number) => ({ value })
     const cases: [string, () => Promise<unknown>, string, ...(string | RegExp)[]][] = [
       ['image', () => create(service, pod, { image: 'localhost/none:1' }), 'NOT_FOUND', 'localhost/none:1'],
-      ['user', () => create(service, pod, { security: { runAsUsername: 'nobody-here' } }), 'INVALID_ARGUMENT', 'nobody-here'],
-      ['group alone', () => create(service, pod, { security: { runAsGroup: uid(7) } }), 'INVALID_ARGUMENT', /run_as_user/],
+      [
+        'user',
+        () => create(service, pod, { security: { runAsUsername: 'nobody-here' } }),
+        'INVALID_ARGUMENT',
+        'nobody-here',
+      ],
+      [
+        'group alone',
+        () => create(service, pod, { security: { runAsGroup: uid(7) } }),
+        'INVALID_ARGUMENT',
+        /run_as_user/,
+      ],
       ['uid', () => create(service, pod, { security: { runAsUser: uid(2 ** 32) } }), 'INVALID_ARGUMENT', /run_as_user/],
       ['negative', () => create(service, pod, { security: { runAsUser: uid(-1) } }), 'INVALID_ARGUMENT', /run_as_user/],
       ['privileged', () => create(service, pod, { security: { privileged: true } }), 'INVALID_ARGUMENT', /privileged/],
-      ['capability', () => create(service, pod, { security: { capabilities: { addCapabilities: ['CAP_FLY'] } } }), 'INVALID_ARGUMENT', /CAP_FLY/i],
+      [
+        'capability',
+        () => create(service, pod, { security: { capabilities: { addCapabilities: ['CAP_FLY'] } } }),
+        'INVALID_ARGUMENT',
+        /CAP_FLY/i,
+      ],
       ['workdir', () => create(service, pod, { workingDir: 'relative' }), 'INVALID_ARGUMENT', 'relative'],
       ['name', () => create(service, pod, { metadata: {} }), 'INVALID_ARGUMENT', /name/],
       ['log path', () => create(service, pod, { logPath: '../../etc/x' }), 'INVALID_ARGUMENT', /log_path/],

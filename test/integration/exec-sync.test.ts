@@ -86,18 +86,27 @@ t.test('exec', { skip: needsRoot }, async (t) => {
       lines.slice(5, 8).map((line) => line.replace(/\s+/, ' ')),
       ['CapBnd: 0000000000000000', 'NoNewPrivs: 1', 'Seccomp: 2'],
     )
-    t.match(lines.find((line) => line.startsWith('0::')), /^0::\/(exec-\d+)?$/, 'below the container’s cgroup')
+    t.match(
+      lines.find((line) => line.startsWith('0::')),
+      /^0::\/(exec-\d+)?$/,
+      'below the container’s cgroup',
+    )
     t.equal(lines.at(-2), '0')
     t.same(
-      await Promise.all(['net', 'pid', 'mnt', 'uts', 'ipc'].map((type) => exec(service, user, ['readlink', `/proc/self/ns/${type}`]))),
-      await Promise.all(['net', 'pid', 'mnt', 'uts', 'ipc'].map((type) => exec(service, user, ['readlink', `/proc/1/ns/${type}`]))),
+      await Promise.all(
+        ['net', 'pid', 'mnt', 'uts', 'ipc'].map((type) => exec(service, user, ['readlink', `/proc/self/ns/${type}`])),
+      ),
+      await Promise.all(
+        ['net', 'pid', 'mnt', 'uts', 'ipc'].map((type) => exec(service, user, ['readlink', `/proc/1/ns/${type}`])),
+      ),
       'in all its namespaces',
     )
     await runtime.removeContainer({ containerId: user })
   })
 
   t.test('output is bounded: the service keeps its memory', async (t) => {
-    const rss = (): number => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${service.pid}/status`, 'utf8'))?.[1]) << 10
+    const rss = (): number =>
+      Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${service.pid}/status`, 'utf8'))?.[1]) << 10
     const before = rss()
     const script = 'head -c 104857600 /dev/zero; head -c 104857600 /dev/zero >&2; exit 9'
     const reply = await runtime.execSync({ containerId: id, cmd: ['sh', '-c', script], timeout: 60 })

@@ -3,7 +3,18 @@ import { createReadStream, existsSync, readFileSync, renameSync, statSync } from
 import { readFile } from 'node:fs/promises'
 import { createInterface } from 'node:readline'
 import t from 'tap'
-import { ContainerState, create, ended, output, parseLog, refused, runPod, startShell, status, start } from '../helpers/pods.ts'
+import {
+  ContainerState,
+  create,
+  ended,
+  output,
+  parseLog,
+  refused,
+  runPod,
+  startShell,
+  status,
+  start,
+} from '../helpers/pods.ts'
 import { needsRoot, probeImage, startService, until } from '../helpers/service.ts'
 
 t.test('logs', { skip: needsRoot }, async (t) => {
@@ -77,7 +88,7 @@ t.test('logs', { skip: needsRoot }, async (t) => {
       }
       const size = statSync(part).size
       parts.push(part)
-      await until(() => existsSync(path) && statSync(path).size > 1000 || false, 10_000).catch(() => undefined)
+      await until(() => (existsSync(path) && statSync(path).size > 1000) || false, 10_000).catch(() => undefined)
       t.equal(statSync(part).size, size, 'the old file gets no more')
     }
     await ended(service, id)

@@ -3,7 +3,17 @@ import { execFileSync } from 'node:child_process'
 import { mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { create, exec, MountPropagation, pidOf, refused, runPod, runShell, startShell, status } from '../helpers/pods.ts'
+import {
+  create,
+  exec,
+  MountPropagation,
+  pidOf,
+  refused,
+  runPod,
+  runShell,
+  startShell,
+  status,
+} from '../helpers/pods.ts'
 import { busyboxImage, needsRoot, startService } from '../helpers/service.ts'
 
 t.test('mounts', { skip: needsRoot }, async (t) => {
@@ -147,7 +157,9 @@ t.test('mounts', { skip: needsRoot }, async (t) => {
 
   t.test('devices', async (t) => {
     const device = { hostPath: '/dev/full', containerPath: '/dev/mine', permissions: 'rw' }
-    const { stdout } = await runShell(service, pod, '[ -c /dev/mine ] && (echo x >/dev/mine) 2>&1', { devices: [device] })
+    const { stdout } = await runShell(service, pod, '[ -c /dev/mine ] && (echo x >/dev/mine) 2>&1', {
+      devices: [device],
+    })
     t.match(stdout, /No space left on device/)
     const missing = { hostPath: '/dev/none-such', containerPath: '/dev/x', permissions: 'r' }
     await refused(t, create(service, pod, { devices: [missing] }), 'INVALID_ARGUMENT', '/dev/none-such')

@@ -66,12 +66,20 @@ t.test('processes', { skip: needsRoot }, async (t) => {
     const empty = join(service.directory, 'empty')
     await buildBusybox(empty, { compression: 'none', config: {} })
     await service.importImage(empty, 'localhost/no-entry:latest')
-    await refused(t, create(service, pod, { image: 'localhost/no-entry:latest' }), 'INVALID_ARGUMENT', /command|entrypoint/i)
+    await refused(
+      t,
+      create(service, pod, { image: 'localhost/no-entry:latest' }),
+      'INVALID_ARGUMENT',
+      /command|entrypoint/i,
+    )
   })
 
   t.test('user', async (t) => {
     const as = (security: object, options: object = {}): Promise<Report> =>
-      report(service, pod, { security: { namespaceOptions: { pid: NamespaceMode.CONTAINER }, ...security }, ...options })
+      report(service, pod, {
+        security: { namespaceOptions: { pid: NamespaceMode.CONTAINER }, ...security },
+        ...options,
+      })
     t.match(await as({}), { uid: 0, gid: 0 })
     t.match(await as({ runAsUser: value(1234) }), { uid: 1234, gid: 0, groups: [] }, 'a number without an entry')
     const probe = await as({ runAsUser: value(1000) })
@@ -84,7 +92,10 @@ t.test('processes', { skip: needsRoot }, async (t) => {
 
     const supplementalGroups = [5, 6]
     const merged = await report(service, pod, { security: { runAsUser: value(1000), supplementalGroups } })
-    t.same([...merged.groups].sort(), [1000, 2000, 5, 6].sort().filter((gid) => merged.groups.includes(gid)))
+    t.same(
+      [...merged.groups].sort(),
+      [1000, 2000, 5, 6].sort().filter((gid) => merged.groups.includes(gid)),
+    )
     for (const gid of [5, 6, 2000]) t.ok(merged.groups.includes(gid), `Merge has ${gid}`)
     const strict = await report(service, pod, {
       security: { runAsUser: value(1000), supplementalGroups, supplementalGroupsPolicy: 1 },
@@ -94,7 +105,11 @@ t.test('processes', { skip: needsRoot }, async (t) => {
     const linux = strict.status.user?.linux
     t.equal(Number(linux?.uid), 1000)
     t.equal(Number(linux?.gid), 1000)
-    t.same(linux?.supplementalGroups?.map(Number).sort(), [1000, 5, 6].sort(), 'status tells the identity, with the primary group')
+    t.same(
+      linux?.supplementalGroups?.map(Number).sort(),
+      [1000, 5, 6].sort(),
+      'status tells the identity, with the primary group',
+    )
 
     const layout = join(service.directory, 'user')
     await buildBusybox(layout, { compression: 'none', config: { Cmd: ['id'], User: 'user' } })
@@ -202,7 +217,11 @@ t.test('processes', { skip: needsRoot }, async (t) => {
     t.equal(lines[4], '0', 'no block devices')
     t.equal((await runShell(service, pod, 'cat /dev/shm/note')).stdout, 'shared\n')
     const other = await runPod(service)
-    t.equal((await runShell(service, other, 'cat /dev/shm/note || echo none')).stdout, 'none\n', 'another pod has its own')
+    t.equal(
+      (await runShell(service, other, 'cat /dev/shm/note || echo none')).stdout,
+      'none\n',
+      'another pod has its own',
+    )
     await runtime.removePodSandbox({ podSandboxId: other.id })
   })
 
@@ -228,7 +247,11 @@ t.test('processes', { skip: needsRoot }, async (t) => {
 
     const target = await startShell(service, pod, 'exec sleep 3000')
     const debug = await start(service, pod, { command: ['sleep', '4000'], security: pids(TARGET, target) })
-    t.match((await exec(service, debug, ['ps', '-o', 'args'])).stdout, /sleep 3000/, 'an ephemeral container sees its target')
+    t.match(
+      (await exec(service, debug, ['ps', '-o', 'args'])).stdout,
+      /sleep 3000/,
+      'an ephemeral container sees its target',
+    )
     const pid = await pidOf(service, debug)
     t.equal(await namespaceOf(pid, 'pid'), await namespaceOf(await pidOf(service, target), 'pid'))
     await refused(t, create(service, pod, { security: pids(TARGET, 'f'.repeat(64)) }), 'NOT_FOUND', 'f'.repeat(64))
@@ -248,7 +271,9 @@ t.test('processes', { skip: needsRoot }, async (t) => {
     t.match(options('/sys/fs/cgroup'), /^rw/)
     const plain = await report(service, privileged)
     t.match(plain.mounts.find(([at]) => at === '/sys')?.[2], /^ro/, 'the others of its pod are not')
-    const devices = await runShell(service, privileged, '[ -c /dev/kmsg ] && echo yes', { security: { privileged: true } })
+    const devices = await runShell(service, privileged, '[ -c /dev/kmsg ] && echo yes', {
+      security: { privileged: true },
+    })
     t.equal(devices.stdout, 'yes\n', 'the host’s devices')
     await runtime.removePodSandbox({ podSandboxId: privileged.id })
   })
@@ -262,7 +287,11 @@ t.test('processes', { skip: needsRoot }, async (t) => {
   t.test('the environment, descriptors and session of the service stay outside', async (t) => {
     const inside = await report(service, pod, { image: probeImage })
     t.same(inside.env.map((entry) => entry.split('=')[0]).sort(), ['HOME', 'HOSTNAME', 'PATH'])
-    const { stdout } = await runShell(service, pod, 'ls /proc/self/fd | wc -l; readlink /proc/1/cwd; cat /proc/1/oom_score_adj')
+    const { stdout } = await runShell(
+      service,
+      pod,
+      'ls /proc/self/fd | wc -l; readlink /proc/1/cwd; cat /proc/1/oom_score_adj',
+    )
     const [fds, cwd, oom] = stdout.split('\n')
     t.ok(Number(fds) <= 4, `${fds ?? ''} descriptors`)
     t.equal(cwd, '/')

@@ -41,7 +41,8 @@ t.test('restart', { skip: needsRoot }, async (t) => {
       ).then((list) => list.sort((a, b) => compare(a.id, b.id))),
     }
   }
-  const compare = (a: string | null | undefined, b: string | null | undefined): number => ((a ?? '') < (b ?? '') ? -1 : 1)
+  const compare = (a: string | null | undefined, b: string | null | undefined): number =>
+    (a ?? '') < (b ?? '') ? -1 : 1
   const cgroupOf = (id: string): string => join(cgroupRoot(), service.slice, 'pods', `crio-caisson-${id}`)
   const remove = (pod: Pod): Promise<unknown> => service.runtime.removePodSandbox({ podSandboxId: pod.id })
 
@@ -120,7 +121,9 @@ t.test('restart', { skip: needsRoot }, async (t) => {
       for (const id of answered) t.ok(ids.includes(id), 'what was answered is there')
       const { podSandboxId } = await service.runtime.runPodSandbox({ config })
       const again = await Promise.all(requests.map((request) => service.runtime.createContainer(request)))
-      await Promise.all(again.map(({ containerId }) => service.runtime.startContainer({ containerId: containerId ?? '' })))
+      await Promise.all(
+        again.map(({ containerId }) => service.runtime.startContainer({ containerId: containerId ?? '' })),
+      )
       for (const { containerId } of again) {
         t.match(await status(service, containerId ?? ''), { state: ContainerState.CONTAINER_RUNNING })
         await service.runtime.removeContainer({ containerId: containerId ?? '' })
