@@ -2,17 +2,15 @@
 //
 // Where the spec is silent the behaviour is that of runc and libseccomp, or stricter:
 //  - The native architecture is always part of the filter; `architectures` adds to it. Architectures of the OCI list
-//  that
-//    the native kernel cannot run are dropped, since their calls cannot occur. A call of any other ABI kills the
+//    that the native kernel cannot run are dropped, since their calls cannot occur. A call of any other ABI kills the
 //    process.
 //  - Names that no architecture has are ignored; a name that only some have applies to those.
 //  - An unconditional rule outranks conditional ones of the same call; among equals the first in the profile wins. A
-//  rule
-//    whose action is the default action says nothing. A rule that tests one argument twice is split: any test suffices.
+//    rule whose action is the default action says nothing. A rule that tests one argument twice is split: any test
+//    suffices.
 //  - On 32-bit ABIs (x86, x32, arm) the low 32 bits of arguments are compared.
 //  - socketcall(2) and ipc(2) of x86 carry the calls behind them: a rule for `socket` governs socketcall(SYS_SOCKET)
-//  too
-//    unless the profile has a rule of the multiplexer's own. Their arguments are out of a filter's reach, so there a
+//    too unless the profile has a rule of the multiplexer's own. Their arguments are out of a filter's reach, so there a
 //    conditional rule holds whatever they are when it is stricter than the default action, and never when it is laxer.
 //  - With defaultAction SCMP_ACT_ERRNO a call that is newer than all that the profile names answers ENOSYS, so that a
 //    C library falls back to what the profile knows (runc does this since 1.0-rc93). "Newer" is defined from 424 on,
