@@ -10,8 +10,9 @@
 //    suffices.
 //  - On 32-bit ABIs (x86, x32, arm) the low 32 bits of arguments are compared.
 //  - socketcall(2) and ipc(2) of x86 carry the calls behind them: a rule for `socket` governs socketcall(SYS_SOCKET)
-//    too unless the profile has a rule of the multiplexer's own. Their arguments are out of a filter's reach, so there a
-//    conditional rule holds whatever they are when it is stricter than the default action, and never when it is laxer.
+//    too unless the profile has a rule of the multiplexer's own. Their arguments are out of a filter's reach, so there
+//    a conditional rule holds whatever they are when it is stricter than the default action, and never when it is
+//    laxer.
 //  - With defaultAction SCMP_ACT_ERRNO a call that is newer than all that the profile names answers ENOSYS, so that a
 //    C library falls back to what the profile knows (runc does this since 1.0-rc93). "Newer" is defined from 424 on,
 //    where Linux 5.1 gave all architectures one numbering; below, the default action holds.
