@@ -24,15 +24,15 @@ export async function endContainers(context: Context, pod: Pod): Promise<void> {
     })
   }
   await Promise.all(
-    [...pod.containers.values()]
-      .filter(({ state }) => state !== 'exited')
-      .map(async (container) => {
-        await destroyContainerCgroup(context, pod, container.id)
-        // the monitor may have died between the record and the event
-        const written = await readExitRecord(context.layout, pod.id, container.id)
-        container.markExited(written ?? lostExit('ended without its monitor'))
-        if (written === null) await writeContainerRecord(context, container)
-      }),
+    [...pod.containers.values()].map(async (container) => {
+      // whatever its state: one whose end nobody saw counts as exited, and its processes may live
+      await destroyContainerCgroup(context, pod, container.id)
+      if (container.state === 'exited') return
+      // the monitor may have died between the record and the event
+      const written = await readExitRecord(context.layout, pod.id, container.id)
+      container.markExited(written ?? lostExit('ended without its monitor'))
+      if (written === null) await writeContainerRecord(context, container)
+    }),
   )
 }
 
