@@ -1,5 +1,5 @@
 import { chmod, chown, mkdir, readFile, rm, stat } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 
 import { CaissonError } from '../errors.ts'
 import { parseSignal } from '../oci/process.ts'
@@ -12,6 +12,7 @@ import { containerSpec, processUser } from './container-spec.ts'
 import type { Context } from './context.ts'
 import { hostDevices } from './host-devices.ts'
 import { newId } from './ids.ts'
+import { openLogDirectory } from './log-directory.ts'
 import type { Pod } from './pod.ts'
 import { processError } from './process-errors.ts'
 import { cgroupParentOf, containerCgroupName, endContainer } from './tear-down.ts'
@@ -88,7 +89,7 @@ export async function createContainer(
     const directoryFd = hold(await native.openDirectory(directory))
     const exitRecord = hold(await native.preallocate(directoryFd.fd, 'exit', exitRecordSize))
     const planFd = hold(native.sealedMemfd('caisson-plan', plan))
-    const logDirectory = await openLogDirectory(context, pod, config)
+    const logDirectory = await openLogDirectory(native, pod.config, config)
     if (logDirectory !== null) hold(logDirectory)
 
     const { monitor } = pod
@@ -158,16 +159,6 @@ function stopSignalOf(config: ContainerConfig, imageSignal: string): number {
   if (config.stopSignal !== 0) return config.stopSignal
   // a name that no kernel knows comes from the image: the default serves better than a refusal
   return parseSignal(imageSignal) ?? sigterm
-}
-
-async function openLogDirectory(context: Context, pod: Pod, config: ContainerConfig): Promise<NativeFd | null> {
-  const { logDirectory } = pod.config
-  if (logDirectory === '' || config.logPath === '') return null
-  if (config.logPath.startsWith('/') || config.logPath.split('/').includes('..')) {
-    throw new CaissonError('ERR_INVALID_ARGUMENT', `log_path "${config.logPath}" leaves the pod’s log directory`)
-  }
-  await mkdir(dirname(join(logDirectory, config.logPath)), { recursive: true, mode: 0o755 })
-  return await context.native.openDirectory(logDirectory)
 }
 
 async function seccompProfile(path: string): Promise<Seccomp> {
