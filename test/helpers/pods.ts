@@ -7,7 +7,7 @@ import { runtime } from '#src/gen/cri.ts'
 import type { Test } from 'tap'
 import { busyboxImage, probeImage, type TestService } from './service.ts'
 
-export const { ContainerState, PodSandboxState, NamespaceMode, MountPropagation } = runtime.v1
+export const { ContainerState, PodSandboxState, NamespaceMode, MountPropagation, SupplementalGroupsPolicy } = runtime.v1
 export const { ProfileType } = runtime.v1.SecurityProfile
 
 export type PodConfig = runtime.v1.PodSandboxConfig.$Properties
@@ -42,7 +42,7 @@ export function podConfig(service: TestService, overrides: PodConfig = {}): PodC
 export async function runPod(service: TestService, overrides: PodConfig = {}): Promise<Pod> {
   const config = podConfig(service, overrides)
   const { podSandboxId } = await service.runtime.runPodSandbox({ config })
-  return { id: podSandboxId ?? '', config }
+  return { id: podSandboxId, config }
 }
 
 /** A container's request; `image` is a name, `security` goes below `linux`. */
@@ -72,7 +72,7 @@ export async function create(service: TestService, pod: Pod, options: ContainerO
     config: containerConfig(options),
     sandboxConfig: pod.config,
   })
-  return containerId ?? ''
+  return containerId
 }
 
 /** Creates and starts. */
@@ -95,6 +95,7 @@ export function startShell(
 export async function status(service: TestService, containerId: string): Promise<ContainerStatus> {
   const reply = await service.runtime.containerStatus({ containerId })
   if (reply.status == null) throw new Error('a reply without status')
+  // eslint-disable-next-line @typescript-eslint/no-unsafe-class-instance-assignment -- decoded: an instance, with every member
   return reply.status as ContainerStatus
 }
 
@@ -116,9 +117,9 @@ export interface RunResult {
 export async function run(service: TestService, pod: Pod, options: ContainerOptions): Promise<RunResult> {
   const id = await start(service, pod, options)
   const end = await ended(service, id)
-  const { stdout, stderr } = await output(end.logPath ?? '')
+  const { stdout, stderr } = await output(end.logPath)
   await service.runtime.removeContainer({ containerId: id })
-  return { id, exitCode: end.exitCode ?? 0, stdout, stderr, status: end }
+  return { id, exitCode: end.exitCode, stdout, stderr, status: end }
 }
 
 /** The same with a shell command. */
@@ -197,22 +198,22 @@ export async function exec(
 ): Promise<{ stdout: string; stderr: string; exitCode: number }> {
   const reply = await service.runtime.execSync({ containerId, cmd, timeout })
   return {
-    stdout: Buffer.from(reply.stdout ?? []).toString(),
-    stderr: Buffer.from(reply.stderr ?? []).toString(),
-    exitCode: reply.exitCode ?? 0,
+    stdout: Buffer.from(reply.stdout).toString(),
+    stderr: Buffer.from(reply.stderr).toString(),
+    exitCode: reply.exitCode,
   }
 }
 
 /** The host's pid of a container's first process; 0 when it has none. */
 export async function pidOf(service: TestService, containerId: string): Promise<number> {
   const { info } = await service.runtime.containerStatus({ containerId, verbose: true })
-  return (JSON.parse(info?.['info'] ?? '{}') as { pid: number }).pid
+  return (JSON.parse(info['info'] ?? '{}') as { pid: number }).pid
 }
 
 /** The pid of a pod's monitor. */
 export async function monitorPid(service: TestService, pod: Pod): Promise<number> {
   const { info } = await service.runtime.podSandboxStatus({ podSandboxId: pod.id, verbose: true })
-  return (JSON.parse(info?.['info'] ?? '{}') as { monitorPid: number }).monitorPid
+  return (JSON.parse(info['info'] ?? '{}') as { monitorPid: number }).monitorPid
 }
 
 /** `net:[4026531840]` of a process. */

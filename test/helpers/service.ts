@@ -180,7 +180,7 @@ export class TestService {
 
   /** Imports an OCI image layout. */
   async importImage(directory: string, name: string): Promise<string> {
-    return (await this.caisson.importImage({ directory, name })).imageId ?? ''
+    return (await this.caisson.importImage({ directory, name })).imageId
   }
 
   /** What the service wrote, newest last. */

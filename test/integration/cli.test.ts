@@ -36,7 +36,7 @@ t.test('the command line', { skip: needsRoot }, async (t) => {
   })
 
   t.test('run leaves nothing', async (t) => {
-    t.same((await service.runtime.listPodSandbox({})).items ?? [], [])
+    t.same((await service.runtime.listPodSandbox({})).items, [])
     t.same(await service.leaks(), [])
     t.same(readdirSync(join(service.root, 'logs')), [], 'no log')
   })
@@ -121,7 +121,7 @@ t.test('the command line', { skip: needsRoot }, async (t) => {
     child.kill('SIGKILL')
     await until(() => !existsSync(service.socket))
     await service.start()
-    t.equal((await service.runtime.listContainers({})).containers?.length, 1, 'the container waits for who removes it')
+    t.equal((await service.runtime.listContainers({})).containers.length, 1, 'the container waits for who removes it')
     t.match(readFileSync(service.logFile, 'utf8'), /adopted a running pod/)
   })
 })

@@ -34,7 +34,7 @@ t.test('containers', { skip: needsRoot }, async (t) => {
     const id = await create(service, pod, { image: probeImage, args: ['sleep', '1000'], labels, annotations })
     t.match(id, /^[0-9a-f]{64}$/)
     const created = await status(service, id)
-    t.equal(created.state ?? 0, ContainerState.CONTAINER_CREATED)
+    t.equal(created.state, ContainerState.CONTAINER_CREATED)
     const createdAt = int64(created.createdAt)
     t.ok(createdAt >= before - 1_000_000n, 'created_at is a time in nanoseconds')
     t.equal(int64(created.startedAt), 0n)
@@ -51,7 +51,7 @@ t.test('containers', { skip: needsRoot }, async (t) => {
     const running = await status(service, id)
     t.equal(running.state, ContainerState.CONTAINER_RUNNING)
     t.ok(int64(running.startedAt) >= createdAt)
-    t.ok(readFileSync(created.logPath ?? ''), 'the log is there as soon as it runs')
+    t.ok(readFileSync(created.logPath), 'the log is there as soon as it runs')
     const pid = await pidOf(service, id)
     t.match(readFileSync(`/proc/${pid}/cgroup`, 'utf8'), `0::${service.slice}/pods/crio-caisson-${id}`)
     await refused(t, runtime.startContainer({ containerId: id }), 'FAILED_PRECONDITION', id, /running/)
@@ -69,7 +69,7 @@ t.test('containers', { skip: needsRoot }, async (t) => {
     await runtime.removeContainer({ containerId: id })
     await runtime.stopContainer({ containerId: id, timeout: 10 })
     await refused(t, runtime.containerStatus({ containerId: id }), 'NOT_FOUND', id)
-    t.ok(readFileSync(created.logPath ?? ''), 'the log stays: a kubelet removes it')
+    t.ok(readFileSync(created.logPath), 'the log stays: a kubelet removes it')
   })
 
   t.test('exit codes and reasons', async (t) => {
@@ -99,14 +99,14 @@ t.test('containers', { skip: needsRoot }, async (t) => {
     const stubborn = 'trap "" TERM INT; echo ready; while :; do sleep 0.02; done'
     const ready = async (script: string, stopSignal?: cri.v1.Signal): Promise<string> => {
       const id = await startShell(service, pod, script, stopSignal === undefined ? {} : { stopSignal })
-      const path = (await status(service, id)).logPath ?? ''
+      const path = (await status(service, id)).logPath
       while (!readFileSync(path, 'utf8').includes('ready')) await new Promise((resolve) => setTimeout(resolve, 5))
       return id
     }
     const polite = await ready(trap)
     await runtime.stopContainer({ containerId: polite, timeout: 20 })
     t.match(await status(service, polite), { exitCode: 7, reason: 'Error' })
-    t.match(await output((await status(service, polite)).logPath ?? ''), { stdout: 'ready\ngot\n' })
+    t.match(await output((await status(service, polite)).logPath), { stdout: 'ready\ngot\n' })
 
     const other = await ready(trap.replace('TERM', 'USR1'), cri.v1.Signal.SIGNAL_SIGUSR1)
     t.equal((await status(service, other)).stopSignal, cri.v1.Signal.SIGNAL_SIGUSR1)
@@ -219,7 +219,7 @@ t.test('containers', { skip: needsRoot }, async (t) => {
     const request = { podSandboxId: pod.id, config, sandboxConfig: pod.config }
     const [a, b] = await Promise.all([runtime.createContainer(request), runtime.createContainer(request)])
     t.equal(a.containerId, b.containerId)
-    const id = a.containerId ?? ''
+    const id = a.containerId
     t.equal((await runtime.createContainer(request)).containerId, id)
     const different = { ...request, config: { ...config, args: ['sleep', '1'] } }
     await refused(t, runtime.createContainer(different), 'ALREADY_EXISTS', id, /args/)
@@ -235,7 +235,7 @@ t.test('containers', { skip: needsRoot }, async (t) => {
     const a = await start(service, own, { image: probeImage, args: ['sleep', '1000'], labels: { tier: 'a' } })
     const b = await create(service, own, { image: probeImage, labels: { tier: 'b' } })
     const list = async (filter: cri.v1.ContainerFilter.$Properties): Promise<string[]> =>
-      ((await runtime.listContainers({ filter })).containers ?? []).map(({ id }) => id ?? '').sort()
+      (await runtime.listContainers({ filter })).containers.map(({ id }) => id ?? '').sort()
     t.same(await list({ podSandboxId: own.id }), [a, b].sort())
     t.same(await list({ podSandboxId: own.id.slice(0, 12), labelSelector: { tier: 'a' } }), [a])
     t.same(await list({ podSandboxId: own.id, state: { state: ContainerState.CONTAINER_RUNNING } }), [a])

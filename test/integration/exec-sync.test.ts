@@ -2,7 +2,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { create, exec, NamespaceMode, pidOf, refused, runPod, startShell } from '../helpers/pods.ts'
+import { create, exec, NamespaceMode, pidOf, ProfileType, refused, runPod, startShell } from '../helpers/pods.ts'
 import { busyboxImage, cgroupRoot, needsRoot, startService, until } from '../helpers/service.ts'
 
 const mebibyte = 1 << 20
@@ -22,7 +22,7 @@ t.test('exec', { skip: needsRoot }, async (t) => {
     t.same(await exec(service, id, ['true']), { stdout: '', stderr: '', exitCode: 0 })
     t.equal((await exec(service, id, ['cat'])).stdout, '', 'standard input is empty')
     const binary = await runtime.execSync({ containerId: id, cmd: ['printf', '\\377\\000\\n'], timeout: 10 })
-    t.same([...(binary.stdout ?? [])], [255, 0, 10], 'bytes as they are')
+    t.same([...binary.stdout], [255, 0, 10], 'bytes as they are')
     t.equal((await exec(service, id.slice(0, 13), ['true'])).exitCode, 0, 'a prefix of the id does')
   })
 
@@ -69,7 +69,7 @@ t.test('exec', { skip: needsRoot }, async (t) => {
         runAsUser: { value: 1000 },
         supplementalGroups: [77],
         noNewPrivs: true,
-        seccomp: { profileType: 0 },
+        seccomp: { profileType: ProfileType.RuntimeDefault },
         capabilities: { dropCapabilities: ['ALL'] },
       },
     })
@@ -111,7 +111,7 @@ t.test('exec', { skip: needsRoot }, async (t) => {
     const script = 'head -c 104857600 /dev/zero; head -c 104857600 /dev/zero >&2; exit 9'
     const reply = await runtime.execSync({ containerId: id, cmd: ['sh', '-c', script], timeout: 60 })
     t.equal(reply.exitCode, 9, 'the command ran to its end')
-    const [out, err] = [reply.stdout?.length ?? 0, reply.stderr?.length ?? 0]
+    const [out, err] = [reply.stdout.length, reply.stderr.length]
     t.ok(out + err <= 16 * mebibyte, 'a kubelet can take the reply')
     t.ok(out >= 7 * mebibyte && err >= 7 * mebibyte, `${out} and ${err} bytes`)
     t.ok(rss() - before < 160 * mebibyte, `${(rss() - before) >> 20} MiB more`)
@@ -139,7 +139,7 @@ t.test('exec', { skip: needsRoot }, async (t) => {
       ({ exitCode }) => exitCode,
       (error: unknown) => (error as { fields: { status: string } }).fields.status,
     )
-    t.ok(outcome === 137 || outcome === 'FAILED_PRECONDITION', `${outcome ?? ''}`)
+    t.ok(outcome === 137 || outcome === 'FAILED_PRECONDITION', `${outcome}`)
     t.throws(() => process.kill(pid, 0), { code: 'ESRCH' })
   })
 })

@@ -23,9 +23,8 @@ t.test('images', { skip }, async (t) => {
   await push('library/busybox:2')
   const tag = (version: number): string => `${registry.host}/library/busybox:${version}`
   const digest = `${registry.host}/library/busybox@${built.manifest}`
-  const pull = async (name: string): Promise<string> =>
-    (await images.pullImage({ image: { image: name } })).imageRef ?? ''
-  const list = async (): Promise<string[]> => ((await images.listImages({})).images ?? []).map(({ id }) => id ?? '')
+  const pull = async (name: string): Promise<string> => (await images.pullImage({ image: { image: name } })).imageRef
+  const list = async (): Promise<string[]> => (await images.listImages({})).images.map(({ id }) => id ?? '')
 
   t.test('unknown: an empty reply', async (t) => {
     t.notOk((await images.imageStatus({ image: { image: tag(1) } })).image)
@@ -50,7 +49,7 @@ t.test('images', { skip }, async (t) => {
       t.equal((await images.imageStatus({ image: { image: name } })).image?.id, id, name)
     }
     const verbose = await images.imageStatus({ image: { image: id }, verbose: true })
-    t.match(JSON.parse(verbose.info?.['info'] ?? ''), { imageSpec: { config: { cmd: ['sh'] } } })
+    t.match(JSON.parse(verbose.info['info'] ?? ''), { imageSpec: { config: { cmd: ['sh'] } } })
 
     const pod = await runPod(service)
     const container = await create(service, pod, { image: tag(2), command: ['true'] })
@@ -58,7 +57,7 @@ t.test('images', { skip }, async (t) => {
     t.equal(made.imageId, id)
     t.equal(made.imageRef, id)
     t.equal(made.image?.image, tag(2))
-    const [listed] = (await service.runtime.listContainers({})).containers ?? []
+    const [listed] = (await service.runtime.listContainers({})).containers
     t.equal(listed?.imageId, id)
     await service.runtime.removePodSandbox({ podSandboxId: pod.id })
   })
@@ -104,11 +103,11 @@ t.test('images', { skip }, async (t) => {
 
   t.test('ImageFsInfo', async (t) => {
     const { imageFilesystems, containerFilesystems } = await service.image.imageFsInfo({})
-    const [usage] = imageFilesystems ?? []
+    const [usage] = imageFilesystems
     t.ok(safeInt(usage?.usedBytes?.value) > 0)
     t.ok(safeInt(usage?.inodesUsed?.value) > 0)
     t.ok(int64(usage?.timestamp) > 0n)
     t.match(usage?.fsId?.mountpoint, service.root)
-    t.equal(containerFilesystems?.length, 1)
+    t.equal(containerFilesystems.length, 1)
   })
 })

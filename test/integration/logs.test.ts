@@ -21,7 +21,7 @@ t.test('logs', { skip: needsRoot }, async (t) => {
   const service = await startService(t)
   const { runtime } = service
   const pod = await runPod(service)
-  const logOf = async (id: string): Promise<string> => (await status(service, id)).logPath ?? ''
+  const logOf = async (id: string): Promise<string> => (await status(service, id)).logPath
 
   t.test('the format', async (t) => {
     const from = Date.now()

@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process'
 import { mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
+import type { runtime as cri } from '#src/gen/cri.ts'
 import {
   create,
   exec,
@@ -95,7 +96,7 @@ t.test('mounts', { skip: needsRoot }, async (t) => {
   t.test('propagation', async (t) => {
     const sleep = 'trap "exit 0" TERM; while :; do sleep 0.05; done'
     const mountpoints = async (id: string): Promise<string> => (await exec(service, id, ['cat', '/proc/mounts'])).stdout
-    const at = async (name: string, propagation: number): Promise<{ id: string; path: string }> => {
+    const at = async (name: string, propagation: cri.v1.MountPropagation): Promise<{ id: string; path: string }> => {
       const path = volume(name)
       for (const sub of ['host', 'inside']) mkdirSync(join(path, sub))
       const id = await startShell(service, privileged, sleep, {
@@ -122,7 +123,7 @@ t.test('mounts', { skip: needsRoot }, async (t) => {
         t.notMatch(onHost('cat', '/proc/self/mounts'), 'inside-shared', 'and its end')
       }
       onHost('umount', join(path, 'host'))
-      const [mount] = (await status(service, id)).mounts ?? []
+      const [mount] = (await status(service, id)).mounts
       t.match(mount, { containerPath: '/data', hostPath: path })
       t.equal(mount?.propagation ?? PROPAGATION_PRIVATE, mode)
     }
@@ -136,7 +137,7 @@ t.test('mounts', { skip: needsRoot }, async (t) => {
       { hostPath: path, containerPath: '/a', selinuxRelabel: true },
     ]
     const id = await create(service, pod, { mounts })
-    const echoed = (await status(service, id)).mounts ?? []
+    const echoed = (await status(service, id)).mounts
     t.equal(echoed.length, mounts.length)
     t.match(echoed, mounts)
   })

@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { runtime as cri } from '#src/gen/cri.ts'
+import type { runtime as cri } from '#src/gen/cri.ts'
 import { int64 } from '#src/cri/grpc/int64.ts'
 import {
   create,
@@ -42,10 +42,10 @@ t.test('pods', { skip: needsRoot }, async (t) => {
     t.ok(int64(status?.createdAt) >= before, 'created_at is a time in nanoseconds')
     t.ok(int64(reply.timestamp) >= before, 'so is the timestamp')
     t.match(status?.linux?.namespaces?.options, { network: NamespaceMode.POD, pid: NamespaceMode.CONTAINER })
-    t.same(Object.keys(reply.info ?? {}), [])
+    t.same(Object.keys(reply.info), [])
     t.same(reply.containersStatuses, [])
 
-    const listed = (await runtime.listPodSandbox({})).items?.find(({ id }) => id === pod.id)
+    const listed = (await runtime.listPodSandbox({})).items.find(({ id }) => id === pod.id)
     t.same({ ...listed?.metadata }, pod.config.metadata)
     t.same(listed?.labels, pod.config.labels)
     t.same(listed?.annotations, pod.config.annotations)
@@ -87,7 +87,7 @@ t.test('pods', { skip: needsRoot }, async (t) => {
     ]
     await runtime.stopPodSandbox({ podSandboxId: b.id })
     const list = async (filter: cri.v1.PodSandboxFilter.$Properties): Promise<string[]> =>
-      ((await runtime.listPodSandbox({ filter })).items ?? []).map(({ id }) => id ?? '').sort()
+      (await runtime.listPodSandbox({ filter })).items.map(({ id }) => id ?? '').sort()
     t.same(await list({ labelSelector: { label } }), [a.id, b.id].sort())
     t.same(await list({ labelSelector: { label, tier: 'a' } }), [a.id])
     t.same(await list({ labelSelector: { label, tier: 'c' } }), [])
@@ -109,7 +109,7 @@ t.test('pods', { skip: needsRoot }, async (t) => {
     t.equal(first.podSandboxId, second.podSandboxId, 'two equal requests at once get one pod')
     const third = await runtime.runPodSandbox({ config })
     t.equal(third.podSandboxId, first.podSandboxId, 'and so does a later one')
-    const id = first.podSandboxId ?? ''
+    const id = first.podSandboxId
     // another request under the same tuple: the message names the pod and the field
     const different = { ...config, labels: { a: '2' } }
     await refused(t, runtime.runPodSandbox({ config: different }), 'ALREADY_EXISTS', id, /labels/)
@@ -123,8 +123,8 @@ t.test('pods', { skip: needsRoot }, async (t) => {
     await runtime.removePodSandbox({ podSandboxId: id })
     const again = await runtime.runPodSandbox({ config })
     t.not(again.podSandboxId, id, 'once it is removed, the name is free')
-    await runtime.removePodSandbox({ podSandboxId: again.podSandboxId ?? '' })
-    await runtime.removePodSandbox({ podSandboxId: another ?? '' })
+    await runtime.removePodSandbox({ podSandboxId: again.podSandboxId })
+    await runtime.removePodSandbox({ podSandboxId: another })
   })
 
   t.test('a caller that vanishes and repeats gets what it had begun', async (t) => {
@@ -134,7 +134,7 @@ t.test('pods', { skip: needsRoot }, async (t) => {
     setTimeout(() => abort.abort(new Error('gone')), 5)
     await call.catch(() => undefined) // it may have been quicker
     const { podSandboxId } = await runtime.runPodSandbox({ config })
-    const mine = ((await runtime.listPodSandbox({})).items ?? []).filter(
+    const mine = (await runtime.listPodSandbox({})).items.filter(
       ({ metadata }) => metadata?.uid === config.metadata?.uid,
     )
     t.same(
@@ -142,7 +142,7 @@ t.test('pods', { skip: needsRoot }, async (t) => {
       [podSandboxId],
       'there is one',
     )
-    await runtime.removePodSandbox({ podSandboxId: podSandboxId ?? '' })
+    await runtime.removePodSandbox({ podSandboxId: podSandboxId })
   })
 
   t.test('containers and pods', async (t) => {
@@ -150,7 +150,7 @@ t.test('pods', { skip: needsRoot }, async (t) => {
     const running = await start(service, pod, { image: probeImage, args: ['sleep', '1000'] })
     const created = await create(service, pod, { image: probeImage })
     const { containersStatuses } = await runtime.podSandboxStatus({ podSandboxId: pod.id })
-    t.same(containersStatuses?.map(({ id }) => id).sort(), [running, created].sort())
+    t.same(containersStatuses.map(({ id }) => id).sort(), [running, created].sort())
     await runtime.stopPodSandbox({ podSandboxId: pod.id })
     const { status } = await runtime.containerStatus({ containerId: running })
     t.match(status, { exitCode: 137, reason: 'Error' }, 'stopping a pod kills its containers')

@@ -2,6 +2,7 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
+import type { runtime as cri } from '#src/gen/cri.ts'
 import {
   create,
   exec,
@@ -19,6 +20,7 @@ import {
   start,
   startShell,
   status,
+  SupplementalGroupsPolicy,
 } from '../helpers/pods.ts'
 import { buildBusybox } from '../helpers/image.ts'
 import { needsRoot, probeImage, startService } from '../helpers/service.ts'
@@ -98,7 +100,11 @@ t.test('processes', { skip: needsRoot }, async (t) => {
     )
     for (const gid of [5, 6, 2000]) t.ok(merged.groups.includes(gid), `Merge has ${gid}`)
     const strict = await report(service, pod, {
-      security: { runAsUser: value(1000), supplementalGroups, supplementalGroupsPolicy: 1 },
+      security: {
+        runAsUser: value(1000),
+        supplementalGroups,
+        supplementalGroupsPolicy: SupplementalGroupsPolicy.Strict,
+      },
     })
     for (const gid of [5, 6]) t.ok(strict.groups.includes(gid), `Strict has ${gid}`)
     t.notOk(strict.groups.includes(2000), 'Strict has none of the image’s')
@@ -144,7 +150,7 @@ t.test('processes', { skip: needsRoot }, async (t) => {
   t.test('no_new_privs, seccomp, oom_score_adj', async (t) => {
     t.equal((await report(service, pod)).noNewPrivs, '0')
     t.equal((await report(service, pod, { security: { noNewPrivs: true } })).noNewPrivs, '1')
-    const seccomp = async (profileType: number, localhostRef = ''): Promise<string> =>
+    const seccomp = async (profileType: cri.v1.SecurityProfile.ProfileType, localhostRef = ''): Promise<string> =>
       (await report(service, pod, { security: { seccomp: { profileType, localhostRef } } })).seccomp
     t.equal((await report(service, pod)).seccomp, '0', 'none asked for: unconfined')
     t.equal(await seccomp(ProfileType.RuntimeDefault), '2', 'a filter')

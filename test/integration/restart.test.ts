@@ -26,8 +26,8 @@ t.test('restart', { skip: needsRoot }, async (t) => {
   const service = await startService(t, { images: [busyboxImage] })
   /** Everything that a kubelet would compare. */
   const everything = async (): Promise<unknown> => {
-    const pods = (await service.runtime.listPodSandbox({})).items ?? []
-    const containers = (await service.runtime.listContainers({})).containers ?? []
+    const pods = (await service.runtime.listPodSandbox({})).items
+    const containers = (await service.runtime.listContainers({})).containers
     return {
       pods: pods.map((pod) => ({ ...pod, createdAt: int64(pod.createdAt) })).sort((a, b) => compare(a.id, b.id)),
       containers: containers
@@ -79,7 +79,7 @@ t.test('restart', { skip: needsRoot }, async (t) => {
     const [startedAt, killedPid, path] = [
       int64((await status(service, id)).startedAt),
       await pidOf(service, killed),
-      (await status(service, id)).logPath ?? '',
+      (await status(service, id)).logPath,
     ]
     await service.kill()
     const from = BigInt(Date.now() - 1) * 1_000_000n
@@ -105,9 +105,9 @@ t.test('restart', { skip: needsRoot }, async (t) => {
       const requests = containers.map((config) => ({ podSandboxId: pod.id, config, sandboxConfig: pod.config }))
       const answered = new Set<string>()
       const calls = Promise.allSettled([
-        service.runtime.runPodSandbox({ config }).then(({ podSandboxId }) => answered.add(podSandboxId ?? '')),
+        service.runtime.runPodSandbox({ config }).then(({ podSandboxId }) => answered.add(podSandboxId)),
         ...requests.map((request) =>
-          service.runtime.createContainer(request).then(({ containerId }) => answered.add(containerId ?? '')),
+          service.runtime.createContainer(request).then(({ containerId }) => answered.add(containerId)),
         ),
       ])
       await new Promise((resolve) => setTimeout(resolve, delay))
@@ -115,20 +115,18 @@ t.test('restart', { skip: needsRoot }, async (t) => {
       await calls
       t.same(await service.leaks('--live'), [], `killed after ${delay} ms: nothing half-made`)
       const ids = [
-        ...((await service.runtime.listPodSandbox({})).items ?? []),
-        ...((await service.runtime.listContainers({})).containers ?? []),
+        ...(await service.runtime.listPodSandbox({})).items,
+        ...(await service.runtime.listContainers({})).containers,
       ].map(({ id }) => id)
       for (const id of answered) t.ok(ids.includes(id), 'what was answered is there')
       const { podSandboxId } = await service.runtime.runPodSandbox({ config })
       const again = await Promise.all(requests.map((request) => service.runtime.createContainer(request)))
-      await Promise.all(
-        again.map(({ containerId }) => service.runtime.startContainer({ containerId: containerId ?? '' })),
-      )
+      await Promise.all(again.map(({ containerId }) => service.runtime.startContainer({ containerId: containerId })))
       for (const { containerId } of again) {
-        t.match(await status(service, containerId ?? ''), { state: ContainerState.CONTAINER_RUNNING })
-        await service.runtime.removeContainer({ containerId: containerId ?? '' })
+        t.match(await status(service, containerId), { state: ContainerState.CONTAINER_RUNNING })
+        await service.runtime.removeContainer({ containerId: containerId })
       }
-      await service.runtime.removePodSandbox({ podSandboxId: podSandboxId ?? '' })
+      await service.runtime.removePodSandbox({ podSandboxId: podSandboxId })
     }
     await remove(pod)
   })
@@ -177,7 +175,7 @@ t.test('restart', { skip: needsRoot }, async (t) => {
     await until(() => !existsSync(`/proc/${monitor}`))
     await service.start()
     t.match(await status(service, id), { exitCode: 255, reason: 'Unknown' })
-    t.notOk(existsSync(`/proc/${pid}`))
+    await until(() => !existsSync(`/proc/${pid}`)) // PID 1 reaps it
     t.notOk(existsSync(cgroupOf(id)))
     t.match(await service.runtime.podSandboxStatus({ podSandboxId: pod.id }), {
       status: { state: PodSandboxState.SANDBOX_NOTREADY },
