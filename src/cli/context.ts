@@ -10,7 +10,7 @@ import {
   type ImageClient,
   type RuntimeClient,
 } from '../cri/grpc/services.ts'
-import { CaissonError } from '../errors.ts'
+import { CaissonError, errorMessage } from '../errors.ts'
 
 export interface Globals {
   /** Socket of the service. */
@@ -44,7 +44,11 @@ export async function connect(globals: Globals): Promise<Service> {
   } catch (error) {
     client.close()
     if (!(error instanceof CaissonError) || error.code !== 'ERR_SERVICE_UNREACHABLE') throw error
-    throw new CaissonError(error.code, `${error.message}: start one with "caisson serve"`, { cause: error.cause })
+    // of what the transport says, the errno alone tells a person something
+    const advice = errorMessage(error).includes('EACCES')
+      ? 'this user may not connect to it'
+      : 'start one with "caisson serve"'
+    throw new CaissonError(error.code, `${error.message}: ${advice}`, { fields: error.fields })
   }
 }
 
@@ -55,6 +59,7 @@ export async function connectOrStart(globals: Globals): Promise<Service> {
   } catch (error) {
     if (!(error instanceof CaissonError) || error.code !== 'ERR_SERVICE_UNREACHABLE') throw error
   }
+  if (process.getuid?.() !== 0) throw new CaissonError('ERR_HOST_UNSUPPORTED', 'Caisson must run as root')
   const child = startService(globals)
   const client = new GrpcClient(globals.listen)
   const ended = new Promise<never>((_resolve, reject) => {

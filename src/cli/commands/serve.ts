@@ -61,6 +61,8 @@ function ending(withStdin: boolean): Promise<string> {
     for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => resolve(signal))
     if (!withStdin) return
     process.stdin.resume()
+    // a start that fails must end the process although its input goes on
+    if ('unref' in process.stdin) process.stdin.unref()
     process.stdin.once('end', () => resolve('end of standard input'))
     process.stdin.once('error', () => resolve('end of standard input'))
   })
