@@ -1,4 +1,4 @@
-import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises'
+import { chmod, chown, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 
 import { CaissonError } from '../errors.ts'
@@ -14,15 +14,18 @@ export async function writePodFiles(directory: string, config: PodConfig, hostna
   ])
   // the directory of the pod's state is 0700; this one is read by containers through their mounts only
   await mkdir(directory, { mode: 0o700 })
+  // a mapping begins at root's id: in a user namespace, too, the files are its root's, not nobody's
+  const owner = { uid: config.user?.uids[0]?.hostId ?? 0, gid: config.user?.gids[0]?.hostId ?? 0 }
   await Promise.all([
-    publish(join(directory, 'hostname'), `${hostname}\n`),
-    publish(join(directory, 'hosts'), hosts),
-    publish(join(directory, 'resolv.conf'), resolv),
+    publish(join(directory, 'hostname'), `${hostname}\n`, owner),
+    publish(join(directory, 'hosts'), hosts, owner),
+    publish(join(directory, 'resolv.conf'), resolv, owner),
   ])
 }
 
-async function publish(path: string, content: string): Promise<void> {
+async function publish(path: string, content: string, owner: { uid: number; gid: number }): Promise<void> {
   await writeFile(path, content, { flag: 'wx' })
+  await chown(path, owner.uid, owner.gid)
   await chmod(path, 0o644) // whatever the umask is: users inside a container read it
 }
 
