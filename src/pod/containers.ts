@@ -124,7 +124,9 @@ export class Containers {
       await unlessRefused(this.#monitorOf(container).kill(container.id))
     } catch (error) {
       if (!isMonitorGone(error)) throw error
-      await this.#pods.stop(container.pod.id) // a pod whose monitor has died is ended
+      await container.pod.recovery // a pod whose monitor has died is ended
+      if (container.pod.state === 'ready') throw error
+      await this.#pods.stop(container.pod.id)
     }
     await Promise.race([container.exited, aborted(signal)])
   }
@@ -230,8 +232,17 @@ export class Containers {
   #follow(pod: Pod): void {
     const { monitor } = pod
     if (monitor === null) return
-    monitor.onExit = (exit) => {
-      this.#containers.get(exit.id)?.markExited(exitOf(exit))
+    monitor.onExit = (told) => {
+      const container = this.#containers.get(told.id)
+      const exit = exitOf(told)
+      const { starting = null } = container ?? {}
+      if (starting === null || exit.reason !== 'StartError') {
+        container?.markExited(exit)
+        return
+      }
+      // the answer to the start names the cause, and comes after
+      const mark = (): void => container?.markExited(exit)
+      starting.then(mark, mark)
     }
     monitor.onGone = () => {
       void this.#pods.monitorGone(pod)
