@@ -31,7 +31,10 @@ export async function endContainers(context: Context, pod: Pod): Promise<void> {
       // the monitor may have died between the record and the event
       const written = await readExitRecord(context.layout, pod.id, container.id)
       container.markExited(written ?? lostExit('ended without its monitor'))
-      if (written === null) await writeContainerRecord(context, container)
+      if (written !== null) return
+      await writeContainerRecord(context, container).catch((error: unknown) => {
+        if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error // it was removed meanwhile
+      })
     }),
   )
 }
