@@ -124,7 +124,9 @@ export class Containers {
       await unlessRefused(this.#monitorOf(container).kill(container.id))
     } catch (error) {
       if (!isMonitorGone(error)) throw error
-      await this.#pods.stop(container.pod.id) // a pod whose monitor has died is ended
+      await container.pod.recovery // a pod whose monitor has died is ended
+      if (container.pod.state === 'ready') throw error
+      await this.#pods.stop(container.pod.id)
     }
     await Promise.race([container.exited, aborted(signal)])
   }

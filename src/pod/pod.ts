@@ -15,6 +15,8 @@ export class Pod {
   cgroupParent: Promise<NativeFd> | null = null
   /** Whether nothing is left of it but its records: a stop that fails half-way is tried again by the next one. */
   tornDown = false
+  /** Under way after the connection to its monitor was lost; ends with a new one, or with the pod's end. */
+  recovery: Promise<void> | null = null
   /** Shared by concurrent calls. */
   stopping: Promise<void> | null = null
   removal: Promise<void> | null = null

@@ -3,16 +3,17 @@ import { join } from 'node:path'
 
 import { CaissonError } from '../errors.ts'
 import type { PodConfig, PodStatus } from './config.ts'
-import { now } from './container.ts'
+import { exitOf, now } from './container.ts'
 import type { Context } from './context.ts'
 import { findByPrefix, newId } from './ids.ts'
 import { alreadyExists, firstDifference, Joins } from './joins.ts'
+import { reachMonitor } from './monitor/reach.ts'
 import { spawnMonitor } from './monitor/spawn.ts'
 import { podPlanInput } from './pod-input.ts'
 import { writePodFiles } from './pod-files.ts'
 import { Pod } from './pod.ts'
 import { writeRecord } from './records.ts'
-import { endContainers, tearDownPod } from './tear-down.ts'
+import { endContainer, endContainers, tearDownPod } from './tear-down.ts'
 import { UndoStack } from './undo.ts'
 
 const nameMax = 253
@@ -171,14 +172,55 @@ export class Pods {
     return this.#pods.values()
   }
 
-  /** The monitor has died: so has its pod (DESIGN section 2). What is left of it is ended and taken down. */
+  /**
+   * The connection to a monitor has ended. Where nobody answers any more the monitor has died, and so has its pod (DESIGN section
+   * 2): what is left of it is ended and taken down. A monitor also ends the connection of a service that does not read, for
+   * being stopped or starved; its pod lives, and is taken up again.
+   */
   async monitorGone(pod: Pod): Promise<void> {
     if (pod.state === 'notready') return // it was told to go
-    this.#context.logger.error({ pod: pod.id }, 'the monitor of the pod has died; ending the pod')
     pod.release()
+    pod.recovery = this.#recover(pod).finally(() => {
+      pod.recovery = null
+    })
+    await pod.recovery
+  }
+
+  async #recover(pod: Pod): Promise<void> {
+    const { logger } = this.#context
+    try {
+      if (await this.#reconnect(pod)) {
+        logger.warn({ pod: pod.id }, 'the connection to the monitor of the pod was lost and is back')
+        return
+      }
+    } catch (error) {
+      logger.warn({ pod: pod.id, err: error }, 'the monitor of the pod does not answer')
+    }
+    if (this.#closed || pod.tornDown) return
+    logger.error({ pod: pod.id }, 'the monitor of the pod has died; ending the pod')
     await this.stop(pod.id).catch((error: unknown) => {
       this.#context.logger.error({ pod: pod.id, err: error }, 'cannot take down the pod of a dead monitor')
     })
+  }
+
+  /** @returns false when nobody answers, or the pod is being stopped meanwhile */
+  async #reconnect(pod: Pod): Promise<boolean> {
+    const monitor = await reachMonitor(this.#context, pod.id)
+    if (monitor === undefined) return false
+    if (this.#closed || pod.state !== 'ready') {
+      monitor.close()
+      return false
+    }
+    pod.monitor = monitor
+    this.onMonitor(pod)
+    for (const live of (await monitor.list()).containers) {
+      const container = pod.containers.get(live.id)
+      // a creation whose answer was lost has been undone here; there it is still known
+      if (container === undefined) await endContainer(this.#context, pod, live.id)
+      else if (live.state === 'exited') container.markExited(exitOf(live))
+      else if (live.state === 'running') container.markRunning(live.startedAt)
+    }
+    return true
   }
 
   /** Lets go of every pod: detached ones go on, and what is under way must not end them for want of a connection. */

@@ -8,7 +8,8 @@ import { readContainerRecord, readExitRecord, writeContainerRecord } from './con
 import type { Containers } from './containers.ts'
 import type { Context } from './context.ts'
 import { isId } from './ids.ts'
-import { isMonitorGone, type MonitorClient, type MonitoredContainer } from './monitor/client.ts'
+import type { MonitoredContainer } from './monitor/client.ts'
+import { reachMonitor } from './monitor/reach.ts'
 import { connectMonitor } from './monitor/spawn.ts'
 import { Pod } from './pod.ts'
 import { monitorCgroupOf, writePodRecord, type Pods } from './pods.ts'
@@ -138,27 +139,6 @@ async function readable<T>({ logger }: Context, read: () => Promise<T | null>): 
     if (!isCaissonError(error) || error.fields['damaged'] !== true) throw error
     logger.error({ err: error }, 'a damaged record; what it stood for is taken away')
     return null
-  }
-}
-
-/** @returns undefined when nobody answers; a monitor of another build replaces its program first */
-async function reachMonitor(context: Context, id: string): Promise<MonitorClient | undefined> {
-  const client = await connectMonitor(context.native, context.layout.podState(id))
-  if (client === undefined) return undefined
-  try {
-    const hello = await client.hello(context.lease)
-    if (hello.buildId !== context.buildId) {
-      context.logger.info(
-        { pod: id, from: hello.buildId, to: context.buildId },
-        'replacing the program of the pod’s monitor',
-      )
-      await client.reexec(context.monitorProgram.fd)
-    }
-    return client
-  } catch (error) {
-    client.close()
-    if (isMonitorGone(error)) return undefined // it was about to end
-    throw error
   }
 }
 

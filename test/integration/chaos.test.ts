@@ -4,6 +4,8 @@
  *
  * CAISSON_CHAOS_SEED repeats a run's choices (its timing is the machine's); CAISSON_CHAOS_SECONDS makes it longer.
  */
+import { existsSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
@@ -19,8 +21,19 @@ import {
   podConfig,
   type PodConfig,
   PodSandboxState,
+  pidOf,
+  runPod,
+  start,
 } from '../helpers/pods.ts'
-import { busyboxImage, needsRoot, project, startService, type TestService, until } from '../helpers/service.ts'
+import {
+  busyboxImage,
+  needsRoot,
+  probeImage,
+  project,
+  startService,
+  type TestService,
+  until,
+} from '../helpers/service.ts'
 import { Random } from '../helpers/random.ts'
 
 const seconds = Number(process.env['CAISSON_CHAOS_SECONDS'] ?? 20)
@@ -441,4 +454,33 @@ t.test('chaos', { skip: needsRoot, timeout: (seconds + 240) * 1000 }, async (t) 
   for (const { msg, err } of errors) {
     if (msg !== 'the monitor of the pod has died; ending the pod') t.fail(`logged: ${msg ?? ''} ${err?.message ?? ''}`)
   }
+})
+
+t.test('a service that is stopped for a while keeps its pods and their exits', { skip: needsRoot }, async (t) => {
+  const service = await startService(t, { images: [probeImage] })
+  const pod = await runPod(service)
+  // more ends than a monitor keeps for a client that does not read
+  const ids: string[] = []
+  for (let batch = 0; batch < 25; batch++) {
+    const made = Array.from({ length: 10 }, () => start(service, pod, { image: probeImage, args: ['sleep', '1000'] }))
+    ids.push(...(await Promise.all(made)))
+  }
+  const pids = await Promise.all(ids.map((id) => pidOf(service, id)))
+  const monitor = await monitorPid(service, pod)
+  process.kill(service.pid, 'SIGSTOP')
+  for (const pid of pids) process.kill(pid, 'SIGKILL')
+  const log = join(service.state, 'pods', pod.id, 'monitor.log')
+  await until(() => pids.every((pid) => !existsSync(`/proc/${pid}`)), 20_000, 'every container has ended')
+  await delay(500)
+  process.kill(service.pid, 'SIGCONT')
+  for (const containerId of ids) {
+    const { exitCode } = await service.caisson.waitContainer({ containerId }, { timeoutMs: 20_000 })
+    if (exitCode !== 137) t.fail(`${containerId} ended with ${exitCode}`)
+  }
+  const { status } = await service.runtime.podSandboxStatus({ podSandboxId: pod.id })
+  t.equal(status?.state, PodSandboxState.SANDBOX_READY, await readFile(log, 'utf8'))
+  t.equal(await monitorPid(service, pod), monitor)
+  const lost = (await service.log()).filter(({ msg }) => msg?.includes('was lost and is back'))
+  t.equal(lost.length, 1, 'the monitor had ended the connection, and was found again')
+  t.ok(await start(service, pod, { image: probeImage, args: ['exit', '0'] }))
 })
