@@ -164,7 +164,7 @@ t.test('user namespaces', { skip: needsVm }, async (t) => {
     const writer = await startShell(
       service,
       pod,
-      'echo from a >/dev/shm/note; (echo answer | nc -l -s 127.0.0.1 -p 8080 >/dev/null) & sleep 1000',
+      'echo from a >/dev/shm/note; (echo answer | nc -l -p 8080 >/dev/null) & sleep 1000',
     )
     const sibling = await startShell(service, pod, 'sleep 1000')
     for (const type of ['pid', 'mnt', 'cgroup']) {
@@ -173,7 +173,9 @@ t.test('user namespaces', { skip: needsVm }, async (t) => {
     }
     await runtime.removeContainer({ containerId: sibling })
     await until(async () => (await exec(service, writer, ['cat', '/dev/shm/note'])).stdout === 'from a\n')
-    await until(async () => (await exec(service, writer, ['cat', '/proc/net/tcp'])).stdout.includes(':1F90'))
+    await until(async () =>
+      (await exec(service, writer, ['cat', '/proc/net/tcp', '/proc/net/tcp6'])).stdout.includes(':1F90'),
+    )
     const reader = await runShell(
       service,
       pod,
