@@ -49,10 +49,12 @@ export class Runtime {
   /** What a server on a unix socket needs of the native half: SO_PEERCRED, and flock(2). */
   readonly peerCredentials = (fd: number): { pid: number; uid: number; gid: number } => native.peerCredentials(fd)
   readonly lockFile = (path: string): Promise<NativeFd> => native.lockFile(path)
+  readonly #lease: 'bound' | 'detached'
   readonly #locks: NativeFd[]
   #closed = false
 
   private constructor(context: Context, pods: Pods, containers: Containers, locks: NativeFd[]) {
+    this.#lease = context.lease
     this.images = context.images
     this.host = context.host
     this.layout = context.layout
@@ -117,6 +119,7 @@ export class Runtime {
   async close(): Promise<void> {
     if (this.#closed) return
     this.#closed = true
+    if (this.#lease === 'bound') await this.pods.stopAll()
     this.pods.close()
     await this.images.close()
     for (const lock of this.#locks) lock.close()
@@ -135,9 +138,7 @@ async function lockInstance(layout: Layout): Promise<NativeFd[]> {
     } catch (error) {
       for (const lock of held) lock.close()
       if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error
-      throw new CaissonError('ERR_INSTANCE_IN_USE', `another process holds ${path}: is a service running on it?`, {
-        cause: error,
-      })
+      throw new CaissonError('ERR_INSTANCE_IN_USE', `another process holds ${path}: is a service running on it?`)
     }
   }
   return held

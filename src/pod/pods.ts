@@ -223,6 +223,17 @@ export class Pods {
     return true
   }
 
+  /** Ends every pod, as their lease promises when the runtime that owns them closes. */
+  async stopAll(): Promise<void> {
+    await Promise.all(
+      [...this.#pods.keys()].map((id) =>
+        this.stop(id).catch((error: unknown) => {
+          this.#context.logger.error({ pod: id, err: error }, 'cannot end the pod of a runtime that closes')
+        }),
+      ),
+    )
+  }
+
   /** Lets go of every pod: detached ones go on, and what is under way must not end them for want of a connection. */
   close(): void {
     this.#closed = true
