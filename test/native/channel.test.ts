@@ -1,4 +1,3 @@
-import { AsyncLocalStorage } from 'node:async_hooks'
 import { closeSync, fstatSync, openSync, readFileSync, readSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 
@@ -61,14 +60,13 @@ t.test('sending never waits: a queue of bounded length, then EAGAIN', async (t) 
   peer.close()
 })
 
-t.test('a listener sees the context in which Node runs callbacks', async (t) => {
-  const storage = new AsyncLocalStorage<string>()
-  const { channel, peer } = storage.run('created here', () => native.channelPair())
+t.test('a listener is called as Node calls back: ticks and microtasks run after it', async (t) => {
+  const { channel, peer } = native.channelPair()
   const exe = openSync('/bin/sh', 'r')
   const order: string[] = []
   const seen = new Promise<void>((resolve) => {
     channel.onFrame = () => {
-      order.push(`frame ${storage.getStore() ?? 'none'}`)
+      order.push('frame')
       process.nextTick(() => order.push('tick'))
       void Promise.resolve().then(() => order.push('microtask'))
       setImmediate(resolve)
@@ -79,7 +77,7 @@ t.test('a listener sees the context in which Node runs callbacks', async (t) => 
   peer.close()
   await seen
   await child.exited
-  t.same(order, ['frame created here', 'tick', 'microtask'])
+  t.same(order, ['frame', 'tick', 'microtask'])
   channel.close()
 })
 

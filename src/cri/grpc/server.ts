@@ -104,9 +104,13 @@ export class GrpcServer {
     })
     // Endless streams would hold a graceful shutdown up for ever.
     this.#stopping.abort(new CaissonError('ERR_SERVICE_STOPPING', 'the service is stopping'))
+    // their statuses go out before the sessions are told to end: on Node 24 they would be lost with them
+    await new Promise((resolve) => setImmediate(resolve))
     const timer = new AbortController()
-    const drained = new Promise<void>((resolve) => this.#grpc.tryShutdown(() => resolve()))
-    await Promise.race([drained, delay(graceMs, undefined, { signal: timer.signal })])
+    const told = new Promise<void>((resolve) => this.#grpc.tryShutdown(() => resolve()))
+    // from Node 24 on grpc-js takes sessions that have been told to end for ended ones: their sockets tell when they are
+    const ended = [...this.#sockets].map((socket) => new Promise((resolve) => socket.once('close', resolve)))
+    await Promise.race([Promise.all([told, ...ended]), delay(graceMs, undefined, { signal: timer.signal })])
     timer.abort()
     this.#grpc.forceShutdown()
     for (const socket of this.#sockets) socket.destroy()
