@@ -16,6 +16,7 @@ constexpr StepWords kCalls[] = {
     {Step::kPrepare, "prctl"},
     {Step::kOpenSource, "open_tree"},
     {Step::kCreateSource, "mkdir"},
+    {Step::kSourcePropagation, "statx"},
     {Step::kIdmapSource, "mount_setattr"},
     {Step::kOpenDevice, "open_tree"},
     {Step::kOpenRoot, "open_tree"},
@@ -96,6 +97,7 @@ string_view object_of(const PlanView& plan, Step step, u32 index) {
   switch (step) {
     case Step::kOpenSource:
     case Step::kCreateSource:
+    case Step::kSourcePropagation:
     case Step::kIdmapSource:
       return mount != nullptr ? plan.text(mount->source) : "";
     case Step::kMount:
@@ -189,6 +191,20 @@ void explain_exec(string_view name, i32 err, String& out) {
   append_cause(out, err);
 }
 
+// What a volume with propagation lacks: named with the mount that its source is on, for it is that one that somebody
+// has to change (mount --make-rshared).
+void explain_propagation(const MountEntry& mount, const PlanView& plan, const GateReport& report, String& out) {
+  const bool slave = (mount.propagation & uapi::kMsSlave) != 0;
+  out.append("volume ");
+  append_quoted(out, plan.text(mount.destination));
+  out.append(slave ? " asks for the host's later mounts, but its source "
+                   : " shares its mounts with the host, but its source ");
+  append_quoted(out, plan.text(mount.source));
+  out.append(" is on the mount ");
+  append_quoted(out, {report.found, strnlen(report.found, sizeof report.found)});
+  out.append(slave ? ", which is neither shared nor a slave" : ", which is not shared");
+}
+
 }  // namespace
 
 BirthError describe_failure(const PlanView& plan, const GateReport& report) {
@@ -208,13 +224,19 @@ BirthError describe_failure(const PlanView& plan, const GateReport& report) {
     explain_user(plan, report, out);
     return error;
   }
+  auto mount = entry(plan.mounts(), report.index);
+  if (step == Step::kSourcePropagation && report.found[0] != 0 && mount != nullptr) {
+    explain_propagation(*mount, plan, report, out);
+    return error;
+  }
   out.append(step_name(step));
   if (!object.empty()) {
     out.append(' ');
     append_quoted(out, object);
   }
-  auto mount = entry(plan.mounts(), report.index);
-  if ((step == Step::kOpenSource || step == Step::kCreateSource || step == Step::kIdmapSource) && mount != nullptr) {
+  const bool of_source = step == Step::kOpenSource || step == Step::kCreateSource || step == Step::kSourcePropagation ||
+                         step == Step::kIdmapSource;
+  if (of_source && mount != nullptr) {
     out.append(" for ");
     append_quoted(out, plan.text(mount->destination));
   }

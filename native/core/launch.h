@@ -78,7 +78,12 @@ struct GateReport {
   u32 uid = 0;
   u32 gid = 0;
   u32 group_count = 0;
-  u32 groups[kGroupsMax] = {};
+  // What belongs to the kind. kReady: the supplementary groups. kFailed: an object that the step came upon and the plan
+  // does not name, cut off where it is too long, the rest zero.
+  union {
+    u32 groups[kGroupsMax] = {};
+    char found[kGroupsMax * sizeof(u32)];
+  };
 };
 
 // Reads one report; `passed` receives its descriptor if it carries one. Error EAGAIN: nothing yet. kind 0: EOF.

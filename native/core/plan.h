@@ -18,11 +18,12 @@ enum class PlanKind : u32 { kPod = 1, kContainer = 2, kExec = 3 };
 enum class Step : u32 {
   kNone,
   kClone,
-  kPrepare,       // descriptors, dumpable, parent-death signal
-  kOpenSource,    // index: mount
-  kCreateSource,  // index: mount
-  kIdmapSource,   // index: mount
-  kOpenDevice,    // index: device
+  kPrepare,            // descriptors, dumpable, parent-death signal
+  kOpenSource,         // index: mount
+  kCreateSource,       // index: mount
+  kSourcePropagation,  // index: mount
+  kIdmapSource,        // index: mount
+  kOpenDevice,         // index: device
   kOpenRoot,
   kOpenLayers,
   kOpenUpper,
@@ -156,7 +157,8 @@ enum MountFlag : u32 {
   kMountCopyUp = 1u << 2,        // tmpcopyup: the tmpfs starts with what the root has at `destination`
   kMountIdmap = 1u << 3,         // idmapped with the container's user namespace
   kMountIdmapRecursive = 1u << 4,
-  kMountFlagsAll = (1u << 5) - 1,
+  kMountCheckPropagation = 1u << 5,  // bind: a source whose mount cannot propagate as `propagation` says is refused
+  kMountFlagsAll = (1u << 6) - 1,
 };
 
 struct MountEntry {

@@ -12,6 +12,7 @@ constexpr const char* kSteps[] = {
     "prepare",
     "open source",
     "create source",
+    "source propagation",
     "idmap source",
     "open device",
     "open root",

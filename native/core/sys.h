@@ -38,6 +38,14 @@ inline int openat2(int dir, const char* path, u64 flags, u64 mode, u64 resolve) 
   }
 }
 
+// The id of the mount that the object of a descriptor is on, as mountinfo shows it.
+inline int mount_id(int fd, u64& id) {
+  uapi::Statx st = {};
+  if (syscall(SYS_statx, fd, "", uapi::kAtEmptyPath, uapi::kStatxMntId, &st) != 0) return -1;
+  id = st.mnt_id;
+  return 0;
+}
+
 inline int open_tree(int dir, const char* path, unsigned flags) {
   return static_cast<int>(syscall(uapi::kSysOpenTree, dir, path, flags | uapi::kOpenTreeCloexec));
 }

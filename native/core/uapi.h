@@ -69,6 +69,15 @@ inline constexpr u64 kResolveInRoot = 0x10;
 inline constexpr int kAtSymlinkNofollow = 0x100;
 inline constexpr int kAtEmptyPath = 0x1000;
 inline constexpr int kAtRecursive = 0x8000;
+// struct statx, which the C libraries know without stx_mnt_id (5.8)
+struct Statx {
+  u32 mask;
+  u32 unused[35];
+  u64 mnt_id;
+  u64 spare[13];
+};
+static_assert(sizeof(Statx) == 256);
+inline constexpr unsigned kStatxMntId = 0x1000;
 inline constexpr int kFAddSeals = 1033;
 inline constexpr int kFGetSeals = 1034;
 inline constexpr int kSealSeal = 0x1;

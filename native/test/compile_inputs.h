@@ -42,7 +42,7 @@ inline constexpr char kCaissonInput[] =
     R"("lower":["aaaaaaaaaaaaaaaaaaaaaaaaa2","bbbbbbbbbbbbbbbbbbbbbbbbb7"],)"
     R"("upper":"/var/lib/caisson/x/rootfs"},"user":{"text":"www-data:1000","gid":33,)"
     R"("supplementalGroups":[1,2],"policy":"strict","setHome":true},"volumes":["/data/"],)"
-    R"("createMountSources":true,"lateLookup":true,"controllers":[],"missingController":"error"})";
+    R"("createMountSources":true,"checkPropagation":true,"lateLookup":true,"controllers":[],"missingController":"error"})";
 
 // The shape of what dockerd hands its runtime, with an allow-list of system calls of its size.
 inline constexpr char kDockerInput[] =

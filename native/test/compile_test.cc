@@ -308,6 +308,19 @@ void mounts() {
   CHECK(bind.propagation == (uapi::kMsSlave | uapi::kMsRec) && bind.recursive_set == uapi::kMountAttrRdonly);
   CHECK(bind.attr_set == uapi::kMountAttrNoatime && bind.attr_clr == uapi::kMountAttrAtimeMask);
 
+  // Only what was to propagate is checked, and only where the caller asks for it.
+  const String volumes =
+      container("", "",
+                ",\"mounts\":[{\"destination\":\"/p\",\"source\":\"/s\",\"options\":[\"rbind\",\"rprivate\"]},"
+                "{\"destination\":\"/s\",\"source\":\"/s\",\"options\":[\"rbind\",\"rslave\"]},"
+                "{\"destination\":\"/b\",\"source\":\"/s\",\"options\":[\"rbind\",\"rshared\"]},"
+                "{\"destination\":\"/t\",\"type\":\"tmpfs\",\"options\":[\"rshared\"]}]",
+                ",\"checkPropagation\":true");
+  CHECK(compiles(compile_container(volumes), plan, "checked propagation") && plan.view.mounts().size() == 4);
+  const u32 checked[] = {kMountRecursive, kMountRecursive | kMountCheckPropagation,
+                         kMountRecursive | kMountCheckPropagation, 0};
+  for (u32 i = 0; i < 4; ++i) CHECK(plan.view.mounts()[i].flags == checked[i]);
+
   CHECK(mount_of(",\"type\":\"bind\",\"source\":\"caisson:shm\"", plan));
   CHECK(plan.view.mounts()[0].kind == MountKind::kPodShm);
   CHECK(mount_of(",\"options\":[\"remount\",\"ro\"]", plan));

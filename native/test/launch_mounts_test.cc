@@ -81,6 +81,62 @@ void propagation(World& w, bool user) {
   umount2(concat(volume, "/early").c_str(), MNT_DETACH);
 }
 
+// A source on a mount without a peer group can share nothing: said, where it was asked for, rather than ignored.
+void source_that_cannot_propagate(World& w) {
+  String source = concat(w.dir, "/own mount");
+  String inner = concat(source, "/in");
+  shell(concat("mkdir -p '", source, "'"));
+  if (mount("tmpfs", source.c_str(), "tmpfs", 0, "") != 0 || mkdir(inner.c_str(), 0755) != 0) abort();
+  Pod pod = make_pod(false, false);
+  ContainerOptions o;
+  constexpr const char* kArgs[] = {"sh", "-c", "grep -c ' /volume ' /proc/self/mountinfo"};
+  auto with = [&](u64 on_host, u64 asked, u32 flags) {
+    if (mount("", source.c_str(), nullptr, on_host, nullptr) != 0) abort();
+    PlanBuilder b = container(w, o, kArgs);
+    add_bind(b, inner, "/volume", static_cast<u32>(asked | uapi::kMsRec), flags | kMountRecursive);
+    return run_container(w, &pod, static_cast<PlanBuilder&&>(b));
+  };
+  struct Case {
+    u64 on_host;
+    bool slave;
+    bool shared;
+  };
+  for (const Case& each : {Case{MS_SHARED, true, true}, Case{MS_PRIVATE, false, false}}) {
+    Run slave = with(each.on_host, uapi::kMsSlave, kMountCheckPropagation);
+    CHECK(slave.failed != each.slave);
+    Run shared = with(each.on_host, uapi::kMsShared, kMountCheckPropagation);
+    CHECK(shared.failed != each.shared);
+    if (each.shared) {
+      expect_ran(slave, "slave of a shared mount");
+      CHECK(has(slave.output, "1\n") && has(shared.output, "1\n"));
+      continue;
+    }
+    CHECK(slave.error.err == EINVAL && has(slave.error.message, "neither shared nor a slave"));
+    CHECK(shared.error.err == EINVAL && has(shared.error.message, "which is not shared"));
+    String escaped = concat("is on the mount \"", concat(w.dir, "/own\\040mount"), "\"");
+    for (const Run* run : {&slave, &shared}) {
+      CHECK(has(run->error.message, concat("\"", inner, "\"").view()) && has(run->error.message, escaped.view()));
+      CHECK(has(run->error.message, "\"/volume\""));
+      CHECK(run->error.path.view() == inner.view());
+    }
+  }
+  // Where nobody asked, the kernel's own way: as runc has it.
+  expect_ran(with(MS_PRIVATE, uapi::kMsShared, 0), "unchecked");
+  umount2(source.c_str(), MNT_DETACH);
+
+  // A slave of a mount elsewhere receives, and passes on; it cannot be Bidirectional.
+  String peer = concat(w.dir, "/peer");
+  shell(concat("mkdir -p ", peer));
+  if (mount("tmpfs", source.c_str(), "tmpfs", 0, "") != 0 || mkdir(inner.c_str(), 0755) != 0 ||
+      mount(source.c_str(), peer.c_str(), nullptr, MS_BIND, nullptr) != 0)
+    abort();
+  expect_ran(with(MS_SLAVE, uapi::kMsSlave, kMountCheckPropagation), "slave of a slave");
+  Run refused = with(MS_SLAVE, uapi::kMsShared, kMountCheckPropagation);
+  CHECK(refused.failed && refused.error.err == EINVAL);
+  umount2(source.c_str(), MNT_DETACH);
+  umount2(peer.c_str(), MNT_DETACH);
+}
+
 void read_only_and_volumes(World& w) {
   Pod pod = make_pod(false, false);
   constexpr const char* kArgs[] = {
@@ -156,6 +212,7 @@ int main() {
       shared_pid_and_shm(world, user);
       propagation(world, user);
     }
+    source_that_cannot_propagate(world);
     read_only_and_volumes(world);
     racing_symlink(world);
   });

@@ -72,6 +72,7 @@ export async function createContainer(
         user: processUser(config, imageConfig),
         volumes: imageConfig.volumes,
         createMountSources: true,
+        checkPropagation: true,
         lateLookup: true, // a program that is missing is the error of StartContainer: the pod shows RunContainerError
         controllers: host.controllers,
         missingController: context.cgroup.missingController,

@@ -10,6 +10,10 @@ export function processError(error: unknown): unknown {
   switch ((error as { stage?: unknown }).stage) {
     case 'resolve user':
       return error.code === 'ENOENT' ? new CaissonError('ERR_USER_NOT_FOUND', error.message, { cause: error }) : error
+    case 'source propagation': // the host's mounts are not as the volume needs them, and the message says which
+      return error.code === 'EINVAL'
+        ? new CaissonError('ERR_FAILED_PRECONDITION', error.message, { cause: error })
+        : error
     case 'exec': {
       const code = error.code === 'ENOENT' ? 'ERR_COMMAND_NOT_FOUND' : 'ERR_COMMAND_NOT_EXECUTABLE'
       return new CaissonError(code, error.message, { cause: error })

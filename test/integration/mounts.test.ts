@@ -130,6 +130,35 @@ t.test('mounts', { skip: needsRoot }, async (t) => {
     await runtime.removePodSandbox({ podSandboxId: privileged.id })
   })
 
+  t.test('propagation from a source that has nobody to share with', async (t) => {
+    const privileged = await runPod(service, { linux: { securityContext: { privileged: true } } })
+    const path = volume('lonely')
+    onHost('mount', '-t', 'tmpfs', 'lonely', path)
+    onHost('mkdir', join(path, 'inner'))
+    const make = (propagation: cri.v1.MountPropagation): Promise<string> =>
+      create(service, privileged, {
+        mounts: [{ hostPath: join(path, 'inner'), containerPath: '/data', propagation }],
+        security: { privileged: true },
+      })
+    const { PROPAGATION_PRIVATE, PROPAGATION_HOST_TO_CONTAINER, PROPAGATION_BIDIRECTIONAL } = MountPropagation
+    onHost('mount', '--make-private', path)
+    const words = { source: `"${path}/inner" is on the mount "${path}"`, target: '"/data"' }
+    for (const [mode, lack] of [
+      [PROPAGATION_HOST_TO_CONTAINER, /which is neither shared nor a slave/],
+      [PROPAGATION_BIDIRECTIONAL, /which is not shared/],
+    ] as const) {
+      await refused(t, make(mode), 'FAILED_PRECONDITION', words.source, lack)
+      await refused(t, make(mode), 'FAILED_PRECONDITION', words.target)
+    }
+    t.ok(await make(PROPAGATION_PRIVATE), 'which a private one does not need')
+    onHost('mount', '--make-shared', path)
+    t.ok(await make(PROPAGATION_HOST_TO_CONTAINER))
+    t.ok(await make(PROPAGATION_BIDIRECTIONAL))
+    await runtime.removePodSandbox({ podSandboxId: privileged.id })
+    onHost('umount', path)
+    t.same(await service.leaks('--live'), [])
+  })
+
   t.test('status echoes the list, in its order', async (t) => {
     const path = volume('echo')
     const mounts = [

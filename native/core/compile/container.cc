@@ -36,6 +36,7 @@ Status compile_facts(Context& context, const Property& input) {
   if (policy != "error" && policy != "warn") return missing.invalid(policy, "is not error or warn");
   context.warn_missing_controller = policy == "warn";
   context.create_mount_sources = CAISSON_TRY(input["createMountSources"].flag_or(false));
+  context.check_propagation = CAISSON_TRY(input["checkPropagation"].flag_or(false));
   if (input["bundle"].present()) context.bundle = CAISSON_TRY(input["bundle"].absolute_path());
   return ok();
 }

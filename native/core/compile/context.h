@@ -14,6 +14,7 @@ struct Context {
   Vec<String> warnings;
   string_view bundle;                 // host directory that relative host paths start from; "": they are refused
   bool create_mount_sources = false;  // a missing source of a bind mount becomes a directory
+  bool check_propagation = false;     // a bind mount whose source cannot propagate as its options ask is refused
   bool warn_missing_controller = false;
   Vec<string_view> controllers;  // of the cgroup the container's own is made in
   // The user namespace's mappings where the spec tells them; a joined one's may be unknown.

@@ -148,6 +148,9 @@ Status compile_mount(Context& context, const Property& entry) {
   record.propagation = mount.options.propagation;
   if (mount.options.copy_up) record.flags |= kMountCopyUp;
   CAISSON_TRY(check_options(context, mount));
+  const bool propagates = (record.propagation & (uapi::kMsShared | uapi::kMsSlave)) != 0;
+  if (context.check_propagation && record.kind == MountKind::kBind && propagates)
+    record.flags |= kMountCheckPropagation;
   CAISSON_TRY(compile_idmap(context, mount));
   if (path.view() == "/dev" && record.kind == MountKind::kBind) context.host_dev = true;
   context.plan.add(Section::kMounts, record);

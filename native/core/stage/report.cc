@@ -30,6 +30,7 @@ void Stage::fail(int err) {
   message.step = static_cast<u32>(step);
   message.err = err;
   message.index = index;
+  if (!found.empty()) memcpy(message.found, found.data(), part(found, 0, sizeof message.found - 1).size());
   report(message);
   _exit(1);
 }

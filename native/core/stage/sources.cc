@@ -27,7 +27,9 @@ void make_host_directory(Stage& s, string_view path) {
 int open_source(Stage& s, const MountEntry& mount, u32 index) {
   s.at(Step::kOpenSource, index);
   const char* path = s.plan->c_str(mount.source);
-  unsigned flags = uapi::kOpenTreeClone | (mount.flags & kMountRecursive ? unsigned{uapi::kAtRecursive} : 0u);
+  const bool check = (mount.flags & kMountCheckPropagation) != 0;
+  const unsigned clone = uapi::kOpenTreeClone | (mount.flags & kMountRecursive ? unsigned{uapi::kAtRecursive} : 0u);
+  const unsigned flags = check ? 0 : clone;
   int fd = sys::open_tree(AT_FDCWD, path, flags);
   if (fd < 0 && errno == ENOENT && (mount.flags & kMountCreateSource) != 0) {
     s.at(Step::kCreateSource, index);
@@ -35,7 +37,15 @@ int open_source(Stage& s, const MountEntry& mount, u32 index) {
     s.at(Step::kOpenSource, index);
     fd = sys::open_tree(AT_FDCWD, path, flags);
   }
-  return s.check(fd);
+  s.check(fd);
+  if (!check) return fd;
+  // A clone is a mount of its own, which mountinfo does not show: what it is made of is looked at.
+  s.at(Step::kSourcePropagation, index);
+  require_propagation(s, fd, mount.propagation & ~uapi::kMsRec);
+  s.at(Step::kOpenSource, index);
+  int cloned = s.check(sys::open_tree(fd, "", clone | unsigned{uapi::kAtEmptyPath}));
+  close(fd);
+  return cloned;
 }
 
 // A mount of cgroup2 without a cgroup namespace shows the host's whole tree: only the container's own part of it is

@@ -54,6 +54,7 @@ struct Stage {
   char home[4096 + 6] = {};  // "HOME=..."
   Step step = Step::kNone;
   u32 index = 0;
+  string_view found = {};  // GateReport::found of a failure
 
   bool has_user_namespace() const { return join[static_cast<u32>(NamespaceType::kUser)] >= 0; }
   int& ns(NamespaceType type) { return join[static_cast<u32>(type)]; }
@@ -80,6 +81,11 @@ void keep_gate_only(Stage& s);  // the gate becomes descriptor 3, all above is c
 
 // sources.cc: in the host's mount namespace
 void open_sources(Stage& s);
+
+// propagation.cc
+// Fails with EINVAL where the mount that the object of `fd` is on, no clone of it, has no peer group to propagate as
+// `type` (MS_SHARED, MS_SLAVE) asks.
+void require_propagation(Stage& s, int fd, u64 type);
 
 // seed.cc
 // Turns the caller's own, new mount namespace into a seed: a small read-only tmpfs with the directories above, fresh

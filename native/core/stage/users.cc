@@ -73,7 +73,7 @@ bool LineReader::next(string_view& line) {
     memmove(buffer_, buffer_ + from_, size_ - from_);
     size_ -= from_;
     from_ = 0;
-    if (size_ == sizeof buffer_ || total_ > kFileMax) {
+    if (size_ == sizeof buffer_ || total_ > file_max_) {
       error_ = E2BIG;
       return false;
     }

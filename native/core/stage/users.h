@@ -28,18 +28,19 @@ bool has_member(const GroupEntry& group, string_view name);
 enum class IdText { kNumber, kName, kInvalid };
 IdText parse_id(string_view text, u32& id);
 
-// Reads lines of a file of at most kFileMax bytes, each of at most kLineMax.
+// Reads lines of a file of at most `file_max` bytes, each of at most kLineMax.
 class LineReader {
  public:
   static constexpr size_t kFileMax = 1 << 20;
   static constexpr size_t kLineMax = 64 << 10;
-  explicit LineReader(int fd) : fd_(fd) {}
+  explicit LineReader(int fd, size_t file_max = kFileMax) : fd_(fd), file_max_(file_max) {}
   // False at the end or on an error; error() tells which: E2BIG for a line or file beyond its bound.
   bool next(string_view& line);
   int error() const { return error_; }
 
  private:
   int fd_;
+  size_t file_max_;
   int error_ = 0;
   bool end_ = false;
   size_t total_ = 0;
