@@ -31,12 +31,16 @@ export async function reconcile(context: Context, pods: Pods, containers: Contai
     if (/^(pod|container)-/.test(name)) await rm(join(layout.trash, name), { recursive: true, force: true })
   }
 
-  const recorded = new Set<string>()
+  const recorded = new Map<string, PodRecord>()
   for (const id of (await readdir(layout.pods)).filter(isId)) {
     const record = await readable(context, () => readRecord(layout.podRecord(id)))
     if (record === null) continue
-    recorded.add(id)
-    await adoptPod(context, pods, containers, id, record as unknown as PodRecord, sameBoot)
+    recorded.set(id, record as unknown as PodRecord)
+  }
+  // together: the time that monitors without an answer are given is waited for once
+  const adoptions = [...recorded].map(([id, record]) => adoptPod(context, pods, containers, id, record, sameBoot))
+  for (const adoption of await Promise.allSettled(adoptions)) {
+    if (adoption.status === 'rejected') throw adoption.reason
   }
   for (const id of new Set([...(await readdir(layout.pods)), ...(await readdir(layout.podStates))])) {
     if (!isId(id) || recorded.has(id)) continue
@@ -174,7 +178,9 @@ async function discardPod(context: Context, id: string): Promise<void> {
   const { layout, native, host, cgroup } = context
   const client = await connectMonitor(native, layout.podState(id))
   if (client !== undefined) {
-    await client.shutdown().catch((error: unknown) => {
+    // a greeting first: to end may take a monitor any time, to answer not
+    const ended = client.hello(context.lease).then(() => client.shutdown())
+    await ended.catch((error: unknown) => {
       context.logger.warn({ pod: id, err: error }, 'a left-over monitor did not end by itself')
     })
     client.close()

@@ -183,6 +183,37 @@ t.test('restart', { skip: needsRoot }, async (t) => {
     await remove(pod)
   })
 
+  t.test('monitors that do not answer: their pods are over, the others go on, the service starts', async (t) => {
+    const well = await runPod(service)
+    const running = await startShell(service, well, 'exec sleep 100000')
+    const stuck = [await runPod(service), await runPod(service)] // waited for one after another they would take 20 s
+    const ids = await Promise.all(stuck.map((pod) => startShell(service, pod, 'exec sleep 100000')))
+    const processes = [
+      ...(await Promise.all(ids.map((id) => pidOf(service, id)))),
+      ...(await Promise.all(stuck.map((pod) => monitorPid(service, pod)))),
+    ]
+    const monitors = processes.slice(ids.length)
+    await service.kill()
+    for (const monitor of monitors) process.kill(monitor, 'SIGSTOP')
+    t.teardown(() => {
+      // where the test failed; a pid that is gone is what it wants
+      for (const monitor of monitors) if (existsSync(`/proc/${monitor}`)) process.kill(monitor, 'SIGCONT')
+    })
+    await service.start()
+    const stateOf = async (pod: Pod): Promise<unknown> =>
+      (await service.runtime.podSandboxStatus({ podSandboxId: pod.id })).status?.state
+    for (const [index, id] of ids.entries()) {
+      t.match(await status(service, id), { state: ContainerState.CONTAINER_EXITED, exitCode: 255, reason: 'Unknown' })
+      t.equal(await stateOf(stuck[index] ?? well), PodSandboxState.SANDBOX_NOTREADY)
+      t.notOk(existsSync(cgroupOf(id)))
+    }
+    for (const pid of processes) await until(() => !existsSync(`/proc/${pid}`)) // PID 1 reaps them
+    t.not(await stateOf(well), PodSandboxState.SANDBOX_NOTREADY)
+    t.equal((await exec(service, running, ['echo', 'alive'])).stdout, 'alive\n')
+    await Promise.all([well, ...stuck].map(remove))
+    t.same(await service.leaks('--live'), [])
+  })
+
   t.test('a restart of the host', async (t) => {
     const pod = await runPod(service)
     const id = await startShell(service, pod, 'exec sleep 100000')

@@ -67,6 +67,8 @@ interface Reply {
 }
 
 const payloadMax = 1 << 20
+/** Within this a monitor answers what takes no work: one that does not is stopped or hangs, and the connection is given up. */
+const answerTimeoutMs = 10_000
 
 /** One connection to a monitor: requests and their replies, events as they come. */
 export class MonitorClient {
@@ -93,12 +95,12 @@ export class MonitorClient {
   }
 
   async hello(lease: 'detached' | 'bound'): Promise<{ buildId: string; pod: string; pid: number }> {
-    const { payload } = await this.#call(frameType.hello, { owner: true, lease })
+    const { payload } = await this.#promptCall(frameType.hello, { owner: true, lease })
     return { buildId: text(payload, 'buildId'), pod: text(payload, 'pod'), pid: number(payload, 'pid') }
   }
 
   async list(): Promise<{ state: string; containers: MonitoredContainer[] }> {
-    const { payload } = await this.#call(frameType.list, {})
+    const { payload } = await this.#promptCall(frameType.list, {})
     const pod = payload['pod'] as Record<string, unknown>
     const containers = payload['containers'] as Record<string, unknown>[]
     return {
@@ -125,7 +127,7 @@ export class MonitorClient {
 
   /** Replaces the monitor's program in place; it keeps pid, children and descriptors. */
   async reexec(executable: number): Promise<{ buildId: string }> {
-    const { payload } = await this.#call(frameType.reexec, {}, [executable])
+    const { payload } = await this.#promptCall(frameType.reexec, {}, [executable])
     return { buildId: text(payload, 'buildId') }
   }
 
@@ -209,6 +211,17 @@ export class MonitorClient {
     })
   }
 
+  /** @throws CaissonError ERR_MONITOR_GONE when there is no answer in time: this connection is of no use then */
+  async #promptCall(type: FrameType, payload: object, fds: readonly number[] = []): Promise<Reply> {
+    const timer = setTimeout(() => {
+      this.#gone(null, `the pod’s monitor has not answered for ${answerTimeoutMs / 1000} s`)
+      this.#channel.close()
+    }, answerTimeoutMs)
+    return this.#call(type, payload, fds).finally(() => {
+      clearTimeout(timer)
+    })
+  }
+
   #receive(bytes: Buffer, fds: NativeFd[]): void {
     let frame: Frame
     try {
@@ -261,9 +274,9 @@ export class MonitorClient {
     }
   }
 
-  #gone(cause: unknown): void {
+  #gone(cause: unknown, message = 'the connection to the pod’s monitor has ended'): void {
     if (this.#closed !== null) return
-    this.#closed = new CaissonError('ERR_MONITOR_GONE', 'the connection to the pod’s monitor has ended', { cause })
+    this.#closed = new CaissonError('ERR_MONITOR_GONE', message, { cause })
     for (const { reject } of this.#pending.values()) reject(this.#closed)
     this.#pending.clear()
     this.onGone?.()

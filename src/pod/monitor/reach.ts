@@ -2,7 +2,7 @@ import type { Context } from '../context.ts'
 import { isMonitorGone, type MonitorClient } from './client.ts'
 import { connectMonitor } from './spawn.ts'
 
-/** @returns undefined when nobody answers; a monitor of another build replaces its program first */
+/** @returns undefined when nobody answers in time; a monitor of another build replaces its program first */
 export async function reachMonitor(context: Context, id: string): Promise<MonitorClient | undefined> {
   const client = await connectMonitor(context.native, context.layout.podState(id))
   if (client === undefined) return undefined
@@ -18,7 +18,8 @@ export async function reachMonitor(context: Context, id: string): Promise<Monito
     return client
   } catch (error) {
     client.close()
-    if (isMonitorGone(error)) return undefined // it was about to end
-    throw error
+    if (!isMonitorGone(error)) throw error
+    context.logger.warn({ pod: id, err: error }, 'the monitor of the pod ends, or does not answer')
+    return undefined
   }
 }
