@@ -8,7 +8,7 @@ import { formatPlatform, platformRank, type Platform } from './platform.ts'
 export interface ImageConfig {
   readonly entrypoint: readonly string[]
   readonly cmd: readonly string[]
-  /** `NAME=value`. */
+  /** `NAME=value`; what an image lists beside that is left out. */
   readonly env: readonly string[]
   /** `name[:group]`, `uid[:gid]`, or empty for root. */
   readonly user: string
@@ -47,10 +47,9 @@ export function parseImageConfig(data: Buffer, what: string): ImageConfig {
   const type = rootfs.get('type')?.string(64) ?? 'layers'
   if (type !== 'layers') throw rootfs.invalid(`type "${type}" is not "layers"`)
 
-  const env = config?.get('Env')?.strings(listMax, stringMax) ?? []
-  for (const entry of env) {
-    if (entry.indexOf('=') <= 0) throw root.invalid(`Env ${JSON.stringify(entry.slice(0, 100))} is not NAME=value`)
-  }
+  // Builders have let entries like "FOO" and "=x" through. They stand for nothing: one without "=" must never take its value from
+  // the environment of the host (CVE-2026-57231).
+  const env = (config?.get('Env')?.strings(listMax, stringMax) ?? []).filter((entry) => entry.indexOf('=') > 0)
   const stopSignal = config?.get('StopSignal')?.string(32) ?? ''
   if (!/^(?:[A-Za-z0-9+-]*)$/.test(stopSignal)) throw root.invalid('StopSignal is not a signal')
   const workingDir = config?.get('WorkingDir')?.string(pathMax) ?? ''
