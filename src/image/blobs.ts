@@ -38,17 +38,30 @@ export class BlobStore {
   }
 
   /**
-   * A small blob whole, verified.
+   * A small blob whole, verified; null when it is absent, be it that it goes while it is asked for.
    *
-   * @throws CaissonError ERR_IMAGE_INVALID when absent or over the limit, ERR_DIGEST_MISMATCH when damaged
+   * @throws CaissonError ERR_IMAGE_INVALID when over the limit, ERR_DIGEST_MISMATCH when damaged
    */
-  async read(digest: Digest, limit: number, what: string): Promise<Buffer> {
+  async find(digest: Digest, limit: number, what: string): Promise<Buffer | null> {
     const size = await this.size(digest)
-    if (size === null) throw new CaissonError('ERR_IMAGE_INVALID', `${what}: blob ${digest} is not in the store`)
+    if (size === null) return null
     if (size > limit)
       throw new CaissonError('ERR_IMAGE_INVALID', `${what}: ${size} bytes, more than the limit of ${limit}`)
-    const data = await readFile(this.#paths.blob(digest))
+    let data: Buffer
+    try {
+      data = await readFile(this.#paths.blob(digest))
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
+      throw error
+    }
     verifyDigest(data, digest, what)
+    return data
+  }
+
+  /** The same for a blob that must be there. @throws CaissonError ERR_IMAGE_INVALID when absent */
+  async read(digest: Digest, limit: number, what: string): Promise<Buffer> {
+    const data = await this.find(digest, limit, what)
+    if (data === null) throw new CaissonError('ERR_IMAGE_INVALID', `${what}: blob ${digest} is not in the store`)
     return data
   }
 

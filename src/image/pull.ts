@@ -136,9 +136,11 @@ export class Puller {
   }
 
   async #document(source: ImageSource, digest: Digest, what: string, signal: AbortSignal): Promise<Buffer> {
+    // nothing is held yet: what is in the store may be removed while it is read, and then comes from the source
     const known = await this.#store.blobs.size(digest)
-    if (known !== null && known <= manifestSizeMax) return this.#store.blobs.read(digest, manifestSizeMax, what)
-    return (await source.manifest(digest, signal)).body
+    const kept =
+      known !== null && known <= manifestSizeMax ? await this.#store.blobs.find(digest, manifestSizeMax, what) : null
+    return kept ?? (await source.manifest(digest, signal)).body
   }
 
   async #config(
@@ -155,9 +157,10 @@ export class Puller {
       )
     }
     const descriptor = manifest.config
-    const body = (await this.#store.blobs.has(descriptor))
-      ? await this.#store.blobs.read(descriptor.digest, configSizeMax, what)
-      : await collect(await source.blob(descriptor, signal), descriptor.size, `config of ${what}`)
+    const kept = (await this.#store.blobs.has(descriptor))
+      ? await this.#store.blobs.find(descriptor.digest, configSizeMax, what)
+      : null
+    const body = kept ?? (await collect(await source.blob(descriptor, signal), descriptor.size, `config of ${what}`))
     verifyDigest(body, descriptor.digest, `config of ${what}`)
     const config = parseImageConfig(body, `config of ${what}`)
     requirePlatform(config, hostPlatform(), what)
