@@ -1,15 +1,8 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 
-import { GrpcClient } from '../cri/grpc/client.ts'
-import {
-  caissonService,
-  imageService,
-  runtimeService,
-  type CaissonClient,
-  type ImageClient,
-  type RuntimeClient,
-} from '../cri/grpc/services.ts'
+import { connect as connectTo, type Connection } from '../cri/grpc/connect.ts'
+import type { CaissonClient, ImageClient, RuntimeClient } from '../cri/grpc/services.ts'
 import { CaissonError, errorMessage } from '../errors.ts'
 
 export interface Globals {
@@ -36,11 +29,10 @@ const startTimeoutMs = 15_000
 
 /** @throws CaissonError ERR_SERVICE_UNREACHABLE saying how to start one */
 export async function connect(globals: Globals): Promise<Service> {
-  const client = new GrpcClient(globals.listen)
-  const service = clientOf(client)
+  const client = connectTo(globals.listen)
   try {
-    await service.runtime.version({}, { timeoutMs: probeTimeoutMs })
-    return { ...service, close: async () => client.close() }
+    await client.runtime.version({}, { timeoutMs: probeTimeoutMs })
+    return { ...callsOf(client), close: async () => client.close() }
   } catch (error) {
     client.close()
     if (!(error instanceof CaissonError) || error.code !== 'ERR_SERVICE_UNREACHABLE') throw error
@@ -61,7 +53,7 @@ export async function connectOrStart(globals: Globals): Promise<Service> {
   }
   if (process.getuid?.() !== 0) throw new CaissonError('ERR_HOST_UNSUPPORTED', 'Caisson must run as root')
   const child = startService(globals)
-  const client = new GrpcClient(globals.listen)
+  const client = connectTo(globals.listen)
   const ended = new Promise<never>((_resolve, reject) => {
     child.once('exit', (code) => {
       reject(
@@ -82,7 +74,7 @@ export async function connectOrStart(globals: Globals): Promise<Service> {
   }
   ended.catch(() => undefined) // later on, the calls themselves say that the service has gone
   return {
-    ...clientOf(client),
+    ...callsOf(client),
     async close() {
       client.close()
       const exited = new Promise((resolve) => child.once('exit', resolve))
@@ -110,10 +102,6 @@ function startService(globals: Globals): ChildProcess {
   )
 }
 
-function clientOf(client: GrpcClient): Omit<Service, 'close'> {
-  return {
-    runtime: client.service(runtimeService),
-    images: client.service(imageService),
-    caisson: client.service(caissonService),
-  }
+function callsOf({ runtime, image, caisson }: Connection): Omit<Service, 'close'> {
+  return { runtime, images: image, caisson }
 }

@@ -1,3 +1,4 @@
+import { now } from '../clock.ts'
 import type { Digest } from './digest.ts'
 
 /** What one file system holds of the image store: CRI's FilesystemUsage. */
@@ -55,7 +56,7 @@ export class Usage {
 
   info(mountpoint: string): FsInfo {
     return {
-      timestamp: BigInt(Date.now()) * 1_000_000n,
+      timestamp: now(),
       mountpoint,
       usedBytes: this.#bytes,
       inodesUsed: this.#inodes,

@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 
+import { now } from '../clock.ts'
 import { CaissonError } from '../errors.ts'
 import type { ContainerConfig, ContainerState, ContainerStatus, Nanoseconds, ProcessIdentity } from './config.ts'
 import type { MonitorExit } from './monitor/client.ts'
@@ -152,11 +153,6 @@ export function startError(message: string, finishedAt: Nanoseconds = now()): Co
 /** The exit of a container that ended while nobody could see how. */
 export function lostExit(message: string): ContainerExit {
   return { exitCode: lostExitCode, oomKilled: false, startedAt: 0n, finishedAt: now(), reason: 'Unknown', message }
-}
-
-/** The wall clock in nanoseconds, of millisecond precision. */
-export function now(): Nanoseconds {
-  return BigInt(Date.now()) * 1_000_000n
 }
 
 export function notRunning(container: Container, operation: string): CaissonError {

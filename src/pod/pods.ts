@@ -1,9 +1,10 @@
 import { mkdir, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 
+import { now } from '../clock.ts'
 import { CaissonError } from '../errors.ts'
 import type { PodConfig, PodStatus } from './config.ts'
-import { exitOf, now } from './container.ts'
+import { exitOf } from './container.ts'
 import type { Context } from './context.ts'
 import { findByPrefix, newId } from './ids.ts'
 import { alreadyExists, firstDifference, Joins } from './joins.ts'

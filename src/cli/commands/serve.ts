@@ -1,5 +1,6 @@
 import { pino } from 'pino'
 
+import { now } from '../../clock.ts'
 import { serveCri } from '../../cri/server.ts'
 import { Runtime } from '../../index.ts'
 import { parseMixed, UsageError } from '../args.ts'
@@ -21,7 +22,7 @@ service takes them over.
     if (!levels.includes(globals.logLevel)) {
       throw new UsageError(`--log-level: "${globals.logLevel}" is none of ${levels.join(', ')}`)
     }
-    const startedAt = BigInt(Date.now()) * 1_000_000n
+    const startedAt = now()
     // standard error, synchronously: the last lines before an end are the ones that are needed
     const log = pino({ level: globals.logLevel, base: null }, pino.destination({ dest: 2, sync: true }))
     const config = await loadConfig(globals.config)

@@ -1,3 +1,4 @@
+import { now } from '../../clock.ts'
 import type { Runtime } from '../../index.ts'
 import { ns } from '../grpc/int64.ts'
 import type { RuntimeHandlers } from '../grpc/services.ts'
@@ -13,7 +14,7 @@ export function podSandboxStatusRpcs(runtime: Runtime): Pick<RuntimeHandlers, 'p
       return {
         status: toPodSandboxStatus(pod.status()),
         containersStatuses: [...pod.containers.values()].map((container) => toContainerStatus(container.status())),
-        timestamp: ns(BigInt(Date.now()) * 1_000_000n),
+        timestamp: ns(now()),
         info: verbose ? { info: JSON.stringify({ monitorPid: pod.monitor?.pid ?? 0, config: pod.config }) } : {},
       }
     },
