@@ -57,6 +57,8 @@ export class ImageStore {
   readonly #reader: CatalogReader
   #catalog: Catalog
   #version = ''
+  /** The version that usage was counted for. */
+  #measured = ''
   #adopted = false
   #watcher: FSWatcher | null = null
   #refreshing: Promise<void> | null = null
@@ -298,9 +300,11 @@ export class ImageStore {
   /** Another process has changed the store. */
   async #refresh(): Promise<void> {
     await this.#lock.hold(async () => {
-      const before = this.#version
       await this.#load()
-      if (this.#version !== before) await this.#measure()
+      // another call may have read the new index before this one, without counting
+      if (this.#measured === this.#version) return
+      await this.#measure()
+      this.#measured = this.#version
     })
   }
 
