@@ -8,67 +8,6 @@ namespace {
 constexpr u32 kMaxErrno = 4095;  // the kernel cuts larger ones to this
 constexpr u32 kArguments = 6;
 
-struct Name {
-  string_view name;
-  u32 value;
-};
-
-constexpr Name kActions[] = {
-    {"SCMP_ACT_ALLOW", kRetAllow},
-    {"SCMP_ACT_ERRNO", kRetErrno},
-    {"SCMP_ACT_KILL", kRetKillThread},
-    {"SCMP_ACT_KILL_PROCESS", kRetKillProcess},
-    {"SCMP_ACT_KILL_THREAD", kRetKillThread},
-    {"SCMP_ACT_LOG", kRetLog},
-    {"SCMP_ACT_NOTIFY", kRetNotify},
-    {"SCMP_ACT_TRACE", kRetTrace},
-    {"SCMP_ACT_TRAP", kRetTrap},
-};
-
-constexpr Name kOperators[] = {
-    {"SCMP_CMP_EQ", static_cast<u32>(Operator::kEqual)},
-    {"SCMP_CMP_GE", static_cast<u32>(Operator::kGreaterOrEqual)},
-    {"SCMP_CMP_GT", static_cast<u32>(Operator::kGreater)},
-    {"SCMP_CMP_LE", static_cast<u32>(Operator::kLessOrEqual)},
-    {"SCMP_CMP_LT", static_cast<u32>(Operator::kLess)},
-    {"SCMP_CMP_MASKED_EQ", static_cast<u32>(Operator::kMaskedEqual)},
-    {"SCMP_CMP_NE", static_cast<u32>(Operator::kNotEqual)},
-};
-
-constexpr Name kFlags[] = {
-    {"SECCOMP_FILTER_FLAG_LOG", 2},
-    {"SECCOMP_FILTER_FLAG_SPEC_ALLOW", 4},
-    {"SECCOMP_FILTER_FLAG_TSYNC", 1},
-    {"SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV", 32},
-};
-
-constexpr u32 kForeignAbi = kSyscallAbis;  // known to the spec; no kernel of ours runs it
-constexpr Name kArchitectures[] = {
-    {"SCMP_ARCH_X86_64", static_cast<u32>(SyscallAbi::kX86_64)},
-    {"SCMP_ARCH_X86", static_cast<u32>(SyscallAbi::kX86)},
-    {"SCMP_ARCH_X32", static_cast<u32>(SyscallAbi::kX32)},
-    {"SCMP_ARCH_AARCH64", static_cast<u32>(SyscallAbi::kAarch64)},
-    {"SCMP_ARCH_ARM", static_cast<u32>(SyscallAbi::kArm)},
-    {"SCMP_ARCH_LOONGARCH64", kForeignAbi},
-    {"SCMP_ARCH_M68K", kForeignAbi},
-    {"SCMP_ARCH_MIPS", kForeignAbi},
-    {"SCMP_ARCH_MIPS64", kForeignAbi},
-    {"SCMP_ARCH_MIPS64N32", kForeignAbi},
-    {"SCMP_ARCH_MIPSEL", kForeignAbi},
-    {"SCMP_ARCH_MIPSEL64", kForeignAbi},
-    {"SCMP_ARCH_MIPSEL64N32", kForeignAbi},
-    {"SCMP_ARCH_PARISC", kForeignAbi},
-    {"SCMP_ARCH_PARISC64", kForeignAbi},
-    {"SCMP_ARCH_PPC", kForeignAbi},
-    {"SCMP_ARCH_PPC64", kForeignAbi},
-    {"SCMP_ARCH_PPC64LE", kForeignAbi},
-    {"SCMP_ARCH_RISCV64", kForeignAbi},
-    {"SCMP_ARCH_S390", kForeignAbi},
-    {"SCMP_ARCH_S390X", kForeignAbi},
-    {"SCMP_ARCH_SH", kForeignAbi},
-    {"SCMP_ARCH_SHEB", kForeignAbi},
-};
-
 // Where in the document a message points: "linux.seccomp.syscalls[3].args[0].op".
 String where(string_view base, u32 index) {
   String at(base);
@@ -89,10 +28,10 @@ Error refuse(string_view at, string_view why, string_view value = {}) {
   return Error(EINVAL, "seccomp", text);
 }
 
-Result<u32> one_of(span<const Name> names, const JsonValue& value, string_view at, string_view kind) {
+Result<u32> one_of(span<const Word> words, const JsonValue& value, string_view at, string_view kind) {
   const string_view text = CAISSON_TRY(value.string(at));
-  for (const Name& n : names)
-    if (n.name == text) return n.value;
+  for (const Word& word : words)
+    if (word.name == text) return word.value;
   String why("unknown ");
   return refuse(at, why.append(kind), text);
 }

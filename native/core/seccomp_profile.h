@@ -5,23 +5,11 @@
 #include "core/json.h"
 #include "core/result.h"
 #include "core/seccomp.h"
+#include "core/seccomp_words.h"
 #include "core/syscalls.h"
 #include "core/text.h"
 
 namespace caisson::seccomp {
-
-// SECCOMP_RET_*
-inline constexpr u32 kRetKillThread = 0x00000000;
-inline constexpr u32 kRetTrap = 0x00030000;
-inline constexpr u32 kRetErrno = 0x00050000;
-inline constexpr u32 kRetNotify = 0x7fc00000;
-inline constexpr u32 kRetTrace = 0x7ff00000;
-inline constexpr u32 kRetLog = 0x7ffc0000;
-inline constexpr u32 kRetAllow = 0x7fff0000;
-inline constexpr u32 kRetKillProcess = 0x80000000;
-inline constexpr u32 kRetActionMask = 0xffff0000;
-
-enum class Operator : u8 { kNotEqual, kLess, kLessOrEqual, kEqual, kGreaterOrEqual, kGreater, kMaskedEqual };
 
 struct Condition {
   u8 argument = 0;  // 0..5
