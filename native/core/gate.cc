@@ -29,17 +29,32 @@ Result<GateReport> read_gate(int gate, Fd& passed) {
   }
   if (n == 0) return GateReport{};
   if (n != static_cast<ssize_t>(sizeof report) || report.kind < GateReport::kChild ||
-      report.kind > GateReport::kFailed || report.group_count > GateReport::kGroupsMax ||
+      report.kind > GateReport::kListener || report.group_count > GateReport::kGroupsMax ||
       report.step >= static_cast<u32>(Step::kCount))
     return Error(EPROTO, "recvmsg", "gate");
   return report;
 }
 
-Status release_gate(int gate) {
+Status release_gate(int gate, int state) {
+  char byte = 0;
+  iovec part = {&byte, 1};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  msghdr header = {};
+  header.msg_iov = &part;
+  header.msg_iovlen = 1;
+  if (state >= 0) {
+    header.msg_control = control;
+    header.msg_controllen = sizeof control;
+    cmsghdr* c = CMSG_FIRSTHDR(&header);
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(c), &state, sizeof state);
+  }
   ssize_t n = 0;
-  do n = send(gate, "", 1, MSG_NOSIGNAL);
+  do n = sendmsg(gate, &header, MSG_NOSIGNAL);
   while (n < 0 && errno == EINTR);
-  if (n != 1) return Error::last("send", "gate");
+  if (n != 1) return Error::last("sendmsg", "gate");
   return ok();
 }
 

@@ -39,6 +39,15 @@ struct BirthRequest {
   int target_pid_ns = -1;              // the PID namespace whose path is "caisson:target"
   int cgroup = -1;                     // directory the process is born in (CLONE_INTO_CGROUP); -1: the caller's
   int stdio[3] = {-1, -1, -1};         // -1: /dev/null; ignored where the plan asks for a terminal
+  // What follows is for a caller that does not stay (caisson-oci).
+  // A listening SOCK_SEQPACKET socket. Once released, the process waits there for the connection of whoever starts it,
+  // which becomes its gate: that one is released too, and tells what happens from then on. -1: the first release
+  // starts.
+  int listener = -1;
+  u32 preserve = 0;   // descriptors 3 to 3+n-1 of the caller are handed to the process
+  bool hold = false;  // kHeld is reported, and a release awaited, when all is mounted and nothing pivoted
+  // The caller has no privileges over the host: the new user namespace is entered before any mount is taken.
+  bool rootless = false;
 };
 
 struct ExecRequest {
@@ -46,6 +55,7 @@ struct ExecRequest {
   int init = -1;                   // pidfd of the container's first process
   int cgroup = -1;
   int stdio[3] = {-1, -1, -1};
+  u32 preserve = 0;  // as of BirthRequest
 };
 
 struct Birth {
@@ -68,6 +78,8 @@ struct GateReport {
     kTerminal = 2,  // descriptor: pty master
     kReady = 3,   // all but exec (and with kProcessLateLookup the look-up) is done; uid, gid, groups are the process's
     kFailed = 4,  // step, err, index say what failed; the process ends
+    kHeld = 5,    // BirthRequest::hold: namespaces made, everything mounted, nothing pivoted; pid
+    kListener = 6,  // descriptor: the seccomp listener of the filter that was just loaded
   };
   static constexpr u32 kGroupsMax = 256;
   u32 kind = 0;
@@ -89,8 +101,9 @@ struct GateReport {
 // Reads one report; `passed` receives its descriptor if it carries one. Error EAGAIN: nothing yet. kind 0: EOF.
 Result<GateReport> read_gate(int gate, Fd& passed);
 
-// Lets a process that reported kReady go on to exec.
-Status release_gate(int gate);
+// Lets a process that reported kHeld or kReady go on. `state`, a memfd, becomes the standard input of the hooks that
+// the process runs itself from here on: the state of the container as JSON.
+Status release_gate(int gate, int state = -1);
 
 // The sentence for a failed birth: names the object of the plan and the cause; keeps the phrases that callers of
 // runc classify by ("executable file not found in $PATH", "no such file or directory", "permission denied").

@@ -35,6 +35,14 @@ constexpr SectionRule kRules[kSections] = {
     {"sysctl", sizeof(SysctlEntry), 1'024},
     {"cgroup writes", sizeof(CgroupWrite), 1'024},
     {"device program", sizeof(u64), 65'536},
+    {"mounts.uidMappings", sizeof(IdMapping), 4'096},
+    {"mounts.gidMappings", sizeof(IdMapping), 4'096},
+    {"netDevices", sizeof(NetDeviceEntry), 1'024},
+    {"hooks", sizeof(HookEntry), 1'024},
+    {"hooks", sizeof(Str), 65'536},
+    {"intelRdt.schemata", sizeof(Str), 1'024},
+    {"execCPUAffinity.initial", sizeof(u64), 128},  // NR_CPUS of Debian's kernels: 8192
+    {"execCPUAffinity.final", sizeof(u64), 128},
 };
 
 constexpr u32 kPropagationTypes = uapi::kMsShared | uapi::kMsSlave | uapi::kMsPrivate | uapi::kMsUnbindable;
@@ -66,8 +74,8 @@ class Validator {
     CAISSON_TRY(texts(Section::kMasked, Form::kAbsolute));
     CAISSON_TRY(texts(Section::kReadonly, Form::kAbsolute));
     CAISSON_TRY(texts(Section::kVolumes, Form::kAbsolute));
-    CAISSON_TRY(mappings(Section::kUidMap));
-    CAISSON_TRY(mappings(Section::kGidMap));
+    for (Section each : {Section::kUidMap, Section::kGidMap, Section::kMountUidMap, Section::kMountGidMap})
+      CAISSON_TRY(mappings(each));
     for (const RlimitEntry& e : records<RlimitEntry>(Section::kRlimits)) {
       if (e.resource >= kRlimitCount || e.soft > e.hard) return invalid("rlimits");
     }
@@ -86,7 +94,13 @@ class Validator {
       CAISSON_TRY(text(e.value, Form::kPath, "cgroup writes"));
       if ((e.flags & ~u32{kCgroupFlagsAll}) != 0) return invalid("cgroup writes");
     }
-    return ok();
+    for (const NetDeviceEntry& e : records<NetDeviceEntry>(Section::kNetDevices)) {
+      CAISSON_TRY(text(e.host, Form::kName, "netDevices"));
+      CAISSON_TRY(text(e.container, Form::kName, "netDevices"));
+    }
+    CAISSON_TRY(texts(Section::kHookTexts, Form::kAny));
+    for (const HookEntry& e : records<HookEntry>(Section::kHooks)) CAISSON_TRY(hook(e));
+    return texts(Section::kRdtSchemata, Form::kPath);
   }
 
  private:
@@ -167,6 +181,13 @@ class Validator {
     return ok();
   }
 
+  Status hook(const HookEntry& e) {
+    if (e.kind >= HookKind::kCount || e.args == 0) return invalid("hooks");
+    const u64 texts = records<Str>(Section::kHookTexts).size();
+    if (u64{e.first} + e.args + e.env > texts) return invalid("hooks");
+    return text(e.path, Form::kAbsolute, "hooks.path");
+  }
+
   Status header() {
     for (const NamespaceEntry& e : head_.namespaces) {
       if (e.mode >= NamespaceMode::kCount) return invalid("namespaces");
@@ -175,6 +196,14 @@ class Validator {
     CAISSON_TRY(text(head_.id, Form::kPath, "id"));
     CAISSON_TRY(text(head_.hostname, Form::kPath, "hostname"));
     CAISSON_TRY(text(head_.domainname, Form::kPath, "domainname"));
+    CAISSON_TRY(text(head_.mount_label, Form::kPath, "mountLabel"));
+    CAISSON_TRY(text(head_.listener_path, head_.listener_path.length == 0 ? Form::kPath : Form::kAbsolute,
+                     "seccomp.listenerPath"));
+    CAISSON_TRY(text(head_.listener_metadata, Form::kAny, "seccomp.listenerMetadata"));
+    CAISSON_TRY(text(head_.rdt.clos, Form::kPath, "intelRdt.closID"));
+    if ((head_.rdt.flags & ~u32{kRdtFlagsAll}) != 0) return invalid("intelRdt");
+    if (head_.monotonic.nanoseconds >= 1'000'000'000 || head_.boottime.nanoseconds >= 1'000'000'000)
+      return invalid("timeOffsets");
     const RootEntry& root = head_.root;
     if (root.kind >= RootKind::kCount || (root.flags & ~u32{kRootFlagsAll}) != 0) return invalid("root");
     CAISSON_TRY(text(root.path, root.kind == RootKind::kNone ? Form::kPath : Form::kAbsolute, "root.path"));
@@ -190,9 +219,12 @@ class Validator {
     for (u32 group : records<u32>(Section::kGroups)) {
       if (group == ~u32{0}) return invalid("process.user.additionalGids");
     }
-    CAISSON_TRY(text(process.cwd, head_.kind == PlanKind::kPod ? Form::kPath : Form::kAbsolute, "process.cwd"));
+    const bool process_wanted = head_.kind == PlanKind::kContainer || head_.kind == PlanKind::kExec;
+    CAISSON_TRY(text(process.cwd, process_wanted ? Form::kAbsolute : Form::kPath, "process.cwd"));
     CAISSON_TRY(text(process.user, Form::kPath, "process.user"));
-    if (head_.kind != PlanKind::kPod && records<Str>(Section::kArgs).empty()) return invalid("process.args");
+    CAISSON_TRY(text(process.apparmor, Form::kPath, "process.apparmorProfile"));
+    CAISSON_TRY(text(process.selinux, Form::kPath, "process.selinuxLabel"));
+    if (process_wanted && records<Str>(Section::kArgs).empty()) return invalid("process.args");
     if (head_.kind == PlanKind::kContainer && root.kind == RootKind::kNone) return invalid("root");
     if (root.kind == RootKind::kOverlay && records<Str>(Section::kLayers).empty()) return invalid("layers");
     return ok();
@@ -205,6 +237,9 @@ class Validator {
     CAISSON_TRY(text(e.destination, Form::kAbsolute, "mounts.destination"));
     CAISSON_TRY(text(e.data, Form::kPath, "mounts.options"));
     if (e.kind == MountKind::kFilesystem && e.fstype.length == 0) return invalid("mounts.type");
+    if (u64{e.uid_first} + e.uid_count > records<IdMapping>(Section::kMountUidMap).size() ||
+        u64{e.gid_first} + e.gid_count > records<IdMapping>(Section::kMountGidMap).size())
+      return invalid("mounts.uidMappings");
     if (((e.attr_set | e.attr_clr | e.recursive_set | e.recursive_clr) & ~kMountAttrs) != 0 ||
         (e.superblock & ~kSuperblockFlags) != 0)
       return invalid("mounts.options");
@@ -235,7 +270,7 @@ Result<PlanView> PlanView::parse(span<const u8> blob) {
   if (head->magic != kPlanMagic) return invalid("magic");
   if (string_view(head->build, sizeof head->build) != part(build_id(), 0, sizeof head->build))
     return invalid("build: the plan was compiled by another build of Caisson");
-  if (head->kind < PlanKind::kPod || head->kind > PlanKind::kExec) return invalid("kind");
+  if (head->kind < PlanKind::kPod || head->kind > PlanKind::kHooks) return invalid("kind");
   if (head->size != blob.size()) return invalid("size");
   CAISSON_TRY(Validator(blob).run());
   PlanView view;

@@ -12,7 +12,8 @@
 
 namespace caisson {
 
-enum class PlanKind : u32 { kPod = 1, kContainer = 2, kExec = 3 };
+// kHooks holds hooks and nothing else: what is left to do with a container that has a plan no longer.
+enum class PlanKind : u32 { kPod = 1, kContainer = 2, kExec = 3, kHooks = 4 };
 
 // What a stage was doing: the vocabulary of failures. step_name() gives the word for an error message.
 enum class Step : u32 {
@@ -56,6 +57,9 @@ enum class Step : u32 {
   kConsole,
   kStdio,
   kStageTwo,
+  kMapIds,
+  kTimeOffsets,
+  kHook,  // index: hook
   kGate,
   kSession,
   kRlimit,  // index: rlimit
@@ -65,8 +69,15 @@ enum class Step : u32 {
   kIdentity,
   kCwd,
   kNoNewPrivileges,
+  kPersonality,
+  kScheduler,
+  kIoPriority,
+  kMemoryPolicy,
+  kAffinity,  // index: 0 initial, 1 final
+  kLabel,     // index: 0 AppArmor, 1 SELinux
   kCloseRange,
   kSeccomp,
+  kSeccompListener,
   kLookupExecutable,
   kExec,
   kCount,
@@ -114,10 +125,28 @@ enum ProcessFlag : u32 {
   kProcessSetHome = 1u << 9,       // with kProcessLookupUser: HOME from passwd when env has none
   kProcessNewKeyring = 1u << 10,   // a session keyring of its own, named _ses.<id>
   kProcessLateLookup = 1u << 11,   // a missing executable fails the start (CRI), not the creation (OCI)
-  kProcessFlagsAll = (1u << 12) - 1,
+  kProcessPersonality = 1u << 12,
+  kProcessScheduler = 1u << 13,
+  kProcessIoPriority = 1u << 14,
+  kProcessMemoryPolicy = 1u << 15,
+  kProcessFlagsAll = (1u << 16) - 1,
 };
 
 enum CapabilitySet : u32 { kCapBounding, kCapEffective, kCapInheritable, kCapPermitted, kCapAmbient, kCapSets };
+
+// What sched_setattr(2) takes: struct sched_attr, version 0. Times in nanoseconds.
+struct SchedulerEntry {
+  u32 policy = 0;    // SCHED_*
+  i32 nice = 0;      // SCHED_OTHER, SCHED_BATCH
+  u32 priority = 0;  // SCHED_FIFO, SCHED_RR
+  u32 reserved = 0;
+  u64 flags = 0;    // SCHED_FLAG_*
+  u64 runtime = 0;  // SCHED_DEADLINE
+  u64 deadline = 0;
+  u64 period = 0;
+};
+
+inline constexpr u32 kNodesMax = 1024;  // MAX_NUMNODES of Debian's kernels
 
 struct ProcessEntry {
   u32 flags = 0;  // ProcessFlag
@@ -131,10 +160,25 @@ struct ProcessEntry {
   u64 capabilities[kCapSets] = {};  // bit n: capability n
   Str cwd = {};                     // absolute
   Str user = {};                    // "name[:group]", "uid[:gid]" or ""
+  u32 personality = 0;              // personality(2): PER_LINUX or PER_LINUX32
+  u32 io_priority = 0;              // ioprio_set(2): class and level as IOPRIO_PRIO_VALUE makes them
+  SchedulerEntry scheduler;
+  u32 memory_mode = 0;  // set_mempolicy(2): MPOL_* with its mode flags
+  u32 reserved = 0;
+  u64 memory_nodes[kNodesMax / 64] = {};
+  Str apparmor = {};  // profile to change to on exec
+  Str selinux = {};   // label to take on exec
 };
 
 enum class RootKind : u32 { kNone, kBind, kOverlay, kCount };
-enum RootFlag : u32 { kRootReadonly = 1u << 0, kRootFlagsAll = 1u };
+enum RootFlag : u32 {
+  kRootReadonly = 1u << 0,
+  // The mount namespace is a copy of the host's, of which it receives unmounts, and the root is attached at its own
+  // path there: what hooks that run before pivot_root(2) expect to find.
+  kRootInPlace = 1u << 1,
+  kRootNoPivot = 1u << 2,  // MS_MOVE and chroot(2): the host runs from an initramfs, which cannot be pivoted
+  kRootFlagsAll = (1u << 3) - 1,
+};
 
 struct RootEntry {
   RootKind kind = RootKind::kNone;
@@ -158,7 +202,10 @@ enum MountFlag : u32 {
   kMountIdmap = 1u << 3,         // idmapped with the container's user namespace
   kMountIdmapRecursive = 1u << 4,
   kMountCheckPropagation = 1u << 5,  // bind: a source whose mount cannot propagate as `propagation` says is refused
-  kMountFlagsAll = (1u << 6) - 1,
+  kMountOwnMappings = 1u << 6,       // idmapped with the mappings of Section::kMountUidMap and kMountGidMap
+  kMountSharedSlave = 1u << 7,       // becomes a slave, then shared: receives from its master, has peers of its own
+  kMountIversion = 1u << 8,          // MS_I_VERSION, which only mount(2) takes
+  kMountFlagsAll = (1u << 9) - 1,
 };
 
 struct MountEntry {
@@ -175,6 +222,11 @@ struct MountEntry {
   u64 recursive_set = 0;  // MOUNT_ATTR_*, on this mount and all below (rro...)
   u64 recursive_clr = 0;
   u32 propagation = 0;  // MS_SHARED, MS_SLAVE, MS_PRIVATE, MS_UNBINDABLE, with MS_REC or not; 0: private, recursively
+  // kMountOwnMappings: where its mappings stand in the two sections.
+  u32 uid_first = 0;
+  u32 uid_count = 0;
+  u32 gid_first = 0;
+  u32 gid_count = 0;
   u32 reserved = 0;
 };
 
@@ -222,6 +274,53 @@ struct CgroupWrite {
   u32 reserved = 0;
 };
 
+// linux.netDevices: a host's interface that moves into the container's network namespace.
+struct NetDeviceEntry {
+  Str host = {};       // its name on the host
+  Str container = {};  // its name inside; may hold one "%d"
+};
+
+enum class HookKind : u32 {
+  kPrestart,
+  kCreateRuntime,
+  kCreateContainer,
+  kStartContainer,
+  kPoststart,
+  kPoststop,
+  kCount,
+};
+const char* hook_name(HookKind kind);  // the spec's word: "createRuntime"
+
+// A hook. Its arguments and environment stand in Section::kHookTexts: first the arguments, then the environment.
+struct HookEntry {
+  HookKind kind = HookKind::kPrestart;
+  u32 timeout = 0;  // seconds; 0: none
+  Str path = {};    // absolute, on the host; startContainer: inside the container
+  u32 first = 0;
+  u32 args = 0;  // at least argv[0], which is the path where the spec gives none
+  u32 env = 0;
+  u32 reserved = 0;
+};
+
+// linux.timeOffsets of a new time namespace, time_namespaces(7).
+struct TimeOffset {
+  i64 seconds = 0;
+  u32 nanoseconds = 0;
+  u32 present = 0;
+};
+
+enum RdtFlag : u32 {
+  kRdtPresent = 1u << 0,
+  kRdtMonitoring = 1u << 1,
+  kRdtFlagsAll = (1u << 2) - 1,
+};
+// linux.intelRdt: a group of resctrl, and what is written to its schemata (Section::kRdtSchemata).
+struct RdtEntry {
+  u32 flags = 0;  // RdtFlag
+  u32 reserved = 0;
+  Str clos = {};  // one component; "/": the root group; "": a group of the container's own
+};
+
 enum class Section : u32 {
   kArgs,           // Str
   kEnv,            // Str: "KEY=value"
@@ -240,6 +339,14 @@ enum class Section : u32 {
   kSysctls,        // SysctlEntry
   kCgroupWrites,   // CgroupWrite
   kDeviceProgram,  // u64: struct bpf_insn of the BPF_PROG_TYPE_CGROUP_DEVICE program; none: no program
+  kMountUidMap,    // IdMapping, of all mounts with kMountOwnMappings
+  kMountGidMap,    // IdMapping
+  kNetDevices,     // NetDeviceEntry
+  kHooks,          // HookEntry, in the order they are to run in
+  kHookTexts,      // Str
+  kRdtSchemata,    // Str: a line of a resctrl group's schemata
+  kCpusInitial,    // u64: CPU mask words (sched_setaffinity(2)); kExec: from before the cgroup is entered
+  kCpusFinal,      // u64: from then on
   kCount,
 };
 
@@ -263,6 +370,12 @@ struct PlanHeader {
   Str id = {};
   Str hostname = {};  // kContainer: only with a UTS namespace of its own; "" leaves it alone
   Str domainname = {};
+  Str mount_label = {};        // SELinux context of the file systems that are mounted
+  Str listener_path = {};      // SCMP_ACT_NOTIFY: the socket the listener is sent to; absolute, on the host
+  Str listener_metadata = {};  // what is sent with it
+  TimeOffset monotonic;        // kContainer, with a new time namespace
+  TimeOffset boottime;
+  RdtEntry rdt;          // kContainer
   RootEntry root;        // kContainer
   ProcessEntry process;  // kContainer, kExec
 
@@ -306,6 +419,28 @@ class PlanView {
   span<const SysctlEntry> sysctls() const { return section<SysctlEntry>(Section::kSysctls); }
   span<const CgroupWrite> cgroup_writes() const { return section<CgroupWrite>(Section::kCgroupWrites); }
   span<const u64> device_program() const { return section<u64>(Section::kDeviceProgram); }
+  span<const IdMapping> mount_uid_map(const MountEntry& m) const {
+    return section<IdMapping>(Section::kMountUidMap).subspan(m.uid_first, m.uid_count);
+  }
+  span<const IdMapping> mount_gid_map(const MountEntry& m) const {
+    return section<IdMapping>(Section::kMountGidMap).subspan(m.gid_first, m.gid_count);
+  }
+  span<const NetDeviceEntry> net_devices() const { return section<NetDeviceEntry>(Section::kNetDevices); }
+  span<const HookEntry> hooks() const { return section<HookEntry>(Section::kHooks); }
+  span<const Str> hook_args(const HookEntry& h) const {
+    return section<Str>(Section::kHookTexts).subspan(h.first, h.args);
+  }
+  span<const Str> hook_env(const HookEntry& h) const {
+    return section<Str>(Section::kHookTexts).subspan(h.first + h.args, h.env);
+  }
+  bool has_hook(HookKind kind) const {
+    for (const HookEntry& hook : hooks())
+      if (hook.kind == kind) return true;
+    return false;
+  }
+  span<const Str> rdt_schemata() const { return section<Str>(Section::kRdtSchemata); }
+  span<const u64> cpus_initial() const { return section<u64>(Section::kCpusInitial); }
+  span<const u64> cpus_final() const { return section<u64>(Section::kCpusFinal); }
 
  private:
   template <typename T>

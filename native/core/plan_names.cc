@@ -47,6 +47,9 @@ constexpr const char* kSteps[] = {
     "console",
     "stdio",
     "second stage",
+    "map ids",
+    "time offsets",
+    "hook",
     "gate",
     "session",
     "rlimit",
@@ -56,8 +59,15 @@ constexpr const char* kSteps[] = {
     "identity",
     "cwd",
     "no new privileges",
+    "personality",
+    "scheduler",
+    "I/O priority",
+    "memory policy",
+    "CPU affinity",
+    "label",
     "close descriptors",
     "seccomp",
+    "seccomp listener",
     "exec",  // to who reads the error, the look-up is part of it
     "exec",
 };
@@ -74,7 +84,13 @@ constexpr NamespaceWord kNamespaces[] = {
 };
 static_assert(sizeof kNamespaces / sizeof *kNamespaces == static_cast<u32>(NamespaceType::kCount));
 
+constexpr const char* kHooks[] = {"prestart",       "createRuntime", "createContainer",
+                                  "startContainer", "poststart",     "poststop"};
+static_assert(sizeof kHooks / sizeof *kHooks == static_cast<u32>(HookKind::kCount));
+
 }  // namespace
+
+const char* hook_name(HookKind kind) { return kHooks[static_cast<u32>(kind)]; }
 
 const char* step_name(Step step) { return step < Step::kCount ? kSteps[static_cast<u32>(step)] : "unknown step"; }
 

@@ -27,6 +27,23 @@ void read_all(const PlanView& plan) {
   for (u64 v : plan.device_program()) n += v;
   for (u32 v : plan.groups()) n += v;
   for (const IdMapping& e : plan.uid_map()) n += e.host;
+  for (const MountEntry& m : plan.mounts()) {
+    for (const IdMapping& e : plan.mount_uid_map(m)) n += e.host;
+    for (const IdMapping& e : plan.mount_gid_map(m)) n += e.host;
+  }
+  for (const NetDeviceEntry& e : plan.net_devices()) text(e.host), text(e.container);
+  for (const HookEntry& e : plan.hooks()) {
+    text(e.path);
+    for (Str s : plan.hook_args(e)) text(s);
+    for (Str s : plan.hook_env(e)) text(s);
+  }
+  for (Str s : plan.rdt_schemata()) text(s);
+  for (u64 v : plan.cpus_initial()) n += v;
+  for (u64 v : plan.cpus_final()) n += v;
+  const PlanHeader& h = plan.head();
+  for (Str s : {h.id, h.hostname, h.domainname, h.mount_label, h.listener_path, h.listener_metadata, h.rdt.clos,
+                plan.process().apparmor, plan.process().selinux})
+    text(s);
   text(plan.process().cwd);
   text(plan.process().user);
   text(plan.root().path);
