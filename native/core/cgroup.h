@@ -73,8 +73,8 @@ struct CgroupEvents {
 };
 Result<CgroupEvents> cgroup_events(int cgroup);
 
-// A descriptor of cgroup.events to poll for POLLPRI (EPOLLPRI) beside others.
-Result<Fd> cgroup_watch(int cgroup);
+// A descriptor of a file with events (cgroup.events, memory.events) to poll for POLLPRI (EPOLLPRI) beside others.
+Result<Fd> cgroup_watch(int cgroup, const char* file = "cgroup.events");
 
 // Waits until no process is left in the subtree. ETIMEDOUT. A negative time-out waits for ever.
 Status cgroup_wait_empty(int cgroup, int timeout_ms);
@@ -91,5 +91,31 @@ struct MemoryEvents {
 // ENOENT: the memory controller is not enabled here.
 Result<MemoryEvents> cgroup_memory_events(int cgroup);
 MemoryEvents parse_memory_events(string_view text);
+
+// --- cgroup_processes.cc
+
+inline constexpr size_t kCgroupProcessesMax = 1 << 20;  // more are E2BIG
+
+// The processes of a cgroup and of every cgroup below it, as this process's PID namespace numbers them, in no order;
+// those outside of it (0) are left out. Threaded cgroups below are part of their processes, which are listed above
+// them. A cgroup that goes meanwhile counts as empty.
+Result<Vec<int>> cgroup_processes(int cgroup);
+
+// Sends a signal to every process of the subtree: SIGKILL by cgroup.kill; another one while the subtree is frozen, so
+// that none is missed by a fork and no number is taken by another process meanwhile; thawed again at the end unless it
+// was frozen before. Success where nobody is left.
+Status cgroup_signal(int cgroup, int signal);
+
+// Is the subtree frozen, or asked to be? False where the cgroup is gone.
+bool cgroup_is_frozen(int cgroup);
+
+// --- cgroup_owner.cc
+
+// The path of a process's cgroup below the cgroup2 mount ("/a/b"); pid 0 is the caller. ENODEV: no cgroup v2.
+Result<String> cgroup_path_of(int pid);
+
+// Gives a cgroup away: chown of its directory and of those files in it that /sys/kernel/cgroup/delegate lists
+// (cgroups(7) "Delegation"). The group stays.
+Status cgroup_set_owner(int cgroup, u32 uid);
 
 }  // namespace caisson

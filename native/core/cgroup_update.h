@@ -1,0 +1,50 @@
+// `update`: new limits for a cgroup that is in use. The same rules as at creation (compile/cgroup.cc), and those that
+// depend on what is in force. runtime-spec config-linux.md "Control groups"; runc update.go.
+#pragma once
+
+#include "core/base.h"
+#include "core/cgroup_limits.h"
+#include "core/result.h"
+#include "core/text.h"
+
+namespace caisson {
+
+// What an update's rules look at. Files that are not there leave the values as they stand here.
+struct CgroupState {
+  String controllers;  // cgroup.controllers: words
+  i64 cpu_quota = -1;  // microseconds; -1: max
+  u64 cpu_period = 100'000;
+  i64 memory_max = -1;  // bytes; -1: max
+  u64 memory_current = 0;
+  u64 swap_current = 0;
+};
+// Errors: those of cgroup_read but ENOENT.
+Result<CgroupState> read_cgroup_state(int cgroup);
+
+class CgroupUpdate {
+ public:
+  CgroupUpdate() = default;
+  CgroupUpdate(CgroupUpdate&&) = default;
+  CgroupUpdate& operator=(CgroupUpdate&&) = default;
+
+  // In the order of writing; valid as long as this.
+  Vec<CgroupLimit> limits() const;
+  // linux.resources.devices was there: `program` replaces the one attached (replace_device_program).
+  bool devices() const { return devices_; }
+  span<const u64> program() const { return {program_.data(), program_.size()}; }
+  const Vec<String>& warnings() const { return warnings_; }
+
+ private:
+  friend Result<CgroupUpdate> compile_update(string_view resources, const CgroupState& state);
+  Vec<u8> plan_;
+  Vec<u64> program_;
+  Vec<String> warnings_;
+  bool devices_ = false;
+};
+
+// A linux.resources document as writes. What is absent stays as it is: a quota keeps the period in force and the other
+// way round; swap is reckoned from the memory limit in force. Pure. Errors as of compile_container(), and
+//   EBUSY "memory.limit: …": checkBeforeUpdate, and the new limit is not above what is used.
+Result<CgroupUpdate> compile_update(string_view resources, const CgroupState& state);
+
+}  // namespace caisson
