@@ -34,6 +34,14 @@ void enter_namespaces(Stage& s) {
   make_devices(s);
   make_links(s);
   make_directories(s);
+  if (s.hold) {
+    s.at(Step::kGate);
+    GateReport held;
+    held.kind = GateReport::kHeld;
+    s.report(held);
+    wait_for_release(s);
+    run_own_hooks(s, HookKind::kCreateContainer);
+  }
   open_terminal(s);
   mask_paths(s);
   make_readonly(s);
@@ -56,7 +64,7 @@ void enter_namespaces(Stage& s) {
 [[noreturn]] void start_stage_two(Stage& s) {
   own_stdio(s, s.host_uid, s.host_gid);
   assemble_root(s);
-  join_namespace(s, NamespaceType::kUser);
+  if (!s.rootless) join_namespace(s, NamespaceType::kUser);
   enter_namespaces(s);
   join_namespace(s, NamespaceType::kCgroup);
   join_namespace(s, NamespaceType::kPid);
@@ -82,8 +90,20 @@ void enter_namespaces(Stage& s) {
   take_stdio(s);
   close_unlisted(s);
   prepare_limits(s);
-  open_sources(s);
-  enter_seed(s);
+  if (s.rootless) {
+    // Nothing may be mounted but in a namespace of one's own: the sources are taken in there, so no volume propagates.
+    join_namespace(s, NamespaceType::kUser);
+    become_root(s);
+    s.check(sys::prctl(uapi::kPrSetPdeathsig, SIGKILL));
+    copy_host_tree(s);
+    open_sources(s);
+  } else {
+    open_sources(s);
+    if (s.in_place())
+      copy_host_tree(s);
+    else
+      enter_seed(s);
+  }
   if (s.has_user_namespace()) start_stage_two(s);
   enter_namespaces(s);
   join_namespace(s, NamespaceType::kCgroup);
@@ -133,6 +153,12 @@ Result<Birth> begin_birth(const BirthRequest& request) {
     return Error(ENOTSUP, "begin_birth", "a container needs a mount namespace of its own");
   if (plan.head().ns(NamespaceType::kTime).mode != NamespaceMode::kHost)
     return Error(ENOTSUP, "begin_birth", "time namespace");
+  if (request.rootless && plan.head().ns(NamespaceType::kUser).mode == NamespaceMode::kHost)
+    return Error(EINVAL, "begin_birth", "without privileges a container needs a user namespace");
+  // Never left out in silence: they are the caller's to do, while the birth is held.
+  if (!request.hold && (plan.has_hook(HookKind::kPrestart) || plan.has_hook(HookKind::kCreateRuntime) ||
+                        plan.has_hook(HookKind::kCreateContainer) || !plan.net_devices().empty()))
+    return Error(EINVAL, "begin_birth", "hooks and network devices need a birth that is held");
 
   Stage s;
   Fd opened[Stage::kNamespaces];
@@ -182,6 +208,10 @@ Result<Birth> begin_birth(const BirthRequest& request) {
 
   Prepared prepared;
   prepared.fill(plan, s);
+  s.listener = request.listener;
+  s.preserve = request.preserve;
+  s.hold = request.hold;
+  s.rootless = request.rootless;
   s.seed = request.pod != nullptr ? request.pod->seed.get() : -1;
   s.cgroup = request.cgroup;
   for (int i = 0; i < 3; ++i) s.stdio[i] = request.stdio[i];

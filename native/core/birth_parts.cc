@@ -17,6 +17,13 @@ void Prepared::fill(const PlanView& plan, Stage& s) {
   envp.push(nullptr);
   for (size_t i = 0; i < plan.mounts().size(); ++i) sources.push(-1);
   for (size_t i = 0; i < plan.devices().size(); ++i) devices.push(-1);
+  for (const HookEntry& hook : plan.hooks()) {
+    for (span<const Str> texts : {plan.hook_args(hook), plan.hook_env(hook)}) {
+      for (Str each : texts) hooks.push(const_cast<char*>(plan.c_str(each)));
+      hooks.push(nullptr);
+    }
+  }
+  s.hooks = hooks.data();
   s.argv = argv.data();
   s.envp = envp.data();
   s.env_count = plan.env().size();

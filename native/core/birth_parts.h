@@ -13,6 +13,7 @@ struct Prepared {
   Vec<char*> envp;
   Vec<int> sources;
   Vec<int> devices;
+  Vec<char*> hooks;
   void fill(const PlanView& plan, Stage& s);
 };
 

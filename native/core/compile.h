@@ -30,6 +30,10 @@ Result<Compiled> compile_container(string_view json);
 // A process that joins a container.
 Result<Compiled> compile_exec(string_view json);
 
+// `hooks` of a configuration alone, a plan of kind kHooks: for poststart and poststop, of a container whose plan is
+// gone.
+Result<Compiled> compile_hooks(string_view json);
+
 // linux.resources.devices alone, a list of rules, for load_device_program(): the default devices are allowed beside.
 // Empty when all is allowed.
 Result<Vec<u64>> compile_device_rules(string_view json);

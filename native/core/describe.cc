@@ -1,5 +1,6 @@
 // The sentence for a failed birth. Callers of runc classify errors by phrases in it (podman: libpod/oci_util.go), so
 // those are kept: "executable file not found in $PATH", "no such file or directory", "permission denied".
+#include "core/hooks.h"
 #include "core/launch.h"
 #include "core/sys.h"
 
@@ -152,6 +153,12 @@ string_view object_of(const PlanView& plan, Step step, u32 index) {
       return "/dev/pts/ptmx";
     case Step::kConsole:
       return "/dev/console";
+    case Step::kHook: {
+      auto hook = entry(plan.hooks(), index);
+      return hook != nullptr ? plan.text(hook->path) : "";
+    }
+    case Step::kSeccompListener:
+      return plan.text(plan.head().listener_path);
     case Step::kCwd:
       return plan.text(plan.process().cwd);
     case Step::kResolveUser:
@@ -232,6 +239,11 @@ BirthError describe_failure(const PlanView& plan, const GateReport& report) {
   }
   if (step == Step::kResolveUser) {
     explain_user(plan, report, out);
+    return error;
+  }
+  if (step == Step::kHook) {
+    describe_hook(plan, report.index, report.err == ECHILD ? 0 : report.err, report.pid,
+                  {report.found, strnlen(report.found, sizeof report.found)}, out);
     return error;
   }
   auto mount = entry(plan.mounts(), report.index);

@@ -9,6 +9,25 @@ namespace caisson {
 
 namespace {
 
+// Without privileges the PID namespace can be entered from inside the user namespace only, and is that of children: a
+// second process goes on, a child of the same parent.
+void change_generation(Stage& s) {
+  s.at(Step::kJoinNamespace, static_cast<u32>(NamespaceType::kPid));
+  s.check(sys::setns(s.seed, uapi::kCloneNewpid));
+  s.at(Step::kStageTwo);
+  int pidfd = -1;
+  uapi::CloneArgs args = {};
+  args.flags = uapi::kCloneParent | uapi::kClonePidfd;
+  args.pidfd = reinterpret_cast<u64>(&pidfd);
+  int pid = s.check(sys::clone3(args));
+  if (pid == 0) return;
+  GateReport child;
+  child.kind = GateReport::kChild;
+  child.pid = pid;
+  s.report(child, pidfd);
+  _exit(0);
+}
+
 [[noreturn]] void stage_exec(Stage& s) {
   s.at(Step::kPrepare);
   s.check(sys::prctl(uapi::kPrSetPdeathsig, SIGKILL));
@@ -20,10 +39,9 @@ namespace {
   if (user) own_stdio(s, s.host_uid, s.host_gid);
   s.at(Step::kJoinNamespace, static_cast<u32>(NamespaceType::kMount));
   if (s.create != 0) s.check(sys::setns(s.seed, s.create));
-  if (user) {
-    become_root(s);
-    s.check(sys::prctl(uapi::kPrSetPdeathsig, SIGKILL));
-  }
+  if (user) become_root(s);
+  if (s.rootless) change_generation(s);
+  if (user) s.check(sys::prctl(uapi::kPrSetPdeathsig, SIGKILL));  // the change of credentials cleared it
   s.at(Step::kOpenRoot);
   s.root = s.check(open("/", O_PATH | O_DIRECTORY | O_CLOEXEC));
   open_terminal(s);
@@ -128,8 +146,11 @@ Result<Birth> begin_exec(const ExecRequest& request) {
   if (sys::pidfd_send_signal(request.init, 0) != 0) return Error::last("pidfd_send_signal", "container");
   Prepared prepared;
   prepared.fill(plan, s);
+  s.preserve = request.preserve;
   s.seed = request.init;
   for (int i = 0; i < 3; ++i) s.stdio[i] = request.stdio[i];
+  s.rootless = request.rootless;
+  if (s.rootless) return give_birth(s, 0, -1, request.cgroup, stage_exec);
   Result<Birth> birth = give_birth(s, 0, request.init, request.cgroup, stage_exec);
   if (birth || request.cgroup < 0 || birth.error().err != EBUSY) return birth;
   // The container has enabled controllers below its cgroup (systemd inside), which then takes no processes.

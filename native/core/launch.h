@@ -55,7 +55,8 @@ struct ExecRequest {
   int init = -1;                   // pidfd of the container's first process
   int cgroup = -1;
   int stdio[3] = {-1, -1, -1};
-  u32 preserve = 0;  // as of BirthRequest
+  u32 preserve = 0;       // as of BirthRequest
+  bool rootless = false;  // as of BirthRequest: the container's user namespace is entered first
 };
 
 struct Birth {

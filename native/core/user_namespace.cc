@@ -16,19 +16,6 @@ String proc_path(int pid, string_view name) {
   return path;
 }
 
-Status write_map(int pid, string_view file, span<const IdMapping> map) {
-  String text;
-  for (const IdMapping& line : map)
-    text.append_u64(line.container).append(' ').append_u64(line.host).append(' ').append_u64(line.size).append('\n');
-  if (text.size() >= 4096) return Error(E2BIG, "write", file);  // map_write() takes less than a page
-  String path = proc_path(pid, file);
-  Fd fd(open(path.c_str(), O_WRONLY | O_CLOEXEC));
-  if (!fd) return Error::last("open", path);
-  if (write(fd.get(), text.c_str(), text.size()) != static_cast<ssize_t>(text.size()))
-    return Error::last("write", path);
-  return ok();
-}
-
 // A child that only waits, so that its namespaces can be opened; killed at the end of the scope.
 class Holder {
  public:
@@ -66,9 +53,22 @@ Result<u32> root_of_map(string_view text) {
 
 }  // namespace
 
+Status write_id_map(int pid, string_view file, span<const IdMapping> map) {
+  String text;
+  for (const IdMapping& line : map)
+    text.append_u64(line.container).append(' ').append_u64(line.host).append(' ').append_u64(line.size).append('\n');
+  if (text.size() >= 4096) return Error(E2BIG, "write", file);  // map_write() takes less than a page
+  String path = proc_path(pid, file);
+  Fd fd(open(path.c_str(), O_WRONLY | O_CLOEXEC));
+  if (!fd) return Error::last("open", path);
+  if (write(fd.get(), text.c_str(), text.size()) != static_cast<ssize_t>(text.size()))
+    return Error::last("write", path);
+  return ok();
+}
+
 Status write_id_maps(int pid, const PlanView& plan) {
-  CAISSON_TRY(write_map(pid, "uid_map", plan.uid_map()));
-  return write_map(pid, "gid_map", plan.gid_map());
+  CAISSON_TRY(write_id_map(pid, "uid_map", plan.uid_map()));
+  return write_id_map(pid, "gid_map", plan.gid_map());
 }
 
 u32 mapped_root(span<const IdMapping> map, u32 fallback) {
@@ -89,7 +89,10 @@ Result<Fd> make_user_namespace(const PlanView& plan) {
     for (;;) pause();
   }
   Holder holder(pid);
-  CAISSON_TRY(write_id_maps(pid, plan));
+  if (geteuid() == 0)
+    CAISSON_TRY(write_id_maps(pid, plan));
+  else
+    CAISSON_TRY(grant_id_maps(pid, plan));
   String path = proc_path(pid, "ns/user");
   Fd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!fd) return Error::last("open", path);

@@ -24,6 +24,7 @@ Status compile_id(Context& context, const Property& input) {
   context.plan.head().id = context.plan.string(id);
   if (CAISSON_TRY(input["newKeyring"].flag_or(true))) context.plan.process().flags |= kProcessNewKeyring;
   if (CAISSON_TRY(input["lateLookup"].flag_or(false))) context.plan.process().flags |= kProcessLateLookup;
+  if (CAISSON_TRY(input["noPivot"].flag_or(false))) context.plan.root().flags |= kRootNoPivot;
   return ok();
 }
 
@@ -43,9 +44,6 @@ Status compile_facts(Context& context, const Property& input) {
 
 // What the specification has and this build has not. Refused when it asks for something: an empty list asks nothing.
 Status refuse_unsupported(const Property& spec, const Property& linux) {
-  const Property hooks = CAISSON_TRY(spec.object("hooks"));
-  for (u32 i = 0; i < hooks.value().size(); ++i)
-    if (hooks.at(i).value().size() != 0) return hooks.at(i).error(ENOTSUP, "hooks are not supported by this build");
   for (const string_view key : {"windows", "solaris", "vm", "zos", "freebsd"})
     CAISSON_TRY(spec[key].refuse("is of another platform"));
   if (CAISSON_TRY(linux["netDevices"].map(1024)) != 0)
@@ -70,6 +68,7 @@ Status compile(Context& context, const Property& input) {
   CAISSON_TRY(compile_id(context, input));
   CAISSON_TRY(compile_namespaces(context, spec, linux));
   CAISSON_TRY(compile_root(context, input, spec, linux));
+  CAISSON_TRY(compile_hooks(context, CAISSON_TRY(spec.object("hooks"))));
   CAISSON_TRY(compile_mounts(context, spec["mounts"]));
   CAISSON_TRY(compile_devices(context, linux));
   CAISSON_TRY(compile_sysctls(context, linux["sysctl"]));

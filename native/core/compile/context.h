@@ -39,6 +39,9 @@ Status compile_root(Context& context, const Property& input, const Property& spe
 // mounts
 Status compile_mounts(Context& context, const Property& mounts);
 
+// hooks. Those that run before pivot_root(2) make the root one in place.
+Status compile_hooks(Context& context, const Property& hooks);
+
 // linux.devices with the default nodes and links.
 Status compile_devices(Context& context, const Property& linux);
 

@@ -19,10 +19,11 @@ void take_stdio(Stage& s) {
 
 void close_unlisted(Stage& s) {
   s.at(Step::kPrepare);
-  unsigned keep[Stage::kNamespaces + 4];
+  unsigned keep[Stage::kNamespaces + 5];
   unsigned count = 0;
+  const unsigned first = 3 + s.preserve;
   auto list = [&](int fd) {
-    if (fd < 3) return;
+    if (fd < static_cast<int>(first)) return;
     auto number = static_cast<unsigned>(fd);
     unsigned at = count++;
     for (; at > 0 && keep[at - 1] > number; --at) keep[at] = keep[at - 1];
@@ -31,8 +32,9 @@ void close_unlisted(Stage& s) {
   list(s.gate);
   list(s.seed);
   list(s.cgroup);
+  list(s.listener);
   for (int fd : s.join) list(fd);
-  unsigned from = 3;
+  unsigned from = first;
   for (unsigned i = 0; i < count; ++i) {
     if (keep[i] > from) s.check(sys::close_range(from, keep[i] - 1));
     from = keep[i] + 1;
@@ -68,11 +70,25 @@ void own_stdio(Stage& s, u32 uid, u32 gid) {
   }
 }
 
-void keep_gate_only(Stage& s) {
+void keep_listed(Stage& s) {
   s.at(Step::kCloseRange);
-  int copy = s.gate == 3 ? 3 : s.check(dup3(s.gate, 3, O_CLOEXEC));
-  s.gate = copy;
-  s.check(sys::close_range(4, ~0u));
+  int* kept[] = {&s.gate, &s.listener};
+  if (s.listener >= 0 && s.listener < s.gate) std::swap(kept[0], kept[1]);
+  // The smallest first: what it moves to is below every other that is kept.
+  int next = 3 + static_cast<int>(s.preserve);
+  for (int* each : kept) {
+    if (*each < 0) continue;
+    if (*each != next) *each = s.check(dup3(*each, next, O_CLOEXEC));
+    ++next;
+  }
+  s.check(sys::close_range(static_cast<unsigned>(next), ~0u));
+}
+
+void hand_over(Stage& s) {
+  for (u32 i = 0; i < s.preserve; ++i) {
+    const int fd = 3 + static_cast<int>(i);
+    if (fcntl(fd, F_SETFD, 0) != 0 && errno != EBADF) s.fail(errno);
+  }
 }
 
 }  // namespace caisson

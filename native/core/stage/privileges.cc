@@ -66,7 +66,9 @@ void change_directory(Stage& s, bool final) {
 void take_identity(Stage& s) {
   s.at(Step::kIdentity);
   s.check(sys::prctl(uapi::kPrSetKeepcaps, 1));
-  s.check(sys::setgroups(s.identity.group_count, s.identity.groups));
+  if (sys::setgroups(s.identity.group_count, s.identity.groups) != 0) {
+    if (!s.rootless || errno != EPERM || s.identity.group_count != 0) s.fail(errno);
+  }
   s.check(sys::setresgid(s.identity.gid));
   s.check(sys::setresuid(s.identity.uid));
 }
@@ -93,14 +95,6 @@ void set_capabilities(Stage& s) {
   }
 }
 
-void load_filter(Stage& s) {
-  span<const u64> program = s.plan->seccomp();
-  if (program.empty()) return;
-  s.at(Step::kSeccomp);
-  uapi::SockFprog prog = {static_cast<u16>(program.size()), reinterpret_cast<const uapi::SockFilter*>(program.data())};
-  s.check(sys::seccomp_filter(s.plan->process().seccomp_flags, prog));
-}
-
 }  // namespace
 
 void prepare_limits(Stage& s) {
@@ -116,7 +110,8 @@ void prepare_limits(Stage& s) {
       if (rest >= unit || unit == 1) text[n++] = static_cast<char>('0' + rest / unit % 10);
     }
     int fd = s.check(open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC));
-    if (write(fd, text, n) < 0) s.fail(errno);
+    // Without privileges nobody lowers it: the container then keeps its caller's, as under runc and crun.
+    if (write(fd, text, n) < 0 && !(s.rootless && errno == EACCES)) s.fail(errno);
     close(fd);
   }
   // To raise a hard limit takes CAP_SYS_RESOURCE in the initial user namespace; the final values come before exec,
@@ -138,7 +133,7 @@ void finish(Stage& s) {
   own_stdio(s, s.identity.uid, s.identity.gid);
   // From here on no directory of the host or of the start is open: not the working directory nor the executable can be
   // reached through /proc/self/fd (CVE-2024-21626).
-  keep_gate_only(s);
+  keep_listed(s);
   change_directory(s, false);
   const bool late = (process.flags & kProcessLateLookup) != 0;
   if (!late) look_up_executable(s);
@@ -151,8 +146,10 @@ void finish(Stage& s) {
   ready.gid = s.identity.gid;
   ready.group_count = s.identity.group_count;
   memcpy(ready.groups, s.identity.groups, sizeof ready.groups);
+  // Whoever made a container that another one starts is gone by then; until it lets go, the end of the gate tells.
+  if (s.listener >= 0) s.check(sys::prctl(uapi::kPrSetPdeathsig, 0));
   s.report(ready);
-  wait_for_release(s);
+  wait_for_start(s);
 
   // Before the filter, which may forbid the report that a failed execve needs.
   if (late) look_up_executable(s);
@@ -172,6 +169,7 @@ void finish(Stage& s) {
   if ((process.flags & kProcessCapabilities) != 0) drop_bounding(s);
   take_identity(s);
   change_directory(s, true);
+  run_own_hooks(s, HookKind::kStartContainer);
   umask((process.flags & kProcessUmask) != 0 ? process.umask : 022);
   default_signals();
   s.check(sys::prctl(uapi::kPrSetPdeathsig, 0));
@@ -191,6 +189,7 @@ void finish(Stage& s) {
     load_filter(s);
     set_capabilities(s);
   }
+  hand_over(s);
   execute(s);
 }
 

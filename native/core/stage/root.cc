@@ -51,6 +51,8 @@ void mount_overlay(Stage& s) {
   s.check(chdir("/"));
 }
 
+const char* root_point(const Stage& s) { return s.in_place() ? s.plan->c_str(s.plan->root().path) : kSeedRoot; }
+
 }  // namespace
 
 void assemble_root(Stage& s) {
@@ -62,18 +64,15 @@ void assemble_root(Stage& s) {
     if (overlay) s.root = s.check(sys::open_tree(AT_FDCWD, kSeedRoot, uapi::kOpenTreeClone));
     return;
   }
-  if (!overlay) {
-    s.check(sys::move_mount_at(s.root, kSeedRoot));
-    close(s.root);
-  }
+  if (!overlay) return attach_root(s);
   s.root = s.check(open(kSeedRoot, O_PATH | O_DIRECTORY | O_CLOEXEC));
 }
 
 void attach_root(Stage& s) {
   s.at(Step::kAttachRoot);
-  s.check(sys::move_mount_at(s.root, kSeedRoot));
+  s.check(sys::move_mount_at(s.root, root_point(s)));
   close(s.root);
-  s.root = s.check(open(kSeedRoot, O_PATH | O_DIRECTORY | O_CLOEXEC));
+  s.root = s.check(open(root_point(s), O_PATH | O_DIRECTORY | O_CLOEXEC));
 }
 
 void pivot(Stage& s) {
@@ -82,11 +81,17 @@ void pivot(Stage& s) {
     s.at(Step::kReadonlyRoot);
     s.check(sys::mount_setattr(s.root, "", uapi::kAtEmptyPath, {uapi::kMountAttrRdonly, 0, 0, 0}));
   }
-  // pivot_root(2), "pivot_root(".", ".")": the old root ends on top of the new one and is taken off.
   s.at(Step::kPivotRoot);
   s.check(fchdir(s.root));
-  s.check(sys::pivot_root(".", "."));
-  s.check(sys::umount2(".", uapi::kMntDetach));
+  if ((root.flags & kRootNoPivot) != 0) {
+    // What lies below the new root stays mounted there; nothing of it can be reached by a path.
+    s.check(sys::move_mount_at(s.root, "/"));
+    s.check(chroot("."));
+  } else {
+    // pivot_root(2), "pivot_root(".", ".")": the old root ends on top of the new one and is taken off.
+    s.check(sys::pivot_root(".", "."));
+    s.check(sys::umount2(".", uapi::kMntDetach));
+  }
   s.check(chdir("/"));
   if (root.kind == RootKind::kOverlay && root.propagation != 0) {
     s.at(Step::kRootPropagation);

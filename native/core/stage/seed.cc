@@ -92,6 +92,14 @@ int build_empty_root() {
   return result;
 }
 
+void copy_host_tree(Stage& s) {
+  s.at(Step::kUnshare, static_cast<u32>(NamespaceType::kMount));
+  s.check(sys::unshare(uapi::kCloneNewns));
+  // A slave: what the host unmounts must not stay busy here, and nothing that is mounted here reaches the host.
+  s.at(Step::kRootPropagation);
+  s.check(sys::mount_setattr(AT_FDCWD, "/", uapi::kAtRecursive, {0, 0, uapi::kMsSlave, 0}));
+}
+
 void enter_seed(Stage& s) {
   if (s.seed >= 0) {
     s.at(Step::kJoinSeed);

@@ -41,7 +41,12 @@ struct Stage {
   size_t env_count = 0;
   int* sources = nullptr;  // one per mount of the plan: detached mounts
   int* devices = nullptr;  // one per device
-  u32 host_uid = 0;        // the container's root on the host
+  char** hooks = nullptr;  // of every hook of the plan: its arguments, null, its environment, null
+  int listener = -1;       // BirthRequest::listener
+  u32 preserve = 0;        // BirthRequest::preserve
+  bool hold = false;
+  bool rootless = false;
+  u32 host_uid = 0;  // the container's root on the host
   u32 host_gid = 0;
 
   // Found on the way.
@@ -50,6 +55,7 @@ struct Stage {
   int upper = -1;
   int null = -1;      // a detached clone of the host's /dev/null
   int terminal = -1;  // slave of the container's pty
+  int state = -1;     // memfd that came with the last release: standard input of hooks
   Identity identity;
   char home[4096 + 6] = {};  // "HOME=..."
   Step step = Step::kNone;
@@ -57,6 +63,7 @@ struct Stage {
   string_view found = {};  // GateReport::found of a failure
 
   bool has_user_namespace() const { return join[static_cast<u32>(NamespaceType::kUser)] >= 0; }
+  bool in_place() const { return rootless || (plan->root().flags & kRootInPlace) != 0; }
   int& ns(NamespaceType type) { return join[static_cast<u32>(type)]; }
 
   void at(Step s, u32 i = 0) {
@@ -69,15 +76,18 @@ struct Stage {
   }
   [[noreturn]] void fail(int err);
   void report(GateReport& report, int fd = -1);
+  bool try_report(GateReport& report, int fd = -1) const;
 };
 
 // report.cc, descriptors.cc
 void wait_for_release(Stage& s);
+void wait_for_start(Stage& s);  // with a listener: for a connection, which becomes the gate, and its release
 void take_stdio(Stage& s);      // descriptors 0, 1, 2
 void close_unlisted(Stage& s);  // everything but stdio, the gate and what the parent listed
 void default_signals();
 void own_stdio(Stage& s, u32 uid, u32 gid);
-void keep_gate_only(Stage& s);  // the gate becomes descriptor 3, all above is closed
+void keep_listed(Stage& s);  // all but stdio, what the process is handed, gate and listener is closed
+void hand_over(Stage& s);    // descriptors that were preserved pass through execve
 
 // sources.cc: in the host's mount namespace
 void open_sources(Stage& s);
@@ -95,6 +105,7 @@ int build_seed(u64 shm_size, u32 uid, u32 gid);
 // /proc/1/root.
 int build_empty_root();
 void enter_seed(Stage& s);
+void copy_host_tree(Stage& s);  // the other beginning: kRootInPlace
 
 // root.cc
 void assemble_root(Stage& s);  // in the initial user namespace; leaves Stage::root
@@ -134,7 +145,9 @@ void become_root(Stage& s);  // uid and gid 0 of the user namespace just joined
 
 // identity.cc, privileges.cc, execute.cc
 void resolve_identity(Stage& s);
-void prepare_limits(Stage& s);  // in the initial user namespace
+void run_own_hooks(Stage& s, HookKind kind);  // hooks.cc
+void load_filter(Stage& s);                   // filter.cc
+void prepare_limits(Stage& s);                // in the initial user namespace
 [[noreturn]] void finish(Stage& s);
 void look_up_executable(Stage& s);
 [[noreturn]] void execute(Stage& s);
