@@ -35,13 +35,13 @@ i64 now_ms() {
   // A group of its own, so that a time-out ends what it started too.
   if (setpgid(0, 0) != 0) fail();
   if (program.directory >= 0 ? fchdir(program.directory) != 0 : chdir("/") != 0) fail();
-  int report = fcntl(failure, F_DUPFD_CLOEXEC, 10);
-  if (report < 0) fail();
-  failure = report;
-  int input = fcntl(program.input, F_DUPFD_CLOEXEC, 11);
-  int out = fcntl(output, F_DUPFD_CLOEXEC, 11);
-  if (input < 0 || out < 0 || dup2(input, 0) < 0 || dup2(out, 1) < 0 || dup2(out, 2) < 0) fail();
-  if (sys::close_range(3, 9) != 0 || sys::close_range(11, ~0u) != 0) fail();
+  // Above what they become, so that none is overwritten before it is taken.
+  const int input = fcntl(program.input, F_DUPFD_CLOEXEC, 4);
+  const int out = fcntl(output, F_DUPFD_CLOEXEC, 4);
+  const int report = fcntl(failure, F_DUPFD_CLOEXEC, 4);
+  if (input < 0 || out < 0 || report < 0 || dup3(report, 3, O_CLOEXEC) < 0) fail();
+  failure = 3;
+  if (dup2(input, 0) < 0 || dup2(out, 1) < 0 || dup2(out, 2) < 0 || sys::close_range(4, ~0u) != 0) fail();
   execve(program.path, program.argv, program.envp);
   fail();
   _exit(127);
