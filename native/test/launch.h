@@ -119,6 +119,7 @@ struct ContainerOptions {
   bool user = false;
   NamespaceMode pid = NamespaceMode::kNew;
   NamespaceMode shared = NamespaceMode::kPod;
+  bool tty_group = true;  // gid 5 is mapped
 };
 
 inline PlanBuilder container(World& w, const ContainerOptions& o, span<const char* const> args) {
@@ -138,7 +139,9 @@ inline PlanBuilder container(World& w, const ContainerOptions& o, span<const cha
   }
   add_mount(b, "proc", "/proc", "", uapi::kMountAttrNosuid | uapi::kMountAttrNodev | uapi::kMountAttrNoexec);
   add_mount(b, "tmpfs", "/dev", "mode=755,size=65536k", uapi::kMountAttrNosuid | uapi::kMountAttrStrictatime);
-  add_mount(b, "devpts", "/dev/pts", "newinstance,ptmxmode=0666,mode=0620,gid=5", uapi::kMountAttrNosuid);
+  add_mount(b, "devpts", "/dev/pts",
+            o.tty_group ? "newinstance,ptmxmode=0666,mode=0620,gid=5" : "newinstance,ptmxmode=0666,mode=0620",
+            uapi::kMountAttrNosuid);
   add_mount(b, "mqueue", "/dev/mqueue", "", uapi::kMountAttrNosuid);
   add_mount(b, "sysfs", "/sys", "", uapi::kMountAttrRdonly | uapi::kMountAttrNosuid);
   add_mount(b, "cgroup2", "/sys/fs/cgroup", "", uapi::kMountAttrRdonly | uapi::kMountAttrNosuid);

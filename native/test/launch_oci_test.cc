@@ -354,6 +354,50 @@ void without_pivot(World& w) {
   CHECK(!has(run.output, "/l\n"));
 }
 
+// A caller without privileges: its own id is the container's root.
+void rootless(World& w) {
+  constexpr u32 kUser = 12345;
+  int pid = fork();
+  if (pid == 0) {
+    checks = failures = 0;
+    if (sys::setgroups(0, nullptr) != 0 || sys::setresgid(kUser) != 0 || sys::setresuid(kUser) != 0) abort();
+    sys::prctl(uapi::kPrSetDumpable, 1);
+    constexpr const char* kArgs[] = {
+        "sh", "-c", "id -u; cat /proc/self/uid_map; hostname; cut -d' ' -f5 /proc/1/mountinfo; echo $$"};
+    ContainerOptions c;
+    c.overlay = false;
+    c.shared = NamespaceMode::kNew;
+    c.tty_group = false;
+    PlanBuilder b = container(w, c, kArgs);
+    b.ns(NamespaceType::kUser).mode = NamespaceMode::kNew;
+    b.add(Section::kUidMap, IdMapping{0, kUser, 1});
+    b.add(Section::kGidMap, IdMapping{0, kUser, 1});
+    b.head().hostname = b.string("rootless");
+    b.process().flags |= kProcessOomScoreAdj;
+    b.process().oom_score_adj = 100;
+    PlanMap plan = sealed(static_cast<PlanBuilder&&>(b));
+    Run run = start(plan.view(), [&](int out) {
+      BirthRequest request;
+      request.plan = &plan.view();
+      request.rootless = true;
+      request.stdio[1] = request.stdio[2] = out;
+      return begin_birth(request);
+    });
+    expect_ran(run, "rootless");
+    if (!run.failed) {
+      release(run, plan.view());
+      end(run);
+    }
+    CHECK(run.code == 0);
+    CHECK(run.output.view().starts_with("0\n         0      12345          1\nrootless\n/\n"));
+    if (failures != 0) fprintf(stderr, "%s\n", run.output.c_str());
+    _exit(failures == 0 ? 0 : 1);
+  }
+  int status = -1;
+  waitpid(pid, &status, 0);
+  CHECK(status == 0);
+}
+
 }  // namespace
 
 int main() {
@@ -368,5 +412,6 @@ int main() {
     hands_on_descriptors(w);
     listener(w);
     without_pivot(w);
+    rootless(w);
   });
 }
