@@ -66,9 +66,9 @@ Result<CgroupEvents> cgroup_events(int cgroup) {
   return parse_events(CAISSON_TRY(cgroup_read(cgroup, "cgroup.events", text)));
 }
 
-Result<Fd> cgroup_watch(int cgroup) {
-  Fd fd(openat(cgroup, "cgroup.events", O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
-  if (!fd) return Error::last("openat", "cgroup.events");
+Result<Fd> cgroup_watch(int cgroup, const char* file) {
+  Fd fd(openat(cgroup, file, O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+  if (!fd) return Error::last("openat", file);
   return fd;
 }
 
