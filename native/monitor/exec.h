@@ -10,11 +10,11 @@
 #pragma once
 
 #include "core/base.h"
+#include "core/clock.h"
 #include "core/fd.h"
 #include "core/launch.h"
 #include "monitor/capture.h"
 #include "monitor/cgroup.h"
-#include "monitor/clock.h"
 #include "monitor/server.h"
 #include "monitor/task.h"
 

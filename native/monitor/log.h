@@ -5,10 +5,10 @@
 #include <sys/uio.h>
 
 #include "core/base.h"
+#include "core/clock.h"
 #include "core/fd.h"
 #include "core/result.h"
 #include "core/text.h"
-#include "monitor/clock.h"
 #include "monitor/handover.h"
 
 namespace caisson::monitor {

@@ -1,6 +1,6 @@
 #include "monitor/loop.h"
 
-#include "monitor/clock.h"
+#include "core/clock.h"
 
 namespace caisson::monitor {
 

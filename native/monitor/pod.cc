@@ -4,7 +4,7 @@
 #include <signal.h>
 #include <stdio.h>
 
-#include "monitor/clock.h"
+#include "core/clock.h"
 #include "monitor/report.h"
 
 namespace caisson::monitor {

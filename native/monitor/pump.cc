@@ -4,7 +4,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include "monitor/clock.h"
+#include "core/clock.h"
 #include "monitor/report.h"
 #include "monitor/scratch.h"
 

@@ -4,9 +4,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/clock.h"
 #include "core/json.h"
 #include "core/text.h"
-#include "monitor/clock.h"
 
 namespace caisson::monitor {
 

@@ -7,7 +7,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "monitor/clock.h"
+#include "core/clock.h"
 #include "monitor/report.h"
 
 namespace caisson::monitor {

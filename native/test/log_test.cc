@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "monitor/clock.h"
+#include "core/clock.h"
 #include "test/check.h"
 
 using caisson::Fd;

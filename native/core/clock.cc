@@ -1,9 +1,9 @@
-#include "monitor/clock.h"
+#include "core/clock.h"
 
 #include <string.h>
 #include <time.h>
 
-namespace caisson::monitor {
+namespace caisson {
 
 namespace {
 
@@ -50,4 +50,4 @@ void format_timestamp(i64 realtime, char (&out)[kTimestampSize]) {
   digits(out + 20, static_cast<u64>(realtime % kSecond), 9);
 }
 
-}  // namespace caisson::monitor
+}  // namespace caisson

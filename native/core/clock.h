@@ -3,7 +3,7 @@
 
 #include "core/base.h"
 
-namespace caisson::monitor {
+namespace caisson {
 
 inline constexpr i64 kMillisecond = 1'000'000;
 inline constexpr i64 kSecond = 1000 * kMillisecond;
@@ -15,4 +15,4 @@ i64 monotonic_ns();
 inline constexpr size_t kTimestampSize = 30;
 void format_timestamp(i64 realtime, char (&out)[kTimestampSize]);
 
-}  // namespace caisson::monitor
+}  // namespace caisson
