@@ -1,0 +1,10 @@
+// The text of `features`.
+#pragma once
+
+#include "core/base.h"
+
+namespace caisson::oci {
+
+string_view features_text();
+
+}  // namespace caisson::oci

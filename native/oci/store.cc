@@ -1,0 +1,145 @@
+#include "oci/store.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "core/deadline.h"
+#include "core/path.h"
+#include "core/sys.h"
+#include "oci/files.h"
+#include "oci/state.h"
+
+namespace caisson::oci {
+
+namespace {
+
+constexpr u64 kBelow = uapi::kResolveBeneath | uapi::kResolveNoSymlinks | uapi::kResolveNoMagiclinks;
+
+Fault already_exists(string_view id) { return Fault::text_of("container with given ID already exists: \"", id, "\""); }
+
+// mkdir -p, all of it ours alone where it was not there.
+Status make_directories(string_view path) {
+  String prefix;
+  for (size_t at = 1; at <= path.size(); ++at) {
+    if (at != path.size() && path[at] != '/') continue;
+    prefix.clear();
+    prefix.append(part(path, 0, at));
+    if (mkdir(prefix.c_str(), 0700) != 0 && errno != EEXIST) return Error::last("mkdir", prefix);
+  }
+  return ok();
+}
+
+// $XDG_RUNTIME_DIR is cleaned of what was not used for a while, unless it has the sticky bit (XDG base directories).
+Status keep_from_cleaning(int root) {
+  struct stat st {};
+  if (geteuid() == 0 || fstat(root, &st) != 0 || st.st_uid != geteuid()) return ok();
+  if ((st.st_mode & S_ISVTX) == 0 && fchmod(root, (st.st_mode & 07777) | S_ISVTX) != 0) return Error::last("fchmod");
+  return ok();
+}
+
+bool try_lock(int dir) {
+  while (flock(dir, LOCK_EX | LOCK_NB) != 0)
+    if (errno != EINTR) return false;
+  return true;
+}
+
+}  // namespace
+
+bool is_container_id(string_view id) {
+  for (const char c : id)
+    if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '+' ||
+          c == '-' || c == '.'))
+      return false;
+  return is_file_name(id);
+}
+
+Fault no_such_container(string_view id) { return Fault::text_of("container does not exist: \"", id, "\""); }
+
+Result<bool> Slot::current() const {
+  struct stat ours {};
+  struct stat there {};
+  if (fstat(dir_.get(), &ours) != 0) return Error::last("fstat", id_);
+  if (fstatat(root_.get(), id_.c_str(), &there, AT_SYMLINK_NOFOLLOW) != 0) {
+    if (errno == ENOENT) return false;
+    return Error::last("fstatat", id_);
+  }
+  return ours.st_ino == there.st_ino && ours.st_dev == there.st_dev;
+}
+
+Done Slot::lock(int timeout_ms) {
+  const Deadline deadline(timeout_ms);
+  while (!try_lock(dir_.get())) {
+    if (deadline.left_ms() == 0)
+      return Fault::text_of("container \"", id_, "\" is busy: another command is changing it");
+    usleep(2000);  // flock(2) has no time-out
+  }
+  if (!OCI_TRY(current())) return no_such_container(id_);
+  return done();
+}
+
+Result<String> Slot::read(const char* name, size_t max) const {
+  Fd file = CAISSON_TRY(open_at2(dir_.get(), name, O_RDONLY | O_NOFOLLOW, 0, kBelow));
+  return read_whole(file.get(), max, name);
+}
+
+Status Slot::replace(const char* name, string_view text) const {
+  String fresh(string_view("."));
+  fresh.append(name).append(".new");
+  unlinkat(dir_.get(), fresh.c_str(), 0);  // of a writer that died
+  return replace_file(dir_.get(), fresh, String(string_view(name)), text, 0600);
+}
+
+bool Slot::has(const char* name) const {
+  struct stat st {};
+  return fstatat(dir_.get(), name, &st, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+Status Slot::remove() const { return remove_tree_at(root_.get(), id_.c_str()); }
+
+Result<Store> Store::open(string_view root, bool make) {
+  const String path(root);
+  Fd dir(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!dir && errno == ENOENT && make) {
+    CAISSON_TRY(make_directories(root));
+    dir.reset(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (dir) CAISSON_TRY(keep_from_cleaning(dir.get()));
+  }
+  if (!dir) return Error::last("open", root);
+  return Store(static_cast<Fd&&>(dir));
+}
+
+Outcome<Slot> Store::create(string_view id) {
+  if (!is_container_id(id)) return Fault::text_of("invalid container ID format: \"", id, "\"");
+  const String name(id);
+  for (;;) {
+    const bool made = mkdirat(root_.get(), name.c_str(), 0700) == 0;
+    if (!made && errno != EEXIST) return Error::last("mkdir", id);
+    Result<Fd> dir = open_at2(root_.get(), name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, kBelow);
+    if (!dir && dir.error().err == ENOENT) continue;  // it was deleted meanwhile
+    if (!dir) return dir.error();
+    Fd root(fcntl(root_.get(), F_DUPFD_CLOEXEC, 3));
+    if (!root) return Error::last("fcntl", "the state directory");
+    Slot slot(static_cast<Fd&&>(root), dir.take(), id);
+    // Between our mkdir and here another create may have taken it for the leavings of a dead one: the lock decides.
+    if (!try_lock(slot.dir())) return already_exists(id);
+    if (!OCI_TRY(slot.current())) continue;
+    if (made) return slot;
+    if (!OCI_TRY(is_abandoned(slot))) return already_exists(id);
+    OCI_TRY(slot.remove());  // and begin anew: nothing of a dead create is reused
+  }
+}
+
+Outcome<Slot> Store::find(string_view id) {
+  if (id.empty()) return Fault::text_of("container id cannot be empty");
+  if (!is_container_id(id)) return Fault::text_of("invalid container ID format: \"", id, "\"");
+  Result<Fd> dir = open_at2(root_.get(), String(id).c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, kBelow);
+  if (!dir && (dir.error().err == ENOENT || dir.error().err == ENOTDIR)) return no_such_container(id);
+  if (!dir) return dir.error();
+  Fd root(fcntl(root_.get(), F_DUPFD_CLOEXEC, 3));
+  if (!root) return Error::last("fcntl", "the state directory");
+  return Slot(static_cast<Fd&&>(root), dir.take(), id);
+}
+
+}  // namespace caisson::oci
