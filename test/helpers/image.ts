@@ -188,7 +188,7 @@ export async function buildBusybox(
         { name: 'bin/busybox', content: binary, mode: 0o755 },
         ...applets
           .filter((name) => name !== 'busybox')
-          .map((name): LayerEntry => ({ name: `bin/${name}`, type: 'hardlink', target: 'bin/busybox' })),
+          .map((name): LayerEntry => ({ name: `bin/${name}`, type: 'hardlink', target: 'bin/busybox', mode: 0o755 })),
         { name: 'etc/passwd', content: 'root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/home:/bin/sh\n' },
         { name: 'etc/group', content: 'root:x:0:\nuser:x:1000:\n' },
       ],

@@ -288,7 +288,7 @@ export function cgroupRoot(): string {
 }
 
 /** @returns whether the cgroup is gone: it is busy until its last process was reaped */
-function removeCgroups(directory: string): boolean {
+export function removeCgroups(directory: string): boolean {
   try {
     for (const entry of readdirSync(directory, { withFileTypes: true })) {
       if (entry.isDirectory() && !removeCgroups(join(directory, entry.name))) return false

@@ -1,0 +1,144 @@
+/**
+ * The validation programs of runtime-tools, the conformance suite of the OCI runtime specification, against the runtime under
+ * test. Debian ships only the library of runtime-tools, not the programs: they are taken, built, from the directory that
+ * RUNTIME_TOOLS names, laid out as its Makefile leaves its tree (`runtimetest`, `rootfs-<arch>.tar.gz`, `validation/X/X.t`).
+ */
+import { existsSync, readdirSync } from 'node:fs'
+import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import t from 'tap'
+import { cannotRun, type Known, runtime, subtests } from '../helpers/conformance.ts'
+import { type Enclave, openEnclave } from '../helpers/enclave.ts'
+import type { CommandResult } from '../helpers/service.ts'
+import { findTool } from '../helpers/tools.ts'
+
+const tree = process.env['RUNTIME_TOOLS'] ?? ''
+const skip =
+  cannotRun() ||
+  (existsSync(join(tree, 'validation'))
+    ? false
+    : 'RUNTIME_TOOLS names no tree with the built validation programs (Debian ships only their library)')
+
+const controllers = ['blkio', 'cpus', 'devices', 'hugetlb', 'memory', 'network', 'pids']
+/** Programs that nothing can pass on cgroup v2: their library has no cgroup v2, or they open files of cgroup v1. */
+const cgroup1Only = new Set([
+  ...controllers.flatMap((name) => [`linux_cgroups_${name}`, `linux_cgroups_relative_${name}`]),
+  'delete_only_create_resources',
+  'delete_resources',
+])
+
+const ours: Record<string, string> = {}
+for (const name of cgroup1Only) ours[name] = 'made for cgroup v1'
+
+const noGetcwd = 'Debian 12: does not start what denies the call getcwd'
+const known: Known = {
+  'caisson-oci': ours,
+  runc: {
+    ...ours,
+    hooks_stdin: 'Debian 12: calls a container whose process runs "created" in poststart',
+    linux_seccomp: noGetcwd,
+    linux_rootfs_propagation: 'Debian 12: mounts "shared" as a slave, refuses "unbindable"',
+  },
+  crun: ours,
+}
+
+/**
+ * Assertions that runtimes as they are used fail on purpose, and caisson-oci with them: the text of the assertion, and why. They
+ * may pass as well.
+ */
+const disputed: Readonly<Record<string, readonly [RegExp, string][]>> = {
+  delete: [
+    [
+      /attempting to `delete` a container that is not `stopped`/,
+      'runc and crun delete a created container: callers rely on it',
+    ],
+  ],
+  hooks_stdin: [
+    [
+      /"prestart" hook over stdin/,
+      'prestart runs while the container is creating, as the specification says since 1.0.2',
+    ],
+  ],
+  misc_props: [[/unknown annotation key/, 'its first bundle lacks the /runtimetest that it asks to be run']],
+  pidfile: [[/create with '--pid-file' option works/, 'it kills what may have ended by itself']],
+  start: [[/^exit status 1$/, 'a container without a process is refused by create already']],
+}
+
+/** Programs that fail here for what the host lacks: excused only if runc fails on it too, in this run. */
+const lacking: Readonly<Record<string, string>> = {
+  linux_mount_label: 'SELinux is not enabled',
+  linux_process_apparmor_profile: 'AppArmor is not enabled',
+  process_capabilities: 'it asks for every capability, and this root does not have them all',
+  process_capabilities_fail: 'it asks for every capability, and this root does not have them all',
+  process_rlimits: 'runtimetest, built by Go 1.19 or later, raises its own soft limit of files',
+}
+
+interface Verdict {
+  passed: number
+  failed: string[]
+}
+
+/** Lines of the first level; diagnostics are indented. A program without any is judged by its exit status. */
+function judge({ status, signal, stdout, stderr }: CommandResult): Verdict {
+  const lines = stdout.split('\n')
+  const passed = lines.filter((line) => line.startsWith('ok ')).length
+  const failed = lines.filter((line) => line.startsWith('not ok ')).map((line) => line.replace(/^not ok \d+ - /, ''))
+  if (status !== 0 && failed.length === 0) failed.push(`ends with ${String(status ?? signal)}: ${stderr.trim()}`)
+  return { passed, failed }
+}
+
+async function validate(enclave: Enclave, name: string, command: string): Promise<CommandResult> {
+  const temporary = join(enclave.directory, name)
+  await mkdir(temporary, { recursive: true })
+  return await enclave.run([join(tree, 'validation', name, `${name}.t`)], {
+    cwd: tree, // where they look for the root file system and runtimetest
+    env: { RUNTIME: command, TMPDIR: temporary },
+  })
+}
+
+void t.test('runtime-tools', { skip, timeout: 280_000 }, async (t) => {
+  // they leave the cgroups and containers of their failed cases, and never wait for one they killed
+  const enclave = await openEnclave(t, [/./])
+  const names = readdirSync(join(tree, 'validation')).filter((name) =>
+    existsSync(join(tree, 'validation', name, `${name}.t`)),
+  )
+  t.ok(names.length >= 55, `${names.length} programs`)
+
+  // they sleep most of their time: four at once, and the slowest first
+  const results = new Map<string, Promise<CommandResult>>()
+  const slow = ['delete', 'kill', 'linux_rootfs_propagation', 'linux_masked_paths', 'linux_ns_path']
+  const queue = [...slow, ...names.filter((name) => !slow.includes(name))].filter((name) => !cgroup1Only.has(name))
+  const lanes = Array.from({ length: 4 }, () => Promise.resolve<unknown>(undefined))
+  queue.forEach((name, at) => {
+    const lane = at % lanes.length
+    const result = (lanes[lane] ?? Promise.resolve()).then(() => validate(enclave, name, runtime))
+    results.set(name, result)
+    lanes[lane] = result.catch(() => undefined)
+  })
+
+  const test = subtests(t, known)
+  for (const name of names) {
+    test(name, async (t) => {
+      const result = await results.get(name)
+      if (result === undefined) throw new Error('it has not run')
+      const { passed, failed } = judge(result)
+      const excuses = disputed[name] ?? []
+      const left = failed.filter((text) => !excuses.some(([pattern]) => pattern.test(text)))
+      const excused = failed.length - left.length
+      for (const [pattern, reason] of excuses) {
+        if (failed.some((text) => pattern.test(text))) t.pass(pattern.source, { skip: reason })
+      }
+      if (left.length > 0 && lacking[name] !== undefined) {
+        const peer = findTool('runc')
+        const theirs = peer === undefined ? undefined : judge(await validate(enclave, name, peer))
+        if (theirs !== undefined && theirs.failed.length > 0) {
+          t.pass(name, { skip: `${lacking[name]}: runc fails too` })
+          return
+        }
+      }
+      for (const text of left) t.fail(text)
+      if (left.length > 0) t.comment(result.stderr.slice(-2000), result.stdout.slice(-4000))
+      else t.ok(passed > 0 || result.status === 0, `${passed} assertions passed, ${excused} disputed`)
+    })
+  }
+})

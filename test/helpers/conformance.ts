@@ -1,0 +1,42 @@
+/** What the files of test/conformance share: the runtime under test, and what is known of others in its place. */
+import { accessSync, constants, readFileSync } from 'node:fs'
+import { basename, join } from 'node:path'
+import type { Test } from 'tap'
+import { needsRoot, project } from './service.ts'
+import { missingTools } from './tools.ts'
+
+/** `CAISSON_RUNTIME=/usr/sbin/runc node build/test/conformance/podman.test.js` drives another runtime: that proves the driver. */
+export const runtime = process.env['CAISSON_RUNTIME'] ?? join(project, 'build', 'Release', 'caisson-oci')
+export const runtimeName = basename(runtime)
+
+/** A reason to skip a whole file, or false. */
+export function cannotRun(...tools: string[]): string | false {
+  if (needsRoot !== false) return needsRoot
+  try {
+    accessSync(runtime, constants.X_OK)
+  } catch {
+    return `${basename(runtime)} is not built`
+  }
+  if (runtimeName === 'crun' && !holdsSysResource()) {
+    return "Debian 12's crun raises its limit of locked memory for every device program, and this root may not"
+  }
+  return missingTools(...tools)
+}
+
+function holdsSysResource(): boolean {
+  const effective = BigInt(`0x${/^CapEff:\s*(\w+)$/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? '0'}`)
+  return ((effective >> 24n) & 1n) === 1n
+}
+
+/** Tests that a runtime is known to fail, by its name, with the reason. */
+export type Known = Readonly<Record<string, Readonly<Record<string, string>>>>
+
+/** Subtests of a file; those that the runtime under test is known to fail are skipped with the reason. */
+export function subtests(
+  t: Test,
+  known: Known,
+): (name: string, body: (t: Test) => Promise<void>, skip?: string | false) => void {
+  return (name, body, skip = false) => {
+    void t.test(name, { skip: known[runtimeName]?.[name] ?? skip }, body)
+  }
+}
