@@ -48,9 +48,7 @@ Status refuse_unsupported(const Property& spec, const Property& linux) {
     CAISSON_TRY(spec[key].refuse("is of another platform"));
   if (CAISSON_TRY(linux["netDevices"].map(1024)) != 0)
     return linux["netDevices"].error(ENOTSUP, "moving network devices is not supported by this build");
-  CAISSON_TRY(linux["intelRdt"].refuse("resctrl is not supported by this build"));
-  CAISSON_TRY(linux["memoryPolicy"].refuse("is not supported by this build"));
-  return linux["personality"].refuse("is not supported by this build");
+  return linux["intelRdt"].refuse("resctrl is not supported by this build");
 }
 
 Status compile(Context& context, const Property& input) {
@@ -74,6 +72,8 @@ Status compile(Context& context, const Property& input) {
   CAISSON_TRY(compile_sysctls(context, linux["sysctl"]));
   CAISSON_TRY(compile_resources(context, CAISSON_TRY(linux.object("resources"))));
   CAISSON_TRY(compile_process(context, spec["process"]));
+  CAISSON_TRY(compile_memory_policy(context, linux["memoryPolicy"]));
+  CAISSON_TRY(compile_personality(context, linux["personality"]));
   CAISSON_TRY(compile_identity(context, spec["process"], input["user"]));
   return compile_filter(context, linux["seccomp"]);
 }

@@ -53,8 +53,14 @@ Status compile_resources(Context& context, const Property& resources);
 Status compile_device_rules(Context& context, const Property& resources);
 Result<Vec<u64>> compile_device_list(Context& context, const Property& list);
 
-// process but for its identity; linux.personality and the like, which belong to the process as well.
+// process but for its identity.
 Status compile_process(Context& context, const Property& process);
+// process.scheduler, process.ioPriority, process.execCPUAffinity
+Status compile_scheduling(Context& context, const Property& process);
+
+// linux.memoryPolicy, linux.personality: an exec'd process has those of its container.
+Status compile_memory_policy(Context& context, const Property& policy);
+Status compile_personality(Context& context, const Property& personality);
 
 // process.user, or the input's `user`, which is looked up in the assembled root; capabilities; rlimits.
 Status compile_identity(Context& context, const Property& process, const Property& user);

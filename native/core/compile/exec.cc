@@ -10,6 +10,8 @@ Result<Compiled> compile_exec(string_view json) {
   CAISSON_TRY(input.object());
   compile::Context context(PlanKind::kExec);
   CAISSON_TRY(compile::compile_process(context, input["process"]));
+  CAISSON_TRY(compile::compile_memory_policy(context, input["memoryPolicy"]));
+  CAISSON_TRY(compile::compile_personality(context, input["personality"]));
   CAISSON_TRY(compile::compile_identity(context, input["process"], input["user"]));
   CAISSON_TRY(compile::compile_filter(context, input["seccomp"]));
   Compiled compiled;

@@ -6,8 +6,9 @@ namespace caisson::compile {
 namespace {
 
 constexpr u32 kTypes = static_cast<u32>(NamespaceType::kCount);
-constexpr u32 kMappingsMax = 340;  // lines of uid_map since Linux 4.15, user_namespaces(7)
-constexpr u32 kHostnameMax = 64;   // __NEW_UTS_LEN
+constexpr u32 kMappingsMax = 340;                // lines of uid_map since Linux 4.15, user_namespaces(7)
+constexpr u32 kHostnameMax = 64;                 // __NEW_UTS_LEN
+constexpr i64 kClockSecondsMax = 9'223'372'036;  // KTIME_SEC_MAX
 
 Result<NamespaceType> type_of(const Property& property) {
   const string_view word = CAISSON_TRY(property.text(kNameMax));
@@ -78,6 +79,37 @@ Status compile_user_namespace(Context& context, const Property& linux) {
   return ok();
 }
 
+Status compile_time_offset(const Property& offset, TimeOffset& out) {
+  CAISSON_TRY(offset.object());
+  if (!offset.present()) return ok();
+  out.present = 1;
+  const Property seconds = offset["secs"];
+  const Property nanoseconds = offset["nanosecs"];
+  if (seconds.present()) out.seconds = CAISSON_TRY(seconds.integer(-kClockSecondsMax, kClockSecondsMax));
+  if (nanoseconds.present()) out.nanoseconds = static_cast<u32>(CAISSON_TRY(nanoseconds.natural(999'999'999)));
+  return ok();
+}
+
+Status compile_time_offsets(Context& context, const Property& offsets) {
+  const u32 count = CAISSON_TRY(offsets.map(64));
+  PlanHeader& head = context.plan.head();
+  for (u32 i = 0; i < count; ++i) {
+    const Property clock = offsets.at(i);
+    if (clock.name() != "monotonic" && clock.name() != "boottime")
+      return clock.error(EINVAL, "is not a clock: a time namespace has monotonic and boottime");
+    CAISSON_TRY(compile_time_offset(clock, clock.name() == "monotonic" ? head.monotonic : head.boottime));
+  }
+  if (head.monotonic.present == 0 && head.boottime.present == 0) return ok();
+  switch (context.mode(NamespaceType::kTime)) {
+    case NamespaceMode::kNew:
+      return ok();
+    case NamespaceMode::kHost:
+      return offsets.error(EINVAL, "needs a time namespace in linux.namespaces");
+    default:
+      return offsets.error(EINVAL, "the time namespace that is joined has its offsets already");
+  }
+}
+
 Result<string_view> uts_name(const Property& property, string_view shown) {
   const string_view name = CAISSON_TRY(property.text_or({}, kHostnameMax));
   for (const char c : name)
@@ -116,7 +148,7 @@ Status compile_namespaces(Context& context, const Property& spec, const Property
   if (context.mode(NamespaceType::kMount) != NamespaceMode::kNew)
     return list.error(ENOTSUP, "a container without a mount namespace of its own cannot be given a root");
   CAISSON_TRY(compile_user_namespace(context, linux));
-  CAISSON_TRY(linux["timeOffsets"].refuse("clock offsets are not supported by this build"));
+  CAISSON_TRY(compile_time_offsets(context, linux["timeOffsets"]));
   return compile_hostname(context, spec);
 }
 

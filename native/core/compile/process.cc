@@ -6,6 +6,7 @@ namespace caisson::compile {
 namespace {
 
 constexpr u32 kArgsMax = 65'536;
+constexpr u32 kLabelMax = 4'090;   // with "exec " before it, less than a page: what /proc/<pid>/attr takes
 constexpr u32 kTextMax = 131'071;  // MAX_ARG_STRLEN without the NUL: 32 pages, execve(2)
 
 Status compile_args(Context& context, const Property& args) {
@@ -82,19 +83,17 @@ Status compile_terminal(Context& context, const Property& process) {
   return ok();
 }
 
-Status refuse_unsupported(const Property& process) {
-  for (const string_view key : {"apparmorProfile", "selinuxLabel"}) {
-    const Property label = process[key];
-    if (!CAISSON_TRY(label.text_or({}, kPathMax)).empty())
-      return label.error(ENOTSUP, "labels of a security module are not supported by this build");
-  }
-  CAISSON_TRY(process["scheduler"].refuse("is not supported by this build"));
-  CAISSON_TRY(process["ioPriority"].refuse("is not supported by this build"));
-  return process["execCPUAffinity"].refuse("is not supported by this build");
+// An empty label asks for nothing.
+Result<Str> compile_label(Context& context, const Property& label) {
+  const string_view text = CAISSON_TRY(label.text_or({}, kLabelMax));
+  for (const char c : text)
+    if (static_cast<u8>(c) < 0x20 || c == 0x7f) return label.invalid(text, "holds a control character");
+  return context.plan.string(text);
 }
 
 }  // namespace
 
+// The specification requires a process only when the container is started; like runc and crun, the creation does.
 Status compile_process(Context& context, const Property& process) {
   if (!process.present()) return process.error(EINVAL, "is missing");
   CAISSON_TRY(process.object());
@@ -108,7 +107,9 @@ Status compile_process(Context& context, const Property& process) {
     out.oom_score_adj = static_cast<i32>(CAISSON_TRY(adj.integer(-1000, 1000)));
     out.flags |= kProcessOomScoreAdj;
   }
-  return refuse_unsupported(process);
+  out.apparmor = CAISSON_TRY(compile_label(context, process["apparmorProfile"]));
+  out.selinux = CAISSON_TRY(compile_label(context, process["selinuxLabel"]));
+  return compile_scheduling(context, process);
 }
 
 }  // namespace caisson::compile
