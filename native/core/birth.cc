@@ -21,6 +21,8 @@ void enter_namespaces(Stage& s) {
     s.at(Step::kUnshare, static_cast<u32>(type));
     s.check(sys::unshare(namespace_flag(type)));
   }
+  join_namespace(s, NamespaceType::kTime);
+  make_clocks(s);
 }
 
 // Everything of the container that is made inside its own namespaces.
@@ -90,6 +92,8 @@ void enter_namespaces(Stage& s) {
   take_stdio(s);
   close_unlisted(s);
   prepare_limits(s);
+  prepare_scheduling(s);
+  open_proc(s);
   if (s.rootless) {
     // Nothing may be mounted but in a namespace of one's own: the sources are taken in there, so no volume propagates.
     join_namespace(s, NamespaceType::kUser);
@@ -151,8 +155,6 @@ Result<Birth> begin_birth(const BirthRequest& request) {
   if (plan.kind() != PlanKind::kContainer) return Error(EINVAL, "begin_birth", "plan");
   if (plan.head().ns(NamespaceType::kMount).mode != NamespaceMode::kNew)
     return Error(ENOTSUP, "begin_birth", "a container needs a mount namespace of its own");
-  if (plan.head().ns(NamespaceType::kTime).mode != NamespaceMode::kHost)
-    return Error(ENOTSUP, "begin_birth", "time namespace");
   if (request.rootless && plan.head().ns(NamespaceType::kUser).mode == NamespaceMode::kHost)
     return Error(EINVAL, "begin_birth", "without privileges a container needs a user namespace");
   // Never left out in silence: they are the caller's to do, while the birth is held.

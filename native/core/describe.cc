@@ -2,6 +2,7 @@
 // those are kept: "executable file not found in $PATH", "no such file or directory", "permission denied".
 #include "core/hooks.h"
 #include "core/launch.h"
+#include "core/process_words.h"
 #include "core/sys.h"
 
 namespace caisson {
@@ -161,6 +162,10 @@ string_view object_of(const PlanView& plan, Step step, u32 index) {
       return plan.text(plan.head().listener_path);
     case Step::kCwd:
       return plan.text(plan.process().cwd);
+    case Step::kAffinity:
+      return index == 0 ? "initial" : "final";
+    case Step::kLabel:
+      return plan.text(index == 0 ? plan.process().apparmor : plan.process().selinux);
     case Step::kResolveUser:
       return index == 2 ? "/etc/passwd" : index == 3 ? "/etc/group" : plan.text(plan.process().user);
     case Step::kLookupExecutable:
@@ -208,6 +213,35 @@ void explain_exec(string_view name, i32 err, String& out) {
   append_cause(out, err);
 }
 
+// The path stands in the form by which podman knows an error of a security module, and "no such file or directory",
+// by which callers know a missing executable, is not said.
+void explain_label(string_view label, const GateReport& report, String& out) {
+  const bool apparmor = report.index == 0;
+  out.append(apparmor ? "apply AppArmor profile " : "apply SELinux label ");
+  append_quoted(out, label);
+  out.append(apparmor ? ": write to `/proc/thread-self/attr/apparmor/exec`: "
+                      : ": write to `/proc/thread-self/attr/exec`: ");
+  if (report.err == EOPNOTSUPP)
+    return void(out.append(apparmor ? "AppArmor is not enabled on this host" : "SELinux is not enabled on this host"));
+  if (report.err == ENOENT) return void(out.append("the profile is not loaded"));
+  append_cause(out, report.err);
+}
+
+// What stands behind an errno of the scheduling calls.
+string_view scheduling_hint(const PlanView& plan, Step step, i32 err) {
+  const bool deadline = plan.process().scheduler.policy == words::kSchedDeadline;
+  if (step == Step::kScheduler && deadline && err == EPERM)
+    return " (SCHED_DEADLINE needs CAP_SYS_NICE and every CPU of its root domain: no cpuset, no CPU affinity)";
+  if (step == Step::kScheduler && deadline && err == EBUSY)
+    return " (so much of the CPUs' time is not left for SCHED_DEADLINE)";
+  if (step == Step::kScheduler && err == EPERM) return " (needs CAP_SYS_NICE on the host)";
+  if (step == Step::kMemoryPolicy && err == EINVAL)
+    return " (no such node is online, or the mode does not go with the flags or is not known to this kernel)";
+  if (step == Step::kAffinity && err == EINVAL) return " (none of these CPUs is in the container's cpuset)";
+  if (step == Step::kTimeOffsets && err == ERANGE) return " (the clock would stand before 0 or beyond 146 years)";
+  return {};
+}
+
 // What a volume with propagation lacks: named with the mount that its source is on, for it is that one that somebody
 // has to change (mount --make-rshared).
 void explain_propagation(const MountEntry& mount, const PlanView& plan, const GateReport& report, String& out) {
@@ -246,6 +280,10 @@ BirthError describe_failure(const PlanView& plan, const GateReport& report) {
                   {report.found, strnlen(report.found, sizeof report.found)}, out);
     return error;
   }
+  if (step == Step::kLabel) {
+    explain_label(object, report, out);
+    return error;
+  }
   auto mount = entry(plan.mounts(), report.index);
   if (step == Step::kSourcePropagation && report.found[0] != 0 && mount != nullptr) {
     explain_propagation(*mount, plan, report, out);
@@ -274,6 +312,7 @@ BirthError describe_failure(const PlanView& plan, const GateReport& report) {
   } else if (step == Step::kOpenDevice && report.err == ENODEV) {
     out.append(" (not the device that was asked for)");
   }
+  out.append(scheduling_hint(plan, step, report.err));
   return error;
 }
 

@@ -35,6 +35,8 @@ void change_generation(Stage& s) {
   take_stdio(s);
   close_unlisted(s);
   prepare_limits(s);
+  prepare_scheduling(s);
+  open_proc(s);
   bool user = (s.create & uapi::kCloneNewuser) != 0;
   if (user) own_stdio(s, s.host_uid, s.host_gid);
   s.at(Step::kJoinNamespace, static_cast<u32>(NamespaceType::kMount));
@@ -47,6 +49,32 @@ void change_generation(Stage& s) {
   open_terminal(s);
   finish(s);
 }
+
+// The CPUs that the caller, and so what it gives birth to, is bound to until the cgroup is entered; its own again at
+// the end of the scope. By clone3(2) the cgroup is entered in the birth itself: no later can they be set.
+class InitialAffinity {
+ public:
+  InitialAffinity() = default;
+  InitialAffinity(const InitialAffinity&) = delete;
+  InitialAffinity& operator=(const InitialAffinity&) = delete;
+  ~InitialAffinity() {
+    // What was its own a moment ago cannot be refused, unless all those CPUs have left the host meanwhile.
+    if (size_ > 0) sys::sched_setaffinity(own_, static_cast<size_t>(size_));
+  }
+  Status take(span<const u64> cpus) {
+    if (cpus.empty()) return ok();
+    const int size = sys::sched_getaffinity(own_, sizeof own_);
+    if (size < 0) return Error::last("sched_getaffinity", "process.execCPUAffinity.initial");
+    if (sys::sched_setaffinity(cpus.data(), cpus.size_bytes()) < 0)
+      return Error::last("sched_setaffinity", "process.execCPUAffinity.initial");
+    size_ = size;
+    return ok();
+  }
+
+ private:
+  u64 own_[128] = {};  // NR_CPUS of Debian's kernels: 8192
+  int size_ = 0;       // bytes that sched_getaffinity(2) gave
+};
 
 // The pid behind a pidfd, as /proc/self/fdinfo tells it. ESRCH: it has been reaped.
 Result<int> pid_of(int pidfd) {
@@ -78,7 +106,8 @@ Result<u64> differing_namespaces(int pid) {
     const char* file;
     u64 flag;
   } kFiles[] = {{"ns/user", uapi::kCloneNewuser}, {"ns/mnt", uapi::kCloneNewns},  {"ns/net", uapi::kCloneNewnet},
-                {"ns/ipc", uapi::kCloneNewipc},   {"ns/uts", uapi::kCloneNewuts}, {"ns/cgroup", uapi::kCloneNewcgroup}};
+                {"ns/ipc", uapi::kCloneNewipc},   {"ns/uts", uapi::kCloneNewuts}, {"ns/cgroup", uapi::kCloneNewcgroup},
+                {"ns/time", uapi::kCloneNewtime}};
   u64 flags = 0;
   for (auto each : kFiles) {
     struct stat theirs = {};
@@ -86,8 +115,11 @@ Result<u64> differing_namespaces(int pid) {
     String path = proc_file(pid, each.file);
     String own(string_view("/proc/self/"));
     own.append(each.file);
+    if (stat(own.c_str(), &ours) != 0) {
+      if (errno == ENOENT && each.flag == uapi::kCloneNewtime) continue;  // a kernel without CONFIG_TIME_NS
+      return Error::last("stat", own);
+    }
     if (stat(path.c_str(), &theirs) != 0) return Error(errno == ENOENT ? ESRCH : errno, "stat", path);
-    if (stat(own.c_str(), &ours) != 0) return Error::last("stat", own);
     if (theirs.st_ino != ours.st_ino || theirs.st_dev != ours.st_dev) flags |= each.flag;
   }
   return flags;
@@ -150,6 +182,8 @@ Result<Birth> begin_exec(const ExecRequest& request) {
   s.seed = request.init;
   for (int i = 0; i < 3; ++i) s.stdio[i] = request.stdio[i];
   s.rootless = request.rootless;
+  InitialAffinity affinity;
+  CAISSON_TRY(affinity.take(plan.cpus_initial()));
   if (s.rootless) return give_birth(s, 0, -1, request.cgroup, stage_exec);
   Result<Birth> birth = give_birth(s, 0, request.init, request.cgroup, stage_exec);
   if (birth || request.cgroup < 0 || birth.error().err != EBUSY) return birth;

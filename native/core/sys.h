@@ -89,6 +89,24 @@ inline int setgroups(size_t count, const u32* groups) {
   return static_cast<int>(syscall(SYS_setgroups, count, groups));
 }
 
+inline int sched_setaffinity(const u64* mask, size_t bytes) {
+  return static_cast<int>(syscall(SYS_sched_setaffinity, 0, bytes, mask));
+}
+// The bytes that the kernel's mask takes.
+inline int sched_getaffinity(u64* mask, size_t bytes) {
+  return static_cast<int>(syscall(SYS_sched_getaffinity, 0, bytes, mask));
+}
+inline int sched_setattr(const uapi::SchedAttr& attr) {
+  return static_cast<int>(syscall(SYS_sched_setattr, 0, &attr, 0));
+}
+inline int ioprio_set(u32 priority) {
+  return static_cast<int>(syscall(SYS_ioprio_set, uapi::kIoprioWhoProcess, 0, priority));
+}
+inline int set_mempolicy(u32 mode, const u64* nodes, size_t bits) {
+  return static_cast<int>(syscall(SYS_set_mempolicy, mode, nodes, bits));
+}
+inline int personality(u32 persona) { return static_cast<int>(syscall(SYS_personality, persona)); }
+
 inline int prlimit64(int pid, u32 resource, const uapi::Rlimit64* fresh, uapi::Rlimit64* old) {
   return static_cast<int>(syscall(SYS_prlimit64, pid, resource, fresh, old));
 }

@@ -146,6 +146,8 @@ inline constexpr u64 kProcSuperMagic = 0x9fa0;
 inline constexpr u64 kDevptsSuperMagic = 0x1cd1;
 inline constexpr u64 kCgroup2SuperMagic = 0x63677270;
 inline constexpr u64 kNsfsMagic = 0x6e736673;
+inline constexpr u64 kSelinuxMagic = 0xf97cff8c;
+inline constexpr u64 kProcRootIno = 1;  // PROC_ROOT_INO
 
 // ioctl_nsfs(2), ioctl_tty(2)
 inline constexpr unsigned long kNsGetNstype = 0xb703;
@@ -227,6 +229,20 @@ struct BpfProgAttachAttr {
   u32 attach_flags;
   u32 replace_bpf_fd;
 };
+
+// sched_setattr(2), ioprio_set(2)
+struct SchedAttr {  // SCHED_ATTR_SIZE_VER0
+  u32 size;
+  u32 policy;
+  u64 flags;
+  i32 nice;
+  u32 priority;
+  u64 runtime;
+  u64 deadline;
+  u64 period;
+};
+static_assert(sizeof(SchedAttr) == 48);
+inline constexpr int kIoprioWhoProcess = 1;
 
 // prlimit(2)
 struct Rlimit64 {

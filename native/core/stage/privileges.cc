@@ -131,6 +131,8 @@ void finish(Stage& s) {
   const ProcessEntry& process = s.plan->process();
   resolve_identity(s);
   own_stdio(s, s.identity.uid, s.identity.gid);
+  set_scheduling(s);
+  set_labels(s);
   // From here on no directory of the host or of the start is open: not the working directory nor the executable can be
   // reached through /proc/self/fd (CVE-2024-21626).
   keep_listed(s);

@@ -50,6 +50,7 @@ struct Stage {
   u32 host_gid = 0;
 
   // Found on the way.
+  int proc = -1;  // the host's procfs, where a label or a clock is to be set
   int root = -1;  // the root's mount
   int layers = -1;
   int upper = -1;
@@ -138,6 +139,17 @@ int write_sysctl(int proc, const char* key, string_view value);
 void write_sysctls(Stage& s, SysctlWriter writer);
 void set_names(Stage& s);
 int raise_loopback();
+
+// scheduling.cc
+void prepare_scheduling(Stage& s);  // in the initial user namespace, before any clone
+void set_scheduling(Stage& s);      // with all privileges still there
+
+// labels.cc
+void open_proc(Stage& s);   // in the host's mount namespace; leaves Stage::proc
+void set_labels(Stage& s);  // of this very process, before it gives up any privilege
+
+// clocks.cc
+void make_clocks(Stage& s);  // makes and enters a time namespace
 
 // namespaces.cc
 void join_namespace(Stage& s, NamespaceType type);
