@@ -20,6 +20,7 @@ struct Context {
   // The user namespace's mappings where the spec tells them; a joined one's may be unknown.
   Vec<IdMapping> uid_map;
   Vec<IdMapping> gid_map;
+  string_view domainname;
   bool host_dev = false;  // /dev is a bind mount: its nodes and links are the host's business
 
   // "property: text"; the list is bounded.

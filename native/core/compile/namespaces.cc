@@ -170,6 +170,7 @@ Status compile_hostname(Context& context, const Property& spec) {
   }
   context.plan.head().hostname = context.plan.string(hostname);
   context.plan.head().domainname = context.plan.string(domainname);
+  context.domainname = domainname;
   return ok();
 }
 

@@ -45,7 +45,18 @@ NamespaceType owner_of(string_view file) {
   for (const string_view key : kIpcKeys)
     if (file == key) return NamespaceType::kIpc;
   if (file == "kernel/domainname") return NamespaceType::kUts;
+  if (file.starts_with("user/")) return NamespaceType::kUser;  // limits of what may be made in it: namespaces(7)
   return NamespaceType::kCount;
+}
+
+// A namespace that is joined by its path is the container's as one that is made: the birth refuses one that is the
+// caller's own. The limits of a user namespace are its maker's business, and a pod has set its parameters itself.
+Status check_owner(Context& context, const Property& entry, NamespaceType owner) {
+  const NamespaceMode mode = context.mode(owner);
+  if (mode == NamespaceMode::kNew || (mode == NamespaceMode::kPath && owner != NamespaceType::kUser)) return ok();
+  String reason("the ");
+  reason.append(namespace_name(owner)).append(" namespace is not the container's own: others would see the change");
+  return entry.error(EINVAL, reason);
 }
 
 }  // namespace
@@ -59,15 +70,13 @@ Status compile_sysctls(Context& context, const Property& sysctl) {
     const NamespaceType owner = owner_of(file);
     if (owner == NamespaceType::kCount)
       return entry.error(EINVAL, "is not kept per namespace: it would change the host");
-    if (context.mode(owner) != NamespaceMode::kNew) {
-      String reason("the ");
-      reason.append(namespace_name(owner)).append(" namespace is not a new one: others would see the change");
-      return entry.error(EINVAL, reason);
-    }
+    CAISSON_TRY(check_owner(context, entry, owner));
     const string_view value = CAISSON_TRY(entry.text(kValueMax));
     for (const char c : value)
       if ((static_cast<u8>(c) < 0x20 && c != '\t') || c == 0x7f)
         return entry.invalid(value, "holds a control character");
+    if (file.view() == "kernel/domainname" && !context.domainname.empty() && context.domainname != value)
+      return entry.error(EINVAL, "is set by the property domainname");
     SysctlEntry record;
     record.key = context.plan.string(file);
     record.value = context.plan.string(value);
