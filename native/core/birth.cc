@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/vfs.h>
 
 #include "core/birth_parts.h"
 #include "core/user_namespace.h"
@@ -131,6 +132,44 @@ Result<Fd> open_namespace(const PlanView& plan, NamespaceType type) {
   return fd;
 }
 
+// Parameters and names of a joined namespace are set in it: never in one's own, which is the host's.
+Status refuse_own(const PlanView& plan, NamespaceType type, const Fd& fd) {
+  const PlanHeader& head = plan.head();
+  const char* file = nullptr;
+  bool changed = false;
+  auto any = [&](auto matches) {
+    for (const SysctlEntry& each : plan.sysctls())
+      if (matches(plan.text(each.key))) return true;
+    return false;
+  };
+  if (type == NamespaceType::kNetwork) {
+    file = "/proc/self/ns/net";
+    changed = any([](string_view key) { return key.starts_with("net/"); });
+  } else if (type == NamespaceType::kUts) {
+    file = "/proc/self/ns/uts";
+    changed = head.hostname.length != 0 || head.domainname.length != 0 ||
+              any([](string_view key) { return key == "kernel/domainname"; });
+  } else if (type == NamespaceType::kIpc) {
+    file = "/proc/self/ns/ipc";
+    changed = any([](string_view key) { return key.starts_with("fs/mqueue/") || key.starts_with("kernel/"); });
+  }
+  if (!changed) return ok();
+  struct stat theirs = {};
+  struct stat ours = {};
+  if (fstat(fd.get(), &theirs) != 0 || stat(file, &ours) != 0) return Error::last("stat", file);
+  if (theirs.st_dev != ours.st_dev || theirs.st_ino != ours.st_ino) return ok();
+  String text("linux.namespaces: the ");
+  text.append(namespace_name(type))
+      .append(" namespace to join is the host's: its parameters and names stay as they are");
+  return Error(EINVAL, "begin_birth", text);
+}
+
+// As libselinux asks it.
+bool selinux_enabled() {
+  struct statfs fs = {};
+  return statfs("/sys/fs/selinux", &fs) == 0 && static_cast<u64>(fs.f_type) == uapi::kSelinuxMagic;
+}
+
 int pod_namespace(const PodNamespaces& ns, NamespaceType type) {
   switch (type) {
     case NamespaceType::kUser:
@@ -196,6 +235,7 @@ Result<Birth> begin_birth(const BirthRequest& request) {
         break;
       case NamespaceMode::kPath:
         opened[i] = CAISSON_TRY(open_namespace(plan, type));
+        CAISSON_TRY(refuse_own(plan, type, opened[i]));
         if (type == NamespaceType::kUser) {
           RootIds ids = CAISSON_TRY(root_ids_of(opened[i].get()));
           s.host_uid = ids.uid;
@@ -210,6 +250,8 @@ Result<Birth> begin_birth(const BirthRequest& request) {
 
   Prepared prepared;
   prepared.fill(plan, s);
+  CAISSON_TRY(prepared.make_mappings(plan));
+  s.label = plan.head().mount_label.length != 0 && selinux_enabled();
   s.listener = request.listener;
   s.preserve = request.preserve;
   s.hold = request.hold;

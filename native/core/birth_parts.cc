@@ -4,6 +4,8 @@
 #include <signal.h>
 #include <sys/socket.h>
 
+#include "core/user_namespace.h"
+
 namespace caisson {
 
 void Prepared::fill(const PlanView& plan, Stage& s) {
@@ -15,7 +17,12 @@ void Prepared::fill(const PlanView& plan, Stage& s) {
   for (Str each : plan.env()) envp.push(const_cast<char*>(plan.c_str(each)));
   envp.push(nullptr);
   envp.push(nullptr);
-  for (size_t i = 0; i < plan.mounts().size(); ++i) sources.push(-1);
+  for (size_t i = 0; i < plan.mounts().size(); ++i) {
+    sources.push(-1);
+    idmaps.push(-1);
+  }
+  // every namespace and mapping, and the five others that close_unlisted() knows
+  for (size_t i = 0; i < Stage::kNamespaces + plan.mounts().size() + 5; ++i) keep.push(0);
   for (size_t i = 0; i < plan.devices().size(); ++i) devices.push(-1);
   for (const HookEntry& hook : plan.hooks()) {
     for (span<const Str> texts : {plan.hook_args(hook), plan.hook_env(hook)}) {
@@ -29,6 +36,34 @@ void Prepared::fill(const PlanView& plan, Stage& s) {
   s.env_count = plan.env().size();
   s.sources = sources.data();
   s.devices = devices.data();
+  s.idmaps = idmaps.data();
+  s.keep = keep.data();
+}
+
+namespace {
+
+bool equal(span<const IdMapping> a, span<const IdMapping> b) {
+  return a.size() == b.size() && memcmp(a.data(), b.data(), a.size_bytes()) == 0;
+}
+
+}  // namespace
+
+Status Prepared::make_mappings(const PlanView& plan) {
+  span<const MountEntry> mounts = plan.mounts();
+  for (size_t i = 0; i < mounts.size(); ++i) {
+    if ((mounts[i].flags & kMountOwnMappings) == 0) continue;
+    span<const IdMapping> uids = plan.mount_uid_map(mounts[i]);
+    span<const IdMapping> gids = plan.mount_gid_map(mounts[i]);
+    for (size_t other = 0; other < i && idmaps[i] < 0; ++other) {
+      if (idmaps[other] >= 0 && equal(uids, plan.mount_uid_map(mounts[other])) &&
+          equal(gids, plan.mount_gid_map(mounts[other])))
+        idmaps[i] = idmaps[other];
+    }
+    if (idmaps[i] >= 0) continue;
+    mappings.push(CAISSON_TRY(make_user_namespace(uids, gids)));
+    idmaps[i] = mappings[mappings.size() - 1].get();
+  }
+  return ok();
 }
 
 Result<Birth> give_birth(Stage& s, u64 flags, int pid_ns, int cgroup, void (*stage)(Stage&)) {

@@ -13,8 +13,13 @@ struct Prepared {
   Vec<char*> envp;
   Vec<int> sources;
   Vec<int> devices;
+  Vec<int> idmaps;
+  Vec<Fd> mappings;  // what idmaps names
+  Vec<unsigned> keep;
   Vec<char*> hooks;
   void fill(const PlanView& plan, Stage& s);
+  // A user namespace for each of the mappings of single mounts that the plan has.
+  Status make_mappings(const PlanView& plan);
 };
 
 // clone3 with CLONE_PIDFD and CLONE_CLEAR_SIGHAND; born in `cgroup` and in the PID namespace `pid_ns` unless they are

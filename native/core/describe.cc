@@ -242,6 +242,21 @@ string_view scheduling_hint(const PlanView& plan, Step step, i32 err) {
   return {};
 }
 
+string_view found_text(const GateReport& report) { return {report.found, strnlen(report.found, sizeof report.found)}; }
+
+// What the errno of a mount does not say.
+string_view mount_hint(const MountEntry& mount, Step step, i32 err) {
+  const bool idmap = step == Step::kIdmapSource;
+  if (idmap && err == EINVAL) return "the file system of the source, or of a mount below it, cannot be idmapped";
+  if (idmap && err == EPERM) return "the source is idmapped already, or not ours to idmap";
+  if (step == Step::kMount && err == EXDEV) return "only a procfs can be mounted at /proc";
+  if (step == Step::kMountTarget && err == EXDEV) return "a symlink of the image leads into /proc";
+  if (step == Step::kMountTarget && err == ELOOP) return "a symlink of the image is in the way";
+  if (step == Step::kMountAttributes && err == EINVAL && mount.kind == MountKind::kRemount)
+    return "nothing is mounted there, or not with such an option";
+  return {};
+}
+
 // What a volume with propagation lacks: named with the mount that its source is on, for it is that one that somebody
 // has to change (mount --make-rshared).
 void explain_propagation(const MountEntry& mount, const PlanView& plan, const GateReport& report, String& out) {
@@ -252,7 +267,7 @@ void explain_propagation(const MountEntry& mount, const PlanView& plan, const Ga
                    : " shares its mounts with the host, but its source ");
   append_quoted(out, plan.text(mount.source));
   out.append(" is on the mount ");
-  append_quoted(out, {report.found, strnlen(report.found, sizeof report.found)});
+  append_quoted(out, found_text(report));
   out.append(slave ? ", which is neither shared nor a slave" : ", which is not shared");
 }
 
@@ -302,15 +317,22 @@ BirthError describe_failure(const PlanView& plan, const GateReport& report) {
   }
   out.append(": ");
   append_cause(out, report.err);
+  string_view hint = mount != nullptr ? mount_hint(*mount, step, report.err) : string_view();
+  // What the file system said, or the option that it did not take.
+  const bool of_mount = step == Step::kMount || step == Step::kMountAttributes;
+  if (of_mount && report.found[0] != 0) hint = found_text(report);
+  if (step == Step::kOpenDevice && report.err == ENODEV) hint = "not the device that was asked for";
+  if (step == Step::kDevice && report.err == EEXIST) hint = "something else is there already";
+  if (!hint.empty()) {
+    out.append(" (");
+    for (char c : hint) out.append(static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? '?' : c);
+    out.append(')');
+  }
   if (step == Step::kCwd && report.err == EXDEV) {
     out.clear();
     out.append("cwd ");
     append_quoted(out, object);
     out.append(" is outside of the container's root");
-  } else if (report.err == ELOOP && step == Step::kMountTarget) {
-    out.append(" (a symlink of the image is in the way)");
-  } else if (step == Step::kOpenDevice && report.err == ENODEV) {
-    out.append(" (not the device that was asked for)");
   }
   out.append(scheduling_hint(plan, step, report.err));
   return error;

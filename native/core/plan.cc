@@ -241,7 +241,7 @@ class Validator {
         u64{e.gid_first} + e.gid_count > records<IdMapping>(Section::kMountGidMap).size())
       return invalid("mounts.uidMappings");
     if (((e.attr_set | e.attr_clr | e.recursive_set | e.recursive_clr) & ~kMountAttrs) != 0 ||
-        (e.superblock & ~kSuperblockFlags) != 0)
+        (e.superblock & ~kSuperblockFlags) != 0 || (e.superblock_clr & ~(kSuperblockFlags | uapi::kMsIversion)) != 0)
       return invalid("mounts.options");
     return propagation(e.propagation, "mounts.options");
   }

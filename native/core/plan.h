@@ -192,7 +192,7 @@ enum class MountKind : u32 {
   kFilesystem,  // a new instance of `fstype`
   kBind,        // a clone of `source`
   kPodShm,      // the pod's /dev/shm ("caisson:shm"); with the host's IPC namespace the compiler binds /dev/shm instead
-  kRemount,     // changes the flags of what is mounted at `destination`
+  kRemount,     // changes the mount at `destination`, and its file system where `data` or `superblock` say so
   kCount,
 };
 enum MountFlag : u32 {
@@ -204,7 +204,7 @@ enum MountFlag : u32 {
   kMountCheckPropagation = 1u << 5,  // bind: a source whose mount cannot propagate as `propagation` says is refused
   kMountOwnMappings = 1u << 6,       // idmapped with the mappings of Section::kMountUidMap and kMountGidMap
   kMountSharedSlave = 1u << 7,       // becomes a slave, then shared: receives from its master, has peers of its own
-  kMountIversion = 1u << 8,          // MS_I_VERSION, which only mount(2) takes
+  kMountIversion = 1u << 8,          // the file system counts changes (i_version)
   kMountFlagsAll = (1u << 9) - 1,
 };
 
@@ -214,11 +214,11 @@ struct MountEntry {
   Str fstype = {};       // kFilesystem: "proc", "tmpfs", "cgroup2"...
   Str source = {};       // kBind: a host path; kFilesystem: the source that mountinfo shows
   Str destination = {};  // absolute, inside the root
-  Str data = {};         // kFilesystem: comma-separated options of the file system
-  u64 superblock =
-      0;             // kFilesystem: MS_SYNCHRONOUS, MS_DIRSYNC, MS_MANDLOCK, MS_LAZYTIME: those that fsconfig(2) takes
-  u64 attr_set = 0;  // MOUNT_ATTR_*, on this mount
-  u64 attr_clr = 0;  // a member of MOUNT_ATTR__ATIME in attr_set needs the whole mask here
+  Str data = {};         // kFilesystem, kRemount: comma-separated options of the file system
+  // kFilesystem, kRemount: MS_SYNCHRONOUS, MS_DIRSYNC, MS_MANDLOCK, MS_LAZYTIME: those that fsconfig(2) takes
+  u64 superblock = 0;
+  u64 attr_set = 0;       // MOUNT_ATTR_*, on this mount
+  u64 attr_clr = 0;       // a member of MOUNT_ATTR__ATIME in attr_set needs the whole mask here
   u64 recursive_set = 0;  // MOUNT_ATTR_*, on this mount and all below (rro...)
   u64 recursive_clr = 0;
   u32 propagation = 0;  // MS_SHARED, MS_SLAVE, MS_PRIVATE, MS_UNBINDABLE, with MS_REC or not; 0: private, recursively
@@ -227,7 +227,7 @@ struct MountEntry {
   u32 uid_count = 0;
   u32 gid_first = 0;
   u32 gid_count = 0;
-  u32 reserved = 0;
+  u32 superblock_clr = 0;  // kFilesystem, kRemount: as of superblock, but for MS_DIRSYNC; kRemount: MS_I_VERSION too
 };
 
 // A device node. The compiler lists the default ones too (null zero full random urandom tty).
@@ -242,10 +242,13 @@ struct DeviceEntry {
   u32 gid = 0;
 };
 
-// A symlink made after the mounts and devices unless something is there: /dev/fd, /dev/stdin, /dev/ptmx...
+// A symlink made after the mounts and devices: /dev/fd, /dev/stdin, /dev/ptmx... Not where an absolute target is
+// missing.
 struct LinkEntry {
   Str path = {};
   Str target = {};
+  u32 replace = 0;  // takes the place of a file that is there; else what is there stays
+  u32 reserved = 0;
 };
 
 struct RlimitEntry {

@@ -68,6 +68,11 @@ inline int fsconfig_string(int fs, const char* key, const char* value) {
 }
 inline int fsconfig_flag(int fs, const char* key) { return fsconfig(fs, uapi::kFsconfigSetFlag, key, nullptr, 0); }
 inline int fsconfig_create(int fs) { return fsconfig(fs, uapi::kFsconfigCmdCreate, nullptr, nullptr, 0); }
+inline int fspick(int dir, const char* path) {
+  constexpr unsigned kFlags = uapi::kFspickCloexec | uapi::kFspickEmptyPath;
+  return static_cast<int>(syscall(uapi::kSysFspick, dir, path, kFlags));
+}
+inline int fsconfig_reconfigure(int fs) { return fsconfig(fs, uapi::kFsconfigCmdReconfigure, nullptr, nullptr, 0); }
 inline int fsmount(int fs, u64 attrs) {
   return static_cast<int>(syscall(uapi::kSysFsmount, fs, uapi::kFsmountCloexec, static_cast<unsigned>(attrs)));
 }

@@ -51,6 +51,25 @@ Result<u32> root_of_map(string_view text) {
   return Error(ENOENT, "uid_map", "no mapping of root");
 }
 
+template <typename WriteMaps>
+Result<Fd> make_with(WriteMaps write_maps) {
+  uapi::CloneArgs args = {};
+  args.flags = uapi::kCloneNewuser | uapi::kCloneClearSighand;
+  args.exit_signal = SIGCHLD;
+  int pid = sys::clone3(args);
+  if (pid < 0) return Error::last("clone3", "user namespace");
+  if (pid == 0) {
+    sys::prctl(uapi::kPrSetPdeathsig, SIGKILL);
+    for (;;) pause();
+  }
+  Holder holder(pid);
+  CAISSON_TRY(write_maps(pid));
+  String path = proc_path(pid, "ns/user");
+  Fd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd) return Error::last("open", path);
+  return fd;
+}
+
 }  // namespace
 
 Status write_id_map(int pid, string_view file, span<const IdMapping> map) {
@@ -79,24 +98,14 @@ u32 mapped_root(span<const IdMapping> map, u32 fallback) {
 }
 
 Result<Fd> make_user_namespace(const PlanView& plan) {
-  uapi::CloneArgs args = {};
-  args.flags = uapi::kCloneNewuser | uapi::kCloneClearSighand;
-  args.exit_signal = SIGCHLD;
-  int pid = sys::clone3(args);
-  if (pid < 0) return Error::last("clone3", "user namespace");
-  if (pid == 0) {
-    sys::prctl(uapi::kPrSetPdeathsig, SIGKILL);
-    for (;;) pause();
-  }
-  Holder holder(pid);
-  if (geteuid() == 0)
-    CAISSON_TRY(write_id_maps(pid, plan));
-  else
-    CAISSON_TRY(grant_id_maps(pid, plan));
-  String path = proc_path(pid, "ns/user");
-  Fd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd) return Error::last("open", path);
-  return fd;
+  return make_with([&](int pid) { return geteuid() == 0 ? write_id_maps(pid, plan) : grant_id_maps(pid, plan); });
+}
+
+Result<Fd> make_user_namespace(span<const IdMapping> uids, span<const IdMapping> gids) {
+  return make_with([&](int pid) -> Status {
+    CAISSON_TRY(write_id_map(pid, "uid_map", uids));
+    return write_id_map(pid, "gid_map", gids);
+  });
 }
 
 Result<RootIds> root_ids_of(int user_namespace) {

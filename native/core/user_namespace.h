@@ -25,6 +25,9 @@ u32 mapped_root(span<const IdMapping> map, u32 fallback);
 // A new user namespace with the plan's maps, held by nothing but the descriptor.
 Result<Fd> make_user_namespace(const PlanView& plan);
 
+// The same with these maps, for a mount. The caller is privileged.
+Result<Fd> make_user_namespace(span<const IdMapping> uids, span<const IdMapping> gids);
+
 struct RootIds {
   u32 uid = 0;
   u32 gid = 0;

@@ -19,13 +19,20 @@ constexpr DefaultDevice kDefaults[] = {
     {"/dev/random", 1, 8}, {"/dev/urandom", 1, 9}, {"/dev/tty", 5, 0},
 };
 
+// The multiplexer is that of the container's own devpts, whatever the root or the specification has there (runc, crun).
+constexpr string_view kPtmx = "/dev/ptmx";
+
 struct DefaultLink {
   string_view path;
   string_view target;
 };
 constexpr DefaultLink kLinks[] = {
-    {"/dev/fd", "/proc/self/fd"},       {"/dev/stdin", "/proc/self/fd/0"}, {"/dev/stdout", "/proc/self/fd/1"},
-    {"/dev/stderr", "/proc/self/fd/2"}, {"/dev/ptmx", "pts/ptmx"},         {"/dev/core", "/proc/kcore"},
+    {"/dev/fd", "/proc/self/fd"},
+    {"/dev/stdin", "/proc/self/fd/0"},
+    {"/dev/stdout", "/proc/self/fd/1"},
+    {"/dev/stderr", "/proc/self/fd/2"},
+    {kPtmx, "pts/ptmx"},
+    {"/dev/core", "/proc/kcore"},
 };
 
 Result<u32> type_of(const Property& property) {
@@ -41,7 +48,7 @@ Result<u32> number_or(const Property& property, u32 fallback, u64 max) {
   return static_cast<u32>(CAISSON_TRY(property.natural(max)));
 }
 
-// True unless the node is left to the host's /dev.
+// True if a node is to be made.
 Result<bool> compile_device(Context& context, const Property& entry, String& path) {
   CAISSON_TRY(entry.object());
   path = CAISSON_TRY(container_path(entry["path"]));
@@ -59,6 +66,7 @@ Result<bool> compile_device(Context& context, const Property& entry, String& pat
     context.warn(entry, "/dev is bound from the host: no node is made in it");
     return false;
   }
+  if (path.view() == kPtmx) return false;
   device.path = context.plan.string(path);
   context.plan.add(Section::kDevices, device);
   return true;
@@ -93,6 +101,7 @@ Status compile_devices(Context& context, const Property& linux) {
     LinkEntry link;
     link.path = context.plan.string(each.path);
     link.target = context.plan.string(each.target);
+    link.replace = each.path == kPtmx ? 1 : 0;
     context.plan.add(Section::kLinks, link);
   }
   return ok();

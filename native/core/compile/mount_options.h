@@ -1,5 +1,5 @@
 // The option words of a mount (runtime-spec config.md "Linux mount options", mount(8)) and what they mean to
-// mount_setattr(2) and fsconfig(2).
+// mount_setattr(2), fsconfig(2) and mount(2).
 #pragma once
 
 #include "core/compile/property.h"
@@ -13,7 +13,9 @@ struct MountOptions {
   bool copy_up = false;          // tmpcopyup
   bool idmap = false;            // idmap or ridmap
   bool recursive_idmap = false;  // ridmap
-  u64 superblock = 0;            // MS_*
+  bool shared_slave = false;     // shared, after slave
+  u64 superblock_set = 0;        // MS_*
+  u64 superblock_clr = 0;
   u64 attr_set = 0;              // MOUNT_ATTR_*
   u64 attr_clr = 0;
   u64 recursive_set = 0;

@@ -26,6 +26,20 @@ constexpr string_view kCoverable[] = {
     "/proc/sys/crypto/fips_enabled",
 };
 
+// File systems of the kernel's own, which are made from nothing. The source and the options of others (overlay,
+// ext4...) name paths and devices of the host, and are looked up where those are.
+constexpr string_view kSourceless[] = {
+    "binfmt_misc", "bpf",      "cgroup",     "cgroup2",   "configfs", "debugfs", "devpts",
+    "devtmpfs",    "efivarfs", "fusectl",    "hugetlbfs", "mqueue",   "proc",    "pstore",
+    "ramfs",       "resctrl",  "securityfs", "selinuxfs", "sysfs",    "tmpfs",   "tracefs",
+};
+
+bool needs_host(string_view type) {
+  for (const string_view each : kSourceless)
+    if (type == each) return false;
+  return true;
+}
+
 struct Mount {
   const Property& entry;
   MountOptions options;
@@ -62,7 +76,8 @@ Status classify(Context& context, Mount& mount) {
     record.source = context.plan.string("/dev/shm");
     return ok();
   }
-  if (options.remount) {
+  // With a source there is something to bind, whose flags are then changed (runc); without, what is mounted is changed.
+  if (options.remount && !(options.bind && mount.source.starts_with('/'))) {
     record.kind = MountKind::kRemount;
     return ok();
   }
@@ -75,6 +90,7 @@ Status classify(Context& context, Mount& mount) {
   }
   if (mount.type.empty()) return mount.entry["type"].error(EINVAL, "is missing: only a bind mount has none");
   record.kind = MountKind::kFilesystem;
+  if (context.plan.root().kind == RootKind::kBind && needs_host(mount.type)) context.plan.root().flags |= kRootInPlace;
   // The one hierarchy of cgroup v2, whichever of the two names was written.
   record.fstype = context.plan.string(mount.type == "cgroup" ? string_view("cgroup2") : mount.type);
   record.source = context.plan.string(mount.source.empty() ? mount.type : mount.source);
@@ -87,23 +103,33 @@ Status check_options(Context& context, Mount& mount) {
   const bool fresh = record.kind == MountKind::kFilesystem;
   if (mount.options.copy_up && (!fresh || mount.type != "tmpfs"))
     return options.invalid("tmpcopyup", "is for tmpfs only");
-  if (record.kind == MountKind::kRemount) {
-    if (record.superblock != 0 || record.data.length != 0)
-      return options.error(ENOTSUP, "remount changes the flags of a mount (ro, nosuid...), not of its file system");
-    if (record.recursive_set != 0 || record.recursive_clr != 0 || record.propagation != 0)
-      return options.error(ENOTSUP,
-                           "remount changes the flags of one mount, not of those below, nor their propagation");
-    return ok();
-  }
-  // mount(2) ignores them with MS_BIND, and so do people who write them.
-  if (!fresh && (record.superblock != 0 || record.data.length != 0)) {
-    context.warn(options, "a bind mount has no options of its file system: sync, size= and their like are left out");
-    record.superblock = 0;
+  if (fresh && mount.type == "cgroup" && record.data.length != 0) {
+    context.warn(options,
+                 "the hierarchy of cgroup v2 has none of the options of the controllers of v1: they are left out");
     record.data = {};
   }
-  const u32 types = record.propagation & ~static_cast<u32>(uapi::kMsRec);
-  if ((types & (types - 1)) != 0) return options.error(ENOTSUP, "shared after slave is not supported by this build");
+  const bool others = (record.propagation & (uapi::kMsShared | uapi::kMsSlave)) != 0;
+  if (others && context.mode(NamespaceType::kMount) != NamespaceMode::kNew)
+    return options.error(EINVAL, "shared and slave need a new mount namespace in linux.namespaces");
+  if (fresh || record.kind == MountKind::kRemount) return ok();
+  // mount(2) ignores them with MS_BIND, and so do people who write them.
+  if (record.superblock != 0 || record.superblock_clr != 0 || record.data.length != 0 ||
+      (record.flags & kMountIversion) != 0) {
+    context.warn(options, "a bind mount has no options of its file system: sync, size= and their like are left out");
+    record.superblock = 0;
+    record.superblock_clr = 0;
+    record.data = {};
+    record.flags &= ~u32{kMountIversion};
+  }
   return ok();
+}
+
+void set_superblock(MountEntry& record, const MountOptions& options) {
+  record.superblock = options.superblock_set & ~uapi::kMsIversion;
+  record.superblock_clr = static_cast<u32>(options.superblock_clr);
+  if ((options.superblock_set & uapi::kMsIversion) != 0) record.flags |= kMountIversion;
+  // A new file system counts changes only where it always does, or is told to.
+  if (record.kind == MountKind::kFilesystem) record.superblock_clr &= ~static_cast<u32>(uapi::kMsIversion);
 }
 
 Status compile_idmap(Context& context, Mount& mount) {
@@ -118,10 +144,19 @@ Status compile_idmap(Context& context, Mount& mount) {
   if (!own && !mount.options.idmap) return ok();
   if (mount.record.kind != MountKind::kBind)
     return mount.entry["options"].error(EINVAL, "only bind mounts are idmapped");
-  if (own) return uids.error(ENOTSUP, "mappings of a single mount are not supported by this build");
-  if (context.mode(NamespaceType::kUser) == NamespaceMode::kHost)
+  MountEntry& record = mount.record;
+  record.flags |= mount.options.recursive_idmap ? kMountIdmap | kMountIdmapRecursive : u32{kMountIdmap};
+  if (!own) {
+    if (context.mode(NamespaceType::kUser) != NamespaceMode::kHost) return ok();
     return mount.entry["options"].invalid("idmap", "needs a user namespace, or mappings of the mount's own");
-  mount.record.flags |= mount.options.recursive_idmap ? kMountIdmap | kMountIdmapRecursive : u32{kMountIdmap};
+  }
+  record.flags |= kMountOwnMappings;
+  record.uid_first = context.plan.count(Section::kMountUidMap);
+  record.uid_count = static_cast<u32>(uid_map.size());
+  record.gid_first = context.plan.count(Section::kMountGidMap);
+  record.gid_count = static_cast<u32>(gid_map.size());
+  for (const IdMapping& m : uid_map) context.plan.add(Section::kMountUidMap, m);
+  for (const IdMapping& m : gid_map) context.plan.add(Section::kMountGidMap, m);
   return ok();
 }
 
@@ -140,13 +175,14 @@ Status compile_mount(Context& context, const Property& entry) {
   MountEntry& record = mount.record;
   record.destination = context.plan.string(path);
   record.data = context.plan.string(mount.options.data);
-  record.superblock = mount.options.superblock;
+  set_superblock(record, mount.options);
   record.attr_set = mount.options.attr_set;
   record.attr_clr = mount.options.attr_clr;
   record.recursive_set = mount.options.recursive_set;
   record.recursive_clr = mount.options.recursive_clr;
   record.propagation = mount.options.propagation;
   if (mount.options.copy_up) record.flags |= kMountCopyUp;
+  if (mount.options.shared_slave) record.flags |= kMountSharedSlave;
   CAISSON_TRY(check_options(context, mount));
   const bool propagates = (record.propagation & (uapi::kMsShared | uapi::kMsSlave)) != 0;
   if (context.check_propagation && record.kind == MountKind::kBind && propagates)

@@ -90,8 +90,12 @@ Status compile_root(Context& context, const Property& input, const Property& spe
   CAISSON_TRY(compile_paths(context, linux["maskedPaths"], kPathsMax, Section::kMasked));
   CAISSON_TRY(compile_paths(context, linux["readonlyPaths"], kPathsMax, Section::kReadonly));
   CAISSON_TRY(compile_paths(context, input["volumes"], kVolumesMax, Section::kVolumes));
-  const string_view label = CAISSON_TRY(linux["mountLabel"].text_or({}, kPathMax));
-  if (!label.empty()) return linux["mountLabel"].error(ENOTSUP, "SELinux labels are not supported by this build");
+  const Property label = linux["mountLabel"];
+  const string_view text = CAISSON_TRY(label.text_or({}, kPathMax));
+  for (const char c : text)
+    if (static_cast<u8>(c) < 0x21 || c == 0x7f || c == '"' || c == '\\')
+      return label.invalid(text, "is not a SELinux context");
+  context.plan.head().mount_label = context.plan.string(text);
   return ok();
 }
 

@@ -19,14 +19,16 @@ void take_stdio(Stage& s) {
 
 void close_unlisted(Stage& s) {
   s.at(Step::kPrepare);
-  unsigned keep[Stage::kNamespaces + 5];
+  unsigned* keep = s.keep;
   unsigned count = 0;
   const unsigned first = 3 + s.preserve;
   auto list = [&](int fd) {
     if (fd < static_cast<int>(first)) return;
     auto number = static_cast<unsigned>(fd);
-    unsigned at = count++;
-    for (; at > 0 && keep[at - 1] > number; --at) keep[at] = keep[at - 1];
+    unsigned at = count;
+    while (at > 0 && keep[at - 1] > number) --at;
+    if (at > 0 && keep[at - 1] == number) return;  // of several mounts
+    for (unsigned i = count++; i > at; --i) keep[i] = keep[i - 1];
     keep[at] = number;
   };
   list(s.gate);
@@ -34,6 +36,7 @@ void close_unlisted(Stage& s) {
   list(s.cgroup);
   list(s.listener);
   for (int fd : s.join) list(fd);
+  for (u32 i = 0; i < s.plan->mounts().size(); ++i) list(s.idmaps[i]);
   unsigned from = first;
   for (unsigned i = 0; i < count; ++i) {
     if (keep[i] > from) s.check(sys::close_range(from, keep[i] - 1));

@@ -69,11 +69,26 @@ void make_devices(Stage& s) {
 
 void make_links(Stage& s) {
   span<const LinkEntry> links = s.plan->links();
+  string_view present;
   for (u32 i = 0; i < links.size(); ++i) {
     s.at(Step::kSymlink, i);
+    const char* target = s.plan->c_str(links[i].target);
+    // runtime-linux.md: "if the source file exists after processing mounts". Where /proc/self/fd is, are 0, 1 and 2.
+    if (target[0] == '/' && (present.empty() || !string_view(target).starts_with(present))) {
+      constexpr u64 kResolve = uapi::kResolveInRoot | uapi::kResolveNoMagiclinks;
+      int found = sys::openat2(s.root, target, O_PATH | O_NOFOLLOW, 0, kResolve);
+      if (found < 0 && (errno == ENOENT || errno == ENOTDIR)) continue;
+      close(s.check(found));
+      present = s.plan->text(links[i].target);
+    }
     Name name;
     int parent = open_parent(s, s.plan->text(links[i].path), name);
-    if (symlinkat(s.plan->c_str(links[i].target), parent, name.text) != 0 && errno != EEXIST) s.fail(errno);
+    int result = symlinkat(target, parent, name.text);
+    if (result != 0 && errno == EEXIST && links[i].replace) {
+      s.check(unlinkat(parent, name.text, 0));
+      result = symlinkat(target, parent, name.text);
+    }
+    if (result != 0 && errno != EEXIST) s.fail(errno);
     close(parent);
   }
 }

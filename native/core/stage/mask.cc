@@ -27,6 +27,7 @@ int empty_directory(Stage& s) {
   s.check(sys::fsconfig_string(fs, "source", "tmpfs"));
   s.check(sys::fsconfig_string(fs, "size", "4k"));
   s.check(sys::fsconfig_string(fs, "mode", "0555"));
+  if (s.label) s.check(sys::fsconfig_string(fs, "context", s.plan->c_str(s.plan->head().mount_label)));
   s.check(sys::fsconfig_create(fs));
   int fd = s.check(sys::fsmount(
       fs, uapi::kMountAttrRdonly | uapi::kMountAttrNosuid | uapi::kMountAttrNodev | uapi::kMountAttrNoexec));
@@ -59,6 +60,7 @@ void mask_paths(Stage& s) {
 }
 
 void make_readonly(Stage& s) {
+  protect_mounts(s);
   span<const Str> paths = s.plan->readonly_paths();
   for (u32 i = 0; i < paths.size(); ++i) {
     s.at(Step::kReadonlyPath, i);

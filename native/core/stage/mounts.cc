@@ -1,5 +1,6 @@
 // The mounts of the plan: each is made or taken detached and attached by descriptor, so that no path is walked twice.
 #include <sys/vfs.h>
+#include <sys/xattr.h>
 
 #include "core/stage/stage.h"
 
@@ -7,108 +8,211 @@ namespace caisson {
 
 namespace {
 
-// "key=value,flag" to fsconfig(2), whose strings end at 256 bytes.
-void configure(Stage& s, int fs, string_view data) {
-  char option[512];
+// Has `data` the option `key`, as key=value?
+bool names(string_view data, string_view key) {
   while (!data.empty()) {
+    if (data.starts_with(key) && data.size() > key.size() && data[key.size()] == '=') return true;
     size_t end = data.find(',');
-    string_view option_text = part(data, 0, end);
-    data = end == data.npos ? string_view() : part(data, end + 1);
-    if (option_text.empty()) continue;
-    if (option_text.size() >= sizeof option) s.fail(ENAMETOOLONG);
-    memcpy(option, option_text.data(), option_text.size());
-    option[option_text.size()] = '\0';
-    size_t equals = option_text.find('=');
-    if (equals == option_text.npos) {
-      s.check(sys::fsconfig_flag(fs, option));
-    } else {
-      option[equals] = '\0';
-      s.check(sys::fsconfig_string(fs, option, option + equals + 1));
-    }
+    if (end == data.npos) break;
+    data = part(data, end + 1);
   }
+  return false;
 }
 
-struct SuperblockWord {
-  u64 flag;
-  const char* word;
-};
-constexpr SuperblockWord kSuperblockWords[] = {
-    {uapi::kMsSynchronous, "sync"},
-    {uapi::kMsDirsync, "dirsync"},
-    {uapi::kMsMandlock, "mand"},
-    {uapi::kMsLazytime, "lazytime"},
-};
+// A new tmpfs has the mode of the directory it covers where the options say none, as runc and crun have it: /tmp stays
+// what it was. Where there is none, it has the mode that tmpfs gives.
+void configure_mode(Stage& s, int fs, const MountEntry& mount) {
+  if (s.plan->text(mount.fstype) != "tmpfs" || names(s.plan->text(mount.data), "mode")) return;
+  int covered = sys::openat2(s.root, s.plan->c_str(mount.destination), O_PATH | O_DIRECTORY, 0,
+                             uapi::kResolveInRoot | uapi::kResolveNoMagiclinks);
+  if (covered < 0) return;
+  struct stat st = {};
+  s.check(fstat(covered, &st));
+  close(covered);
+  char mode[5] = {};
+  for (int i = 0; i < 4; ++i) mode[i] = static_cast<char>('0' + (st.st_mode >> (9 - 3 * i) & 7));
+  s.check(sys::fsconfig_string(fs, "mode", mode));
+}
+
+// SELinux has one label for all of a file system, told when it is made; proc and sysfs have labels of their own
+// (go-selinux, libselinux), as the tree of cgroups, which is the host's.
+void configure_label(Stage& s, int fs, string_view type) {
+  if (!s.label || type == "proc" || type == "sysfs" || type == "cgroup2" || type == "mqueue") return;
+  s.found = "context";
+  check_context(s, fs, sys::fsconfig_string(fs, "context", s.plan->c_str(s.plan->head().mount_label)));
+  s.found = {};
+}
+
+// The message queues of a namespace are one file system, which exists before it is mounted.
+void label_root(Stage& s, int mount, string_view type) {
+  if (!s.label || type != "mqueue") return;
+  Str label = s.plan->head().mount_label;
+  int fd = s.check(openat(mount, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  s.found = "context";
+  s.check(fsetxattr(fd, "security.selinux", s.plan->c_str(label), label.length, 0));
+  s.found = {};
+  close(fd);
+}
+
+bool is_shown_read_only(const MountEntry& mount) {
+  return ((mount.attr_set | mount.recursive_set) & uapi::kMountAttrRdonly) != 0;
+}
+
+// Nodes and mount points are made in /dev and in a tmpfs first; protect_mounts() makes it read-only.
+bool is_written_first(const Stage& s, const MountEntry& mount) {
+  if (mount.kind != MountKind::kFilesystem || !is_shown_read_only(mount)) return false;
+  return s.plan->text(mount.fstype) == "tmpfs" || s.plan->text(mount.destination) == "/dev";
+}
 
 int new_filesystem(Stage& s, const MountEntry& mount) {
+  string_view type = s.plan->text(mount.fstype);
   int fs = s.check(sys::fsopen(s.plan->c_str(mount.fstype)));
   const char* source = s.plan->c_str(mount.source.length != 0 ? mount.source : mount.fstype);
-  s.check(sys::fsconfig_string(fs, "source", source));
-  for (const SuperblockWord& each : kSuperblockWords) {
-    if ((mount.superblock & each.flag) != 0) s.check(sys::fsconfig_flag(fs, each.word));
-  }
-  configure(s, fs, s.plan->text(mount.data));
-  s.check(sys::fsconfig_create(fs));
-  // A copy-up writes first: read-only comes after.
-  u64 attrs = (mount.flags & kMountCopyUp) != 0 ? mount.attr_set & ~uapi::kMountAttrRdonly : mount.attr_set;
-  int fd = s.check(sys::fsmount(fs, attrs));
+  check_context(s, fs, sys::fsconfig_string(fs, "source", source));
+  configure_mode(s, fs, mount);
+  configure_superblock(s, fs, mount);
+  configure_label(s, fs, type);
+  check_context(s, fs, sys::fsconfig_create(fs));
+  u64 attrs = mount.attr_set;
+  if (is_written_first(s, mount)) attrs &= ~uapi::kMountAttrRdonly;
+  int fd = check_context(s, fs, sys::fsmount(fs, attrs));
   close(fs);
+  label_root(s, fd, type);
   return fd;
 }
 
 bool is_kernel_tree(string_view type) { return type == "proc" || type == "sysfs" || type == "cgroup2"; }
+
+// fsconfig(2) takes strings of up to 255 bytes, mount(2) a page of options: overlay's lowerdir may be long.
+bool fits_fsconfig(string_view data) {
+  while (!data.empty()) {
+    size_t end = data.find(',');
+    string_view option = part(data, 0, end);
+    size_t equals = option.find('=');
+    size_t value = equals == option.npos ? 0 : option.size() - equals - 1;
+    if (part(option, 0, equals).size() > 255 || value > 255) return false;
+    if (end == data.npos) break;
+    data = part(data, end + 1);
+  }
+  return true;
+}
+
+// Mounts at `target` by mount(2); returns the new mount. The working directory names the place, so that no path is
+// walked.
+int mount_with_page(Stage& s, const MountEntry& mount, int target) {
+  if (s.label) s.fail(E2BIG);  // a label is one more option, and quoted there
+  const char* source = s.plan->c_str(mount.source.length != 0 ? mount.source : mount.fstype);
+  const char* data = s.plan->c_str(mount.data);
+  s.check(fchdir(target));
+  s.check(sys::mount(source, ".", s.plan->c_str(mount.fstype), mount.superblock, data));
+  s.check(chdir("/"));
+  int fd = s.check(sys::openat2(s.root, s.plan->c_str(mount.destination), O_PATH, 0,
+                                uapi::kResolveInRoot | uapi::kResolveNoMagiclinks));
+  s.check(sys::mount_setattr(fd, "", uapi::kAtEmptyPath, {mount.attr_set, mount.attr_clr, 0, 0}));
+  return fd;
+}
+
+bool on_procfs(Stage& s, int fd) {
+  struct statfs fs = {};
+  s.check(fstatfs(fd, &fs));
+  return static_cast<u64>(fs.f_type) == uapi::kProcSuperMagic;
+}
 
 int open_target(Stage& s, u32 index, TargetKind kind) {
   const MountEntry& mount = s.plan->mounts()[index];
   s.at(Step::kMountTarget, index);
   string_view path = s.plan->text(mount.destination);
   // CVE-2019-16884, CVE-2023-27561: an image whose /proc or /sys is a symlink must not decide where they end.
-  bool follow =
-      !is_protected(path) && !(mount.kind == MountKind::kFilesystem && is_kernel_tree(s.plan->text(mount.fstype)));
-  return s.check(reach(s.root, path, kind, follow));
+  const bool strict =
+      is_protected(path) || (mount.kind == MountKind::kFilesystem && is_kernel_tree(s.plan->text(mount.fstype)));
+  int target = s.check(reach(s.root, path, kind, !strict));
+  // The compiler says what of /proc may be covered; a symlink of the image that leads there must not say otherwise.
+  if (!strict && on_procfs(s, target)) s.fail(EXDEV);
+  return target;
 }
 
-void change_flags(Stage& s, const MountEntry& mount, u32 index) {
-  s.at(Step::kMountTarget, index);
-  const char* path = s.plan->c_str(mount.destination);
-  int fd = s.check(sys::openat2(s.root, path, O_PATH, 0, uapi::kResolveInRoot | uapi::kResolveNoMagiclinks));
+// A tmpfs takes over what the root has there, with its owner and mode unless the options gave it others.
+void copy_up(Stage& s, const MountEntry& mount, int target, int fd) {
+  struct stat st = {};
+  s.check(fstat(fd, &st));
+  s.check(copy_tree(target, fd, 0));
+  string_view data = s.plan->text(mount.data);
+  const bool mode = names(data, "mode");
+  const bool uid = names(data, "uid");
+  const bool gid = names(data, "gid");
+  if (!mode && !uid && !gid) return;
+  int own = s.check(openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  s.check(fchown(own, uid ? st.st_uid : static_cast<uid_t>(-1), gid ? st.st_gid : static_cast<gid_t>(-1)));
+  if (mode) s.check(fchmod(own, st.st_mode & 07777));
+  close(own);
+}
+
+// What a clone had done to it when it was taken.
+void finish_fresh(Stage& s, const MountEntry& mount, int fd) {
+  const bool later = is_written_first(s, mount);
+  u64 recursive = mount.recursive_set;
+  if (later) recursive &= ~uapi::kMountAttrRdonly;
+  if ((recursive | mount.recursive_clr) != 0)
+    s.check(sys::mount_setattr(fd, "", uapi::kAtEmptyPath, {recursive, mount.recursive_clr, 0, 0}));
+  set_propagation(s, fd, mount);
+  if ((mount.flags & kMountIversion) != 0) change_iversion(s, fd, mount);
+}
+
+void mount_long(Stage& s, u32 index) {
+  const MountEntry& mount = s.plan->mounts()[index];
+  int target = open_target(s, index, TargetKind::kDirectory);
+  s.at(Step::kMount, index);
+  int fd = mount_with_page(s, mount, target);
+  close(target);
   s.at(Step::kMountAttributes, index);
-  s.check(sys::mount_setattr(fd, "", uapi::kAtEmptyPath, {mount.attr_set, mount.attr_clr, 0, 0}));
+  finish_fresh(s, mount, fd);
   close(fd);
 }
 
 void mount_one(Stage& s, u32 index) {
   const MountEntry& mount = s.plan->mounts()[index];
-  if (mount.kind == MountKind::kRemount) return change_flags(s, mount, index);
+  if (mount.kind == MountKind::kRemount) return remount(s, index);
   s.at(Step::kMount, index);
   int fd = s.sources[index];
   if (mount.kind == MountKind::kPodShm && fd < 0) s.fail(ENOENT);
-  bool fresh = fd < 0;
+  const bool fresh = fd < 0;
+  if (fresh && !fits_fsconfig(s.plan->text(mount.data))) return mount_long(s, index);
   if (fresh) fd = new_filesystem(s, mount);
+  // As runc: what stands for /proc is one.
+  if (!fresh && s.plan->text(mount.destination) == "/proc" && !on_procfs(s, fd)) s.fail(EXDEV);
   struct stat st = {};
   s.check(fstat(fd, &st));
-  TargetKind kind = S_ISDIR(st.st_mode) ? TargetKind::kDirectory : TargetKind::kFile;
-  int target = open_target(s, index, kind);
+  int target = open_target(s, index, S_ISDIR(st.st_mode) ? TargetKind::kDirectory : TargetKind::kFile);
   if ((mount.flags & kMountCopyUp) != 0 && fresh) {
     s.at(Step::kCopyUp, index);
-    s.check(copy_tree(target, fd, 0));
-    if ((mount.attr_set & uapi::kMountAttrRdonly) != 0)
-      s.check(sys::mount_setattr(fd, "", uapi::kAtEmptyPath, {uapi::kMountAttrRdonly, 0, 0, 0}));
+    copy_up(s, mount, target, fd);
   }
   s.at(Step::kMount, index);
   s.check(sys::move_mount(fd, target));
-  s.at(Step::kMountAttributes, index);
-  if (fresh && (mount.recursive_set | mount.recursive_clr) != 0)
-    s.check(sys::mount_setattr(fd, "", uapi::kAtEmptyPath, {mount.recursive_set, mount.recursive_clr, 0, 0}));
-  if (fresh && mount.propagation != 0)
-    s.check(sys::mount_setattr(fd, "", uapi::kAtEmptyPath, {0, 0, mount.propagation & ~uapi::kMsRec, 0}));
   close(target);
-  close(fd);
+  s.at(Step::kMountAttributes, index);
+  if (fresh) finish_fresh(s, mount, fd);
+  s.sources[index] = -1;
+  if (fresh && is_written_first(s, mount))
+    s.sources[index] = fd;
+  else
+    close(fd);
 }
 
 }  // namespace
 
 void mount_all(Stage& s) {
   for (u32 i = 0; i < s.plan->mounts().size(); ++i) mount_one(s, i);
+}
+
+void protect_mounts(Stage& s) {
+  for (u32 i = 0; i < s.plan->mounts().size(); ++i) {
+    if (s.sources[i] < 0) continue;
+    s.at(Step::kMountAttributes, i);
+    s.check(sys::mount_setattr(s.sources[i], "", uapi::kAtEmptyPath, {uapi::kMountAttrRdonly, 0, 0, 0}));
+    close(s.sources[i]);
+    s.sources[i] = -1;
+  }
 }
 
 }  // namespace caisson

@@ -93,7 +93,9 @@ void pivot(Stage& s) {
     s.check(sys::umount2(".", uapi::kMntDetach));
   }
   s.check(chdir("/"));
-  if (root.kind == RootKind::kOverlay && root.propagation != 0) {
+  // A new root is private, or a slave of what it is a clone of. The recursive forms are for all mounts of the
+  // container.
+  if ((root.propagation & (uapi::kMsShared | uapi::kMsUnbindable)) != 0) {
     s.at(Step::kRootPropagation);
     int flags = uapi::kAtEmptyPath | ((root.propagation & uapi::kMsRec) != 0 ? uapi::kAtRecursive : 0);
     s.check(sys::mount_setattr(s.root, "", flags, {0, 0, root.propagation & ~uapi::kMsRec, 0}));

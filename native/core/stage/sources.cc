@@ -63,6 +63,8 @@ void open_device(Stage& s, u32 index) {
   struct stat st = {};
   s.check(fstat(fd, &st));
   if ((st.st_mode & S_IFMT) != device.type || st.st_rdev != makedev(device.major, device.minor)) s.fail(ENODEV);
+  // A peer of the host's /dev: what the container mounts over its node would cover the host's.
+  set_attributes(s, fd, false, {0, 0, uapi::kMsPrivate, 0});
   s.devices[index] = fd;
 }
 
@@ -73,9 +75,10 @@ void open_root(Stage& s) {
     s.at(Step::kOpenRoot);
     s.root = s.check(
         sys::open_tree(AT_FDCWD, s.plan->c_str(root.path), uapi::kOpenTreeClone | unsigned{uapi::kAtRecursive}));
-    u64 type = root.propagation & ~uapi::kMsRec;
-    if (type != 0) priv.propagation = type;
-    set_attributes(s, s.root, type == 0 || (root.propagation & uapi::kMsRec) != 0, priv);
+    // A slave receives from the host. Any other root is nobody's peer, least of all one that is to be shared: what is
+    // mounted in the container would appear on the host.
+    if ((root.propagation & uapi::kMsSlave) != 0) priv.propagation = uapi::kMsSlave;
+    set_attributes(s, s.root, true, priv);
     return;
   }
   s.at(Step::kOpenLayers);
@@ -110,17 +113,20 @@ void open_sources(Stage& s) {
     }
     if ((mount.flags & (kMountIdmap | kMountIdmapRecursive)) != 0) {
       s.at(Step::kIdmapSource, i);
-      if (!s.has_user_namespace()) s.fail(EINVAL);
-      uapi::MountAttr idmap = {uapi::kMountAttrIdmap, 0, 0, static_cast<u64>(s.ns(NamespaceType::kUser))};
+      const bool own = (mount.flags & kMountOwnMappings) != 0;
+      const int mappings = own ? s.idmaps[i] : s.ns(NamespaceType::kUser);
+      if (mappings < 0) s.fail(EBADF);  // no plan of the compiler's
+      uapi::MountAttr idmap = {uapi::kMountAttrIdmap, 0, 0, static_cast<u64>(mappings)};
       set_attributes(s, fd, (mount.flags & kMountIdmapRecursive) != 0, idmap);
     }
     s.at(Step::kMountAttributes, i);
     set_attributes(s, fd, false, {mount.attr_set, mount.attr_clr, 0, 0});
     set_attributes(s, fd, true, {mount.recursive_set, mount.recursive_clr, 0, 0});
     // MS_SHARED leaves a clone in the peer group of its source: that is what makes a volume Bidirectional.
-    u64 type = mount.propagation & ~uapi::kMsRec;
-    set_attributes(s, fd, type == 0 || (mount.propagation & uapi::kMsRec) != 0,
-                   {0, 0, type == 0 ? uapi::kMsPrivate : type, 0});
+    if (mount.propagation == 0)
+      set_attributes(s, fd, true, {0, 0, uapi::kMsPrivate, 0});
+    else
+      set_propagation(s, fd, mount);
     s.sources[i] = fd;
   }
   if (s.has_user_namespace()) {

@@ -39,11 +39,14 @@ struct Stage {
   char** argv = nullptr;
   char** envp = nullptr;  // one spare slot before the end, for HOME
   size_t env_count = 0;
-  int* sources = nullptr;  // one per mount of the plan: detached mounts
-  int* devices = nullptr;  // one per device
-  char** hooks = nullptr;  // of every hook of the plan: its arguments, null, its environment, null
-  int listener = -1;       // BirthRequest::listener
-  u32 preserve = 0;        // BirthRequest::preserve
+  int* sources = nullptr;    // one per mount of the plan: detached mounts
+  int* devices = nullptr;    // one per device
+  int* idmaps = nullptr;     // one per mount: a user namespace with the mount's own mappings, or -1
+  unsigned* keep = nullptr;  // room for close_unlisted()
+  bool label = false;        // SELinux is on, and the plan has a label for what is mounted
+  char** hooks = nullptr;    // of every hook of the plan: its arguments, null, its environment, null
+  int listener = -1;         // BirthRequest::listener
+  u32 preserve = 0;          // BirthRequest::preserve
   bool hold = false;
   bool rootless = false;
   u32 host_uid = 0;  // the container's root on the host
@@ -122,8 +125,16 @@ int reach_parent(int root, string_view path, bool follow_symlinks, string_view& 
 // Below /proc, /sys and /dev no symlink of the image is followed.
 bool is_protected(string_view path);
 
+// remount.cc
+int check_context(Stage& s, int context, int result);                  // check() with what the file system has to say
+void configure_superblock(Stage& s, int fs, const MountEntry& mount);  // what the entry says to its file system
+void change_iversion(Stage& s, int fd, const MountEntry& mount);       // of a mount that is attached
+void set_propagation(Stage& s, int fd, const MountEntry& mount);
+void remount(Stage& s, u32 index);
+
 // mounts.cc, copy_up.cc, devices.cc, mask.cc, terminal.cc
 void mount_all(Stage& s);
+void protect_mounts(Stage& s);  // makes read-only what was written to first
 int copy_tree(int from, int to, int depth);
 void make_devices(Stage& s);
 void make_links(Stage& s);
