@@ -202,3 +202,8 @@ export async function put(path: string, text: string, mode = 0o644): Promise<str
   await writeFile(path, text, { mode })
   return path
 }
+
+/** Words as a shell reads them back. */
+export function quoted(words: readonly string[]): string {
+  return words.map((word) => `'${word.replaceAll("'", `'\\''`)}'`).join(' ')
+}

@@ -3,7 +3,7 @@ import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Test } from 'tap'
 import { runtime } from './conformance.ts'
-import { type Enclave, openEnclave, put } from './enclave.ts'
+import { type Enclave, openEnclave, put, quoted } from './enclave.ts'
 import { buildBusybox } from './image.ts'
 import { type CommandResult, until } from './service.ts'
 import { run } from './tools.ts'
@@ -49,8 +49,7 @@ export class Podman {
 
   /** On a terminal of 33 lines of 77 columns. */
   terminal(args: readonly string[], input = ''): Promise<CommandResult> {
-    const line = ['podman', ...this.#globals, ...args].map((word) => `'${word.replaceAll("'", `'\\''`)}'`).join(' ')
-    return this.enclave.terminal(line, { env: this.#environment, input })
+    return this.enclave.terminal(quoted(['podman', ...this.#globals, ...args]), { env: this.#environment, input })
   }
 
   /** A field of `podman inspect`. */
