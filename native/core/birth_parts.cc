@@ -74,7 +74,8 @@ Result<Birth> give_birth(Stage& s, u64 flags, int pid_ns, int cgroup, void (*sta
   Fd child_end(ends[1]);
   if (fcntl(birth.gate.get(), F_SETFL, O_NONBLOCK) != 0) return Error::last("fcntl", "gate");
   s.gate = child_end.get();
-  // Without privileges a process that is not dumpable may not write to its own files in /proc: the stage does it itself.
+  // Without privileges a process that is not dumpable may not write to its own files in /proc: the stage does it
+  // itself.
   if (!s.rootless && sys::prctl(uapi::kPrSetDumpable, 0) != 0) return Error::last("prctl", "PR_SET_DUMPABLE");
 
   Fd own;

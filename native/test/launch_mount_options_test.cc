@@ -87,10 +87,10 @@ void what_a_tmpfs_covers(World& w) {
 // Mount points and nodes are made in what is read-only in the end.
 void read_only_in_the_end(World& w) {
   Config c;
-  c.mounts = concat(concat(concat(mount_json("/dev", "tmpfs", "t", R"("ro","mode=755")"),
-                                  mount_json("/dev/shm", "tmpfs", "shm", "")),
-                           mount_json("/m", "tmpfs", "t", R"("rro")")),
-                    mount_json("/m/in", "tmpfs", "u", ""));
+  c.mounts = concat(
+      concat(concat(mount_json("/dev", "tmpfs", "t", R"("ro","mode=755")"), mount_json("/dev/shm", "tmpfs", "shm", "")),
+             mount_json("/m", "tmpfs", "t", R"("rro")")),
+      mount_json("/m/in", "tmpfs", "u", ""));
   c.script = "ls -d /dev/null /dev/shm /m/in; touch /dev/x /m/x /m/in/x 2>&1";
   Run run = run_config(w, c);
   expect_output(run, "/dev/null\n/dev/shm\n/m/in\n", "read-only");

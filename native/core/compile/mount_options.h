@@ -16,7 +16,7 @@ struct MountOptions {
   bool shared_slave = false;     // shared, after slave
   u64 superblock_set = 0;        // MS_*
   u64 superblock_clr = 0;
-  u64 attr_set = 0;              // MOUNT_ATTR_*
+  u64 attr_set = 0;  // MOUNT_ATTR_*
   u64 attr_clr = 0;
   u64 recursive_set = 0;
   u64 recursive_clr = 0;
