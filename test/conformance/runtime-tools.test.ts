@@ -7,7 +7,7 @@ import { existsSync, readdirSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
-import { cannotRun, type Known, runtime, subtests } from '../helpers/conformance.ts'
+import { cannotRun, type Known, noDeviceProgram, runtime, subtests } from '../helpers/conformance.ts'
 import { type Enclave, openEnclave } from '../helpers/enclave.ts'
 import type { CommandResult } from '../helpers/service.ts'
 import { findTool } from '../helpers/tools.ts'
@@ -15,6 +15,7 @@ import { findTool } from '../helpers/tools.ts'
 const tree = process.env['RUNTIME_TOOLS'] ?? ''
 const skip =
   cannotRun() ||
+  noDeviceProgram() ||
   (existsSync(join(tree, 'validation'))
     ? false
     : 'RUNTIME_TOOLS names no tree with the built validation programs (Debian ships only their library)')

@@ -17,15 +17,14 @@ export function cannotRun(...tools: string[]): string | false {
   } catch {
     return `${basename(runtime)} is not built`
   }
-  if (runtimeName === 'crun' && !holdsSysResource()) {
-    return "Debian 12's crun raises its limit of locked memory for every device program, and this root may not"
-  }
   return missingTools(...tools)
 }
 
-function holdsSysResource(): boolean {
+/** A reason to skip what allows devices, or false: it takes a device program. */
+export function noDeviceProgram(): string | false {
   const effective = BigInt(`0x${/^CapEff:\s*(\w+)$/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? '0'}`)
-  return ((effective >> 24n) & 1n) === 1n
+  if (runtimeName !== 'crun' || ((effective >> 24n) & 1n) === 1n) return false
+  return "Debian 12's crun raises its limit of locked memory for every device program, and this root may not"
 }
 
 /** Tests that a runtime is known to fail, by its name, with the reason. */
