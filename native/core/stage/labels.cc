@@ -1,5 +1,4 @@
 // Labels of a security module that the process takes on when it executes: proc_pid_attr(5).
-#include <sys/uio.h>
 #include <sys/vfs.h>
 
 #include "core/stage/stage.h"
@@ -10,20 +9,18 @@ namespace {
 
 enum : u32 { kApparmor = 0, kSelinux = 1 };
 
-void write_attribute(Stage& s, const char* path, span<const string_view> text) {
+void write_attribute(Stage& s, const char* path, string_view verb, string_view label) {
   // Not even a mount of the host's own inside /proc is crossed: a label that is written to another file is lost without
   // a sign (CVE-2019-16884, CVE-2025-52881).
   constexpr u64 kStrict = uapi::kResolveBeneath | uapi::kResolveNoMagiclinks | uapi::kResolveNoXdev;
   int fd = sys::openat2(s.proc, path, O_WRONLY, 0, kStrict);
   // A kernel without the module has no directory for it; one that was booted without it knows no such writer.
   if (fd < 0) s.fail(errno == ENOENT ? EOPNOTSUPP : errno);
-  iovec parts[2] = {};
-  size_t size = 0;
-  for (size_t i = 0; i < text.size(); ++i) {
-    parts[i] = {const_cast<char*>(text[i].data()), text[i].size()};
-    size += text[i].size();
-  }
-  ssize_t n = writev(fd, parts, static_cast<int>(text.size()));
+  char text[kPlanPathMax + 8];  // one write: each is a request of its own
+  memcpy(text, verb.data(), verb.size());
+  memcpy(text + verb.size(), label.data(), label.size());
+  const size_t size = verb.size() + label.size();
+  ssize_t n = write(fd, text, size);
   if (n < 0) s.fail(errno == EINVAL && s.index == kApparmor ? EOPNOTSUPP : errno);
   if (static_cast<size_t>(n) != size) s.fail(EIO);
   close(fd);
@@ -52,14 +49,13 @@ void set_labels(Stage& s) {
   const ProcessEntry& process = s.plan->process();
   if (process.apparmor.length != 0) {
     s.at(Step::kLabel, kApparmor);
-    const string_view text[] = {"exec ", s.plan->text(process.apparmor)};
-    write_attribute(s, "thread-self/attr/apparmor/exec", text);
+    write_attribute(s, "thread-self/attr/apparmor/exec", "exec ", s.plan->text(process.apparmor));
   }
   if (process.selinux.length != 0) {
     s.at(Step::kLabel, kSelinux);
-    const string_view text[] = {s.plan->text(process.selinux)};
-    write_attribute(s, "thread-self/attr/keycreate", text);  // else it may not read its own session keyring
-    write_attribute(s, "thread-self/attr/exec", text);
+    const string_view label = s.plan->text(process.selinux);
+    write_attribute(s, "thread-self/attr/keycreate", "", label);  // else it may not read its own session keyring
+    write_attribute(s, "thread-self/attr/exec", "", label);
   }
   if (s.proc >= 0) close(s.proc);
 }
