@@ -144,7 +144,7 @@ Status refuse_own(const PlanView& plan, NamespaceType type, const Fd& fd) {
   };
   if (type == NamespaceType::kNetwork) {
     file = "/proc/self/ns/net";
-    changed = any([](string_view key) { return key.starts_with("net/"); });
+    changed = !plan.net_devices().empty() || any([](string_view key) { return key.starts_with("net/"); });
   } else if (type == NamespaceType::kUts) {
     file = "/proc/self/ns/uts";
     changed = head.hostname.length != 0 || head.domainname.length != 0 ||
@@ -196,6 +196,8 @@ Result<Birth> begin_birth(const BirthRequest& request) {
     return Error(ENOTSUP, "begin_birth", "a container needs a mount namespace of its own");
   if (request.rootless && plan.head().ns(NamespaceType::kUser).mode == NamespaceMode::kHost)
     return Error(EINVAL, "begin_birth", "without privileges a container needs a user namespace");
+  if (request.rootless && !plan.net_devices().empty())
+    return Error(EINVAL, "begin_birth", "linux.netDevices: who has no privileges cannot move network devices");
   // Never left out in silence: they are the caller's to do, while the birth is held.
   if (!request.hold && (plan.has_hook(HookKind::kPrestart) || plan.has_hook(HookKind::kCreateRuntime) ||
                         plan.has_hook(HookKind::kCreateContainer) || !plan.net_devices().empty()))

@@ -250,6 +250,68 @@ struct SchedAttr {  // SCHED_ATTR_SIZE_VER0
 static_assert(sizeof(SchedAttr) == 48);
 inline constexpr int kIoprioWhoProcess = 1;
 
+// netlink(7), rtnetlink(7)
+inline constexpr int kNetlinkRoute = 0;
+inline constexpr int kSolNetlink = 270;
+inline constexpr int kNetlinkExtAck = 11;
+inline constexpr int kNetlinkGetStrictChk = 12;
+inline constexpr u16 kNlmsgError = 2;
+inline constexpr u16 kNlmsgDone = 3;
+inline constexpr u16 kNlmFRequest = 1;
+inline constexpr u16 kNlmFMulti = 2;
+inline constexpr u16 kNlmFAck = 4;
+inline constexpr u16 kNlmFDumpIntr = 0x10;
+inline constexpr u16 kNlmFCapped = 0x100;  // of an answer: the request is not repeated in it
+inline constexpr u16 kNlmFAckTlvs = 0x200;
+inline constexpr u16 kNlmFReplace = 0x100;
+inline constexpr u16 kNlmFDump = 0x300;
+inline constexpr u16 kNlmFCreate = 0x400;
+inline constexpr u16 kRtmNewlink = 16;
+inline constexpr u16 kRtmGetlink = 18;
+inline constexpr u16 kRtmNewaddr = 20;
+inline constexpr u16 kRtmGetaddr = 22;
+struct NetlinkHeader {
+  u32 length;
+  u16 type;
+  u16 flags;
+  u32 sequence;
+  u32 port;
+};
+struct NetlinkAttribute {
+  u16 length;
+  u16 type;
+};
+struct LinkInfo {  // struct ifinfomsg
+  u8 family;
+  u8 pad;
+  u16 type;
+  i32 index;
+  u32 flags;
+  u32 change;
+};
+struct AddressInfo {  // struct ifaddrmsg
+  u8 family;
+  u8 prefix;
+  u8 flags;
+  u8 scope;
+  u32 index;
+};
+inline constexpr u16 kIflaIfname = 3;
+inline constexpr u16 kIflaNetNsFd = 28;
+inline constexpr u16 kIflaNewIfindex = 49;  // of a device that moves: 5.13
+inline constexpr u16 kIfaAddress = 1;
+inline constexpr u16 kIfaLocal = 2;
+inline constexpr u16 kIfaBroadcast = 4;
+inline constexpr u16 kIfaFlags = 8;
+inline constexpr u16 kIfaRtPriority = 9;
+inline constexpr u16 kNlmsgerrAttrMsg = 1;
+inline constexpr u32 kIffUp = 1;
+inline constexpr u32 kIfaFNodad = 0x02;
+inline constexpr u32 kIfaFPermanent = 0x80;
+inline constexpr u32 kIfaFNoprefixroute = 0x200;
+inline constexpr u8 kRtScopeUniverse = 0;
+inline constexpr size_t kIfnameMax = 15;  // IFNAMSIZ without the NUL
+
 // prlimit(2)
 struct Rlimit64 {
   u64 soft;

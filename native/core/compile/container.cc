@@ -46,8 +46,6 @@ Status compile_facts(Context& context, const Property& input) {
 Status refuse_unsupported(const Property& spec, const Property& linux) {
   for (const string_view key : {"windows", "solaris", "vm", "zos", "freebsd"})
     CAISSON_TRY(spec[key].refuse("is of another platform"));
-  if (CAISSON_TRY(linux["netDevices"].map(1024)) != 0)
-    return linux["netDevices"].error(ENOTSUP, "moving network devices is not supported by this build");
   return linux["intelRdt"].refuse("resctrl is not supported by this build");
 }
 
@@ -70,6 +68,7 @@ Status compile(Context& context, const Property& input) {
   CAISSON_TRY(compile_mounts(context, spec["mounts"]));
   CAISSON_TRY(compile_devices(context, linux));
   CAISSON_TRY(compile_sysctls(context, linux["sysctl"]));
+  CAISSON_TRY(compile_net_devices(context, linux["netDevices"]));
   CAISSON_TRY(compile_resources(context, CAISSON_TRY(linux.object("resources"))));
   CAISSON_TRY(compile_process(context, spec["process"]));
   CAISSON_TRY(compile_memory_policy(context, linux["memoryPolicy"]));

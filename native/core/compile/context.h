@@ -49,6 +49,9 @@ Status compile_devices(Context& context, const Property& linux);
 // linux.sysctl; the key of a namespace that is not the plan's own is refused.
 Status compile_sysctls(Context& context, const Property& sysctl);
 
+// linux.netDevices
+Status compile_net_devices(Context& context, const Property& devices);
+
 // linux.resources: the writes to the container's cgroup, and the device program.
 Status compile_resources(Context& context, const Property& resources);
 Status compile_device_rules(Context& context, const Property& resources);

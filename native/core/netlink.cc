@@ -1,0 +1,159 @@
+#include "core/netlink.h"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+
+#include "core/sys.h"
+
+namespace caisson {
+
+namespace {
+
+constexpr size_t aligned(size_t size) { return (size + 3) & ~size_t{3}; }
+
+Result<Fd> make_socket() {
+  Fd fd(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, uapi::kNetlinkRoute));
+  if (!fd) return Error::last("socket", "netlink");
+  // Words beside an errno, and dumps of one interface only: conveniences of kernels that have them (4.12, 4.20).
+  const int on = 1;
+  for (int option : {uapi::kNetlinkExtAck, uapi::kNetlinkGetStrictChk}) {
+    if (setsockopt(fd.get(), uapi::kSolNetlink, option, &on, sizeof on) != 0)
+      return Error::last("setsockopt", "netlink");
+  }
+  return fd;
+}
+
+span<const u8> find_attribute(span<const u8> rest, u16 type) {
+  while (rest.size() >= sizeof(uapi::NetlinkAttribute)) {
+    uapi::NetlinkAttribute attribute;
+    memcpy(&attribute, rest.data(), sizeof attribute);
+    if (attribute.length < sizeof attribute || attribute.length > rest.size()) break;
+    // the two bits above are flags: nested, of network byte order
+    if ((attribute.type & 0x3fff) == type) return rest.subspan(sizeof attribute, attribute.length - sizeof attribute);
+    size_t step = aligned(attribute.length);
+    if (step > rest.size()) break;
+    rest = rest.subspan(step);
+  }
+  return {};
+}
+
+// struct nlmsgerr: an errno, the header of the request, what was wrong with it in words.
+string_view words_of(u16 flags, span<const u8> payload) {
+  constexpr size_t kFixed = sizeof(i32) + sizeof(uapi::NetlinkHeader);
+  if ((flags & uapi::kNlmFAckTlvs) == 0 || payload.size() < kFixed) return {};
+  size_t skip = kFixed;
+  if ((flags & uapi::kNlmFCapped) == 0) {
+    uapi::NetlinkHeader request;
+    memcpy(&request, payload.data() + sizeof(i32), sizeof request);
+    skip = sizeof(i32) + aligned(request.length);
+  }
+  if (skip > payload.size()) return {};
+  span<const u8> text = find_attribute(payload.subspan(skip), uapi::kNlmsgerrAttrMsg);
+  return {reinterpret_cast<const char*>(text.data()), strnlen(reinterpret_cast<const char*>(text.data()), text.size())};
+}
+
+}  // namespace
+
+void NetlinkRequest::append(const void* data, size_t size) {
+  if (aligned(size) > sizeof bytes_ - size_) abort();  // a mistake of the caller: requests are small
+  memcpy(bytes_ + size_, data, size);
+  size_ += aligned(size);
+  reinterpret_cast<uapi::NetlinkHeader*>(bytes_)->length = static_cast<u32>(size_);
+}
+
+void NetlinkRequest::add(u16 type, const void* data, size_t size) {
+  uapi::NetlinkAttribute attribute = {static_cast<u16>(sizeof attribute + size), type};
+  append(&attribute, sizeof attribute);
+  append(data, size);
+}
+
+void NetlinkRequest::add(u16 type, string_view text) {
+  char buffer[64] = {};
+  if (text.size() >= sizeof buffer) abort();
+  memcpy(buffer, text.data(), text.size());
+  add(type, buffer, text.size() + 1);
+}
+
+void NetlinkRequest::set_sequence(u32 sequence) { reinterpret_cast<uapi::NetlinkHeader*>(bytes_)->sequence = sequence; }
+
+span<const u8> NetlinkAnswer::attribute(size_t body, u16 attribute_type) const {
+  if (payload.size() < aligned(body)) return {};
+  return find_attribute(payload.subspan(aligned(body)), attribute_type);
+}
+
+Result<Netlink> Netlink::open() { return Netlink(CAISSON_TRY(make_socket())); }
+
+Result<Netlink> Netlink::open_in(int net_namespace) {
+  Fd own(::open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC));
+  if (!own) return Error::last("open", "/proc/self/ns/net");
+  if (sys::setns(net_namespace, uapi::kCloneNewnet) != 0) return Error::last("setns", "network namespace");
+  Result<Fd> made = make_socket();
+  // What the caller does next would happen in the container's network: no way to go on.
+  if (sys::setns(own.get(), uapi::kCloneNewnet) != 0) abort();
+  if (!made) return made.error();
+  return Netlink(made.take());
+}
+
+Status Netlink::send(NetlinkRequest& request) {
+  request.set_sequence(++sequence_);
+  interrupted_ = false;
+  span<const u8> bytes = request.bytes();
+  ssize_t n = 0;
+  do n = ::send(socket_.get(), bytes.data(), bytes.size(), 0);
+  while (n < 0 && errno == EINTR);
+  if (n != static_cast<ssize_t>(bytes.size())) return Error::last("send", "netlink");
+  return ok();
+}
+
+Result<Netlink::Answers> Netlink::receive() {
+  ssize_t n = 0;
+  do n = recv(socket_.get(), buffer_.data(), kAnswerMax, MSG_TRUNC);
+  while (n < 0 && errno == EINTR);
+  if (n < 0) return Error::last("recv", "netlink");
+  if (static_cast<size_t>(n) > kAnswerMax) return Error(EMSGSIZE, "recv", "netlink");
+  Answers answers;
+  answers.rest = {buffer_.data(), static_cast<size_t>(n)};
+  answers.sequence = sequence_;
+  answers.interrupted = interrupted_;
+  return answers;
+}
+
+bool Netlink::Answers::next(NetlinkAnswer& answer) {
+  while (rest.size() >= sizeof(uapi::NetlinkHeader) && !done && err == 0) {
+    uapi::NetlinkHeader header;
+    memcpy(&header, rest.data(), sizeof header);
+    if (header.length < sizeof header || header.length > rest.size()) {
+      err = EPROTO;
+      return false;
+    }
+    span<const u8> payload = rest.subspan(sizeof header, header.length - sizeof header);
+    size_t step = aligned(header.length);
+    rest = step > rest.size() ? span<const u8>() : rest.subspan(step);
+    if (header.sequence != sequence) continue;  // of a request that was given up
+    if ((header.flags & uapi::kNlmFDumpIntr) != 0) interrupted = true;
+    if (header.type == uapi::kNlmsgError || header.type == uapi::kNlmsgDone) {
+      i32 code = 0;
+      if (payload.size() >= sizeof code) memcpy(&code, payload.data(), sizeof code);
+      if (code < 0) {
+        err = -code;
+        words = words_of(header.flags, payload);
+      } else if (interrupted) {
+        err = EINTR;
+      }
+      done = true;
+      return false;
+    }
+    // Without kNlmFMulti the answer is the only one.
+    if ((header.flags & uapi::kNlmFMulti) == 0) done = true;
+    answer.type = header.type;
+    answer.payload = payload;
+    return true;
+  }
+  return false;
+}
+
+Status Netlink::change(NetlinkRequest& request) {
+  return ask(request, [](const NetlinkAnswer&) {});
+}
+
+}  // namespace caisson
