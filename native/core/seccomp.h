@@ -14,8 +14,10 @@
 //    a conditional rule holds whatever they are when it is stricter than the default action, and never when it is
 //    laxer.
 //  - With defaultAction SCMP_ACT_ERRNO a call that is newer than all that the profile names answers ENOSYS, so that a
-//    C library falls back to what the profile knows (runc does this since 1.0-rc93). "Newer" is defined from 424 on,
-//    where Linux 5.1 gave all architectures one numbering; below, the default action holds.
+//    C library falls back to what the profile knows (runc does this since 1.0-rc93). "Newer" is defined from 403 to
+//    511: with 403 Linux 5.1 began the calls of 64-bit time, and soon one numbering for all architectures. Below, and
+//    with any other default action, the default holds, as in crun.
+//  - The number -1, which a tracer sets to have a call skipped, has the default action.
 #pragma once
 
 #include "core/base.h"

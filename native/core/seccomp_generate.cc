@@ -27,6 +27,9 @@ constexpr u32 argument_high(u32 n) { return 20 + 8 * n; }
 
 constexpr u32 kErrnoEnosys = 38;
 
+// The number that a tracer sets to have a call skipped; filters see it since 4.8. It is no call of x32.
+constexpr u32 kSkippedCall = UINT32_MAX;
+
 // A place in the program, counted from its end.
 using Place = u32;
 
@@ -158,7 +161,7 @@ class Section {
 
   void gather_multiplexed(string_view multiplexer, span<const SubCall> calls, const NamedRule& named, u32 sequence) {
     const Rule& rule = profile_.rules[named.rule];
-    if (rule.condition_count != 0 && strictness(rule.action) >= strictness(profile_.default_action)) return;
+    if (conditional(rule) && strictness(rule.action) >= strictness(profile_.default_action)) return;
     for (const SubCall& call : calls)
       if (string_view(call.name) == syscall_name(named.call))
         applied_.push({syscall_number(abi_, syscall_index(multiplexer)), sequence, named.rule, true, call.number});
@@ -180,7 +183,15 @@ class Section {
       }
   }
 
-  bool unconditional(const Applied& a) const { return !a.multiplexed && profile_.rules[a.rule].condition_count == 0; }
+  // A mask without bits leaves nothing to compare.
+  bool conditional(const Rule& rule) const {
+    for (u32 i = 0; i < rule.condition_count; ++i) {
+      const Condition& c = profile_.conditions[rule.first_condition + i];
+      if (c.op != Operator::kMaskedEqual || (is_32_bit(abi_) ? static_cast<u32>(c.mask) : c.mask) != 0) return true;
+    }
+    return false;
+  }
+  bool unconditional(const Applied& a) const { return !a.multiplexed && !conditional(profile_.rules[a.rule]); }
 
   Behaviour behaviour_of(size_t first, size_t end) const {
     for (size_t i = first; i < end; ++i)
@@ -215,9 +226,9 @@ class Section {
   }
 
   void newer_calls(u32 base, u32& first, u32& end) const {
-    constexpr u32 kUnified = 424;     // pidfd_send_signal, 5.1
+    constexpr u32 kTime64 = 403;      // clock_gettime64, 5.1
     constexpr u32 kX32Private = 512;  // to 547
-    first = base + kUnified;
+    first = base + kTime64;
     end = base + kX32Private;
     for (const NamedRule& named : profile_.named) {
       const u32 number = syscall_number(abi_, named.call);
@@ -335,7 +346,11 @@ Status generate(const Profile& profile, u32 native, Vec<SockFilter>& out) {
   }
   Place start = 0;
   if (x86) {
-    const Place x32 = listed(SyscallAbi::kX32) ? section(SyscallAbi::kX32) : code.result(kRetKillProcess);
+    Place x32 = code.result(kRetKillProcess);
+    if (listed(SyscallAbi::kX32))
+      x32 = section(SyscallAbi::kX32);
+    else
+      x32 = code.branch(kJumpEqual, kSkippedCall, code.result(profile.default_action), x32);
     start = code.branch(kJumpGreaterOrEqual, kX32Bit, x32, section(SyscallAbi::kX86_64));
   } else {
     start = section(SyscallAbi::kAarch64);

@@ -66,7 +66,10 @@ Result<Condition> read_condition(const JsonValue& arg, string_view at) {
   c.value = CAISSON_TRY(arg["value"].u64_value(inside(at, ".value")));
   const JsonValue& two = arg["valueTwo"];
   const u64 second = two.present() ? CAISSON_TRY(two.u64_value(inside(at, ".valueTwo"))) : 0;
-  if (c.op == Operator::kMaskedEqual) c.mask = std::exchange(c.value, second);
+  if (c.op == Operator::kMaskedEqual) {
+    c.mask = c.value;
+    c.value = second & c.mask;
+  }
   return c;
 }
 

@@ -15,7 +15,7 @@ struct Condition {
   u8 argument = 0;  // 0..5
   Operator op = Operator::kEqual;
   u64 value = 0;
-  u64 mask = 0;  // kMaskedEqual only: (argument & mask) == value
+  u64 mask = 0;  // kMaskedEqual only: (argument & mask) == value; value has no bit outside of it
 };
 
 // An action with the conditions that must all hold; no condition: always.

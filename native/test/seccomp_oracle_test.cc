@@ -1,169 +1,243 @@
-// libseccomp as oracle: the same profile, compiled by both, must give the same action for every call number and
-// boundary argument of every ABI. Built against libseccomp where CMake finds it.
+// The compiler against libseccomp. The same profile is compiled by both, and at every point where either program or the
+// profile could change its mind (seccomp_points.h), for every ABI and for architectures that are none of ours:
+//  - our program answers what the profile says (seccomp_reference.h),
+//  - libseccomp's program answers what the profile says in its dialect,
+//  - and where the two answers differ, it is for one of the reasons listed below, each counted.
+// Profiles: one in the manner of docker's, and thousands by chance. Further ones may be named as arguments: files with
+// a linux.seccomp object, or with a whole config.json.
 #include "test/check.h"
 
 #ifdef CAISSON_LIBSECCOMP
 
-#include <seccomp.h>
-#include <sys/mman.h>
-#include <unistd.h>
+#include <stdlib.h>
 
 #include "core/seccomp.h"
-#include "core/seccomp_profile.h"
 #include "core/syscalls.h"
 #include "test/bpf_interpreter.h"
+#include "test/profiles.h"
+#include "test/seccomp_libseccomp.h"
+#include "test/seccomp_points.h"
 #include "test/seccomp_profiles.h"
+#include "test/seccomp_random.h"
+#include "test/seccomp_reference.h"
 
 using namespace caisson;
-using caisson::test::SeccompData;
+using test::Reason;
+using test::SeccompData;
 
 namespace {
 
-struct Abi {
-  const char* name;
-  SyscallAbi abi;
-  u32 native;  // of the kernel
-  u32 audit;
-  u32 scmp;
+// How ours and libseccomp's answers differ, and why.
+enum Difference : u8 {
+  kForeign,      // wrong architecture: ours ends the process, libseccomp the calling thread only
+  kNewer,        // ENOSYS for calls newer than the profile (runc's addition, crun has none)
+  kMultiplexed,  // socketcall(2) and ipc(2) on x86, see seccomp.h
+  kUnknown,      // the call is newer than this libseccomp
+  kForgotten,    // a defect of libseccomp 2.5.4, see LibseccompProgram::forgets_number
+  kRefused,      // libseccomp finds that rules of one call contradict each other (EEXIST) and leaves some out: runc and
+                 // crun give up; ours takes the first
+  kContested,    // several conditional rules of one call: ours in the profile's order; libseccomp merges them to a tree
+                 // ordered by argument and operator, which drops or cuts short some
+  kDifferences,
 };
-const Abi kAbis[] = {
-    {"x86_64", SyscallAbi::kX86_64, kAuditArchX86_64, kAuditArchX86_64, SCMP_ARCH_X86_64},
-    {"x86", SyscallAbi::kX86, kAuditArchX86_64, kAuditArchI386, SCMP_ARCH_X86},
-    {"x32", SyscallAbi::kX32, kAuditArchX86_64, kAuditArchX86_64, SCMP_ARCH_X32},
-    {"aarch64", SyscallAbi::kAarch64, kAuditArchAarch64, kAuditArchAarch64, SCMP_ARCH_AARCH64},
-    {"arm", SyscallAbi::kArm, kAuditArchAarch64, kAuditArchArm, SCMP_ARCH_ARM},
+constexpr const char* kDifferenceNames[] = {"foreign",           "newer",   "multiplexed", "unknown to libseccomp",
+                                            "number not loaded", "refused", "contested"};
+
+struct Tally {
+  u64 points = 0;
+  u64 differences[kDifferences] = {};
+  u64 failed = 0;
+
+  void print(const char* title) const {
+    printf("%-28s %9llu points", title, static_cast<unsigned long long>(points));
+    for (u32 i = 0; i < kDifferences; ++i)
+      if (differences[i] != 0)
+        printf(", %s %llu", kDifferenceNames[i], static_cast<unsigned long long>(differences[i]));
+    printf("\n");
+    CHECK(points != 0 && failed == 0);
+  }
 };
 
-scmp_compare operator_of(seccomp::Operator op) {
-  const scmp_compare map[] = {SCMP_CMP_NE, SCMP_CMP_LT, SCMP_CMP_LE,       SCMP_CMP_EQ,
-                              SCMP_CMP_GE, SCMP_CMP_GT, SCMP_CMP_MASKED_EQ};
-  return map[static_cast<int>(op)];
-}
-
-// The program that libseccomp makes of the rules whose calls both know.
-Vec<SockFilter> oracle(const seccomp::Profile& profile, const Abi& abi) {
-  Vec<SockFilter> out;
-  scmp_filter_ctx context = seccomp_init(profile.default_action);
-  if (abi.scmp != seccomp_arch_native()) {
-    seccomp_arch_add(context, abi.scmp);
-    seccomp_arch_remove(context, seccomp_arch_native());
-  }
-  seccomp_attr_set(context, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
-  for (const seccomp::NamedRule& named : profile.named) {
-    const seccomp::Rule& rule = profile.rules[named.rule];
-    const int number = seccomp_syscall_resolve_name(syscall_name(named.call));
-    if (number == __NR_SCMP_ERROR || rule.action == profile.default_action) continue;
-    scmp_arg_cmp args[6] = {};
-    for (u32 i = 0; i < rule.condition_count; ++i) {
-      const seccomp::Condition& c = profile.conditions[rule.first_condition + i];
-      const bool masked = c.op == seccomp::Operator::kMaskedEqual;
-      args[i] = {c.argument, operator_of(c.op), masked ? c.mask : c.value, masked ? c.value : 0};
-    }
-    const int result = seccomp_rule_add_array(context, rule.action, number, rule.condition_count, args);
-    if (result != 0) fprintf(stderr, "%s %s: libseccomp answers %d\n", abi.name, syscall_name(named.call), result);
-    CHECK(result == 0);
-  }
-  const int fd = memfd_create("bpf", MFD_CLOEXEC);
-  CHECK(seccomp_export_bpf(context, fd) == 0);
-  seccomp_release(context);
-  SockFilter insn;
-  while (pread(fd, &insn, sizeof insn, static_cast<off_t>(out.size() * sizeof insn)) == sizeof insn) out.push(insn);
-  close(fd);
-  return out;
-}
-
-// libseccomp of the distribution may not know the newest calls: those are left out of the comparison.
-bool known_to_both(const Abi& abi, u32 number) {
+// One of the names of the number is (arm has two for some).
+bool unknown_to_libseccomp(SyscallAbi abi, u32 number) {
   for (u32 i = 0; i < syscall_count(); ++i)
-    if (syscall_number(abi.abi, i) == number)
-      return seccomp_syscall_resolve_name_arch(abi.scmp, syscall_name(i)) == static_cast<int>(number);
-  return true;
+    if (syscall_number(abi, i) == number && test::libseccomp_number(abi, syscall_name(i)) != number) return true;
+  return false;
 }
 
-void compare(const char* title, string_view text) {
+struct Compared {
+  const char* title;
+  const JsonValue& profile;
+  u32 native;
+  span<const SockFilter> ours;
+  const test::LibseccompProgram& theirs;
+  test::Reference our_dialect;
+  test::Reference their_dialect;
+  bool contested;  // may be
+  Tally& tally;
+
+  void fail(const char* what, const SeccompData& d, u64 got, u64 wanted) const {
+    if (tally.failed++ >= 3) return;
+    fprintf(stderr, "%s: %s: arch %x number %x (%llx %llx %llx %llx %llx %llx): %llx instead of %llx\n", title, what,
+            d.architecture, d.number, static_cast<unsigned long long>(d.arguments[0]),
+            static_cast<unsigned long long>(d.arguments[1]), static_cast<unsigned long long>(d.arguments[2]),
+            static_cast<unsigned long long>(d.arguments[3]), static_cast<unsigned long long>(d.arguments[4]),
+            static_cast<unsigned long long>(d.arguments[5]), static_cast<unsigned long long>(got),
+            static_cast<unsigned long long>(wanted));
+  }
+
+  void look(SyscallAbi abi, const SeccompData& data) const {
+    ++tally.points;
+    const test::Verdict mine = our_dialect.judge(data);
+    const test::Verdict other = their_dialect.judge(data);
+    const u64 our_answer = test::run_bpf(ours, data);
+    const u64 their_answer = test::run_bpf(span<const SockFilter>(theirs.filter), data);
+    if (our_answer != mine.action) fail("ours", data, our_answer, mine.action);
+    const bool several = contested && other.conditional > 1;
+    const bool forgotten = theirs.forgets_number(data.architecture);
+    if (their_answer != other.action && !several && !forgotten && theirs.refused == 0)
+      fail("libseccomp's", data, their_answer, other.action);
+    if (our_answer == their_answer) return;
+    if (mine.reason == Reason::kForeign)
+      ++tally.differences[kForeign];
+    else if (forgotten)
+      ++tally.differences[kForgotten];
+    else if (their_answer != other.action && theirs.refused != 0)
+      ++tally.differences[kRefused];
+    else if (their_answer != other.action)
+      ++tally.differences[kContested];
+    else if (mine.reason == Reason::kNewer)
+      ++tally.differences[kNewer];
+    else if (mine.reason == Reason::kMultiplexed || other.reason == Reason::kMultiplexed)
+      ++tally.differences[kMultiplexed];
+    else if (unknown_to_libseccomp(abi, data.number))
+      ++tally.differences[kUnknown];
+    else
+      fail("unexplained: ours", data, our_answer, their_answer);
+  }
+};
+
+// `limit`: combinations of arguments for one call.
+void compare(const char* title, const JsonValue& profile, u32 native, u32 optimize, u32 limit, bool by_chance,
+             bool contested, Tally& tally) {
+  auto ours = compile_seccomp(profile, native);
+  CHECK(ours && test::valid_bpf(span<const SockFilter>(ours->filter)));
+  if (!ours) return void(fprintf(stderr, "%s: %s\n", title, ours.error().object));
+  const test::LibseccompProgram theirs = test::libseccomp_compile(profile, native, optimize);
+  CHECK(by_chance || theirs.refused == 0);
+  for (u32 architecture : {kAuditArchX86_64, kAuditArchI386, kAuditArchAarch64, kAuditArchArm})
+    CHECK(by_chance || !theirs.forgets_number(architecture));
+  const Compared compared{title,
+                          profile,
+                          native,
+                          ours->filter,
+                          theirs,
+                          test::Reference::ours(profile, native),
+                          test::Reference::libseccomp(profile, native, test::libseccomp_number),
+                          contested,
+                          tally};
+  const test::Points points(profile, ours->filter, theirs.filter, !by_chance);
+  for (u32 a = 0; a < kSyscallAbis; ++a) {
+    const SyscallAbi abi = static_cast<SyscallAbi>(a);
+    if (!test::runs_on(abi, native)) continue;
+    // The numbers of x32 are those of x86_64 with a bit: both are among the points.
+    if (abi == SyscallAbi::kX32) continue;
+    for (u32 number : points.numbers()) {
+      const bool x32 = abi == SyscallAbi::kX86_64 && number >= kX32Bit;
+      const SyscallAbi named = x32 ? SyscallAbi::kX32 : abi;
+      points.arguments(named, number, limit, [&](const u64(&arguments)[6]) {
+        SeccompData data{number, test::audit_architecture(abi), 0x7f0000001000, {}};
+        memcpy(data.arguments, arguments, sizeof arguments);
+        compared.look(named, data);
+      });
+    }
+  }
+  // Other machines, and values that are no architecture.
+  for (u32 architecture : {0u, ~0u, 0x28u, 0x3eu, 0x40000000u, 0x80000016u, 0xc0000015u, 0xc00000f3u, kAuditArchX86_64,
+                           kAuditArchI386, kAuditArchAarch64, kAuditArchArm}) {
+    const bool own =
+        (native == kAuditArchAarch64) == (architecture == kAuditArchAarch64 || architecture == kAuditArchArm);
+    const bool known = architecture == kAuditArchX86_64 || architecture == kAuditArchI386 ||
+                       architecture == kAuditArchAarch64 || architecture == kAuditArchArm;
+    if (own && known) continue;
+    for (u32 number : {0u, 1u, 59u, 102u, 221u, 424u, kX32Bit, ~0u})
+      compared.look(SyscallAbi::kX86_64, SeccompData{number, architecture, 0, {1, 2, 3, 4, 5, 6}});
+  }
+}
+
+void compare_text(const char* title, string_view text, u32 limit) {
   auto doc = JsonDocument::parse(text);
   CHECK(doc);
-  if (!doc) return;
-  auto profile = seccomp::read_profile(doc->root());
-  CHECK(profile);
-  if (!profile) return;
-  for (const Abi& abi : kAbis) {
-    auto ours = compile_seccomp(doc->root(), abi.native);
-    CHECK(ours && test::valid_bpf(span<const SockFilter>(ours->filter.data(), ours->filter.size())));
-    if (!ours) continue;
-    const Vec<SockFilter> theirs = oracle(*profile, abi);
-    // Values at and around every word that the program compares with.
-    Vec<u64> values;
-    for (u64 v : {u64{0}, u64{1}, u64{2}, u64{0xffff}, u64{0xffffffff}, u64{1} << 32, (u64{1} << 32) + 1, ~u64{0}})
-      values.push(v);
-    for (const seccomp::Condition& c : profile->conditions)
-      for (u64 v : {c.value - 1, c.value, c.value + 1, c.value | c.mask, c.value ^ (c.mask & (~c.mask + 1)),
-                    c.value + (u64{1} << 32), c.value & 0xffffffff})
-        values.push(v);
-    const u32 base = abi.abi == SyscallAbi::kX32 ? kX32Bit : 0;
-    u32 newest = base + 423;
-    for (const seccomp::NamedRule& named : profile->named) {
-      const u32 number = syscall_number(abi.abi, named.call);
-      if (number != kNoSyscall && number < base + 512 && number > newest) newest = number;
+  if (!doc) return void(fprintf(stderr, "%s: %s\n", title, doc.error().object));
+  const JsonValue& linux_seccomp = doc->root()["linux"]["seccomp"];
+  const JsonValue& profile = linux_seccomp.present() ? linux_seccomp : doc->root();
+  for (u32 native : {kAuditArchX86_64, kAuditArchAarch64})
+    for (u32 optimize : {1u, 2u}) {
+      Tally tally;
+      compare(title, profile, native, optimize, limit, false, false, tally);
+      String line(title);
+      line.append(native == kAuditArchX86_64 ? " x86-64" : " aarch64").append(optimize == 1 ? "" : " tree");
+      tally.print(line.c_str());
     }
-    const bool errno_default = (profile->default_action & seccomp::kRetActionMask) == seccomp::kRetErrno;
-    int shown = 0;
-    u64 compared = 0;
-    auto one = [&](u32 number) {
-      if (!known_to_both(abi, number)) return;
-      for (u64 v : values)
-        for (u32 argument = 0; argument < 3; ++argument) {
-          SeccompData data{number, abi.audit, 0, {}};
-          // 32-bit callers cannot have anything in the upper words; multiplexers are covered by seccomp_test.cc.
-          data.arguments[argument] =
-              abi.audit == kAuditArchX86_64 || abi.audit == kAuditArchAarch64 ? v : v & 0xffffffff;
-          const u64 mine = test::run_bpf(span<const SockFilter>(ours->filter.data(), ours->filter.size()), data);
-          u64 other = test::run_bpf(span<const SockFilter>(theirs.data(), theirs.size()), data);
-          if (errno_default && number > newest && number < base + 512) other = seccomp::kRetErrno | 38;
-          ++compared;
-          if (mine != other && shown++ < 5)
-            fprintf(stderr, "%s %s %u(%u: %llx): ours %llx, libseccomp %llx\n", title, abi.name, number, argument,
-                    static_cast<unsigned long long>(v), static_cast<unsigned long long>(mine),
-                    static_cast<unsigned long long>(other));
-        }
-    };
-    for (u32 n = 0; n < 700; ++n) one(base + n);
-    for (u32 n : {0x0f0001u, 0x0f0002u, 0x0f0005u, 0x0f0006u, 0x3fffffffu}) one(base | n);
-    CHECK(shown == 0);
-    printf("%-12s %-8s %4zu instructions (libseccomp %4zu), %llu calls compared\n", title, abi.name,
-           ours->filter.size(), theirs.size(), static_cast<unsigned long long>(compared));
+}
+
+void by_chance(const char* title, u64 seeds, bool overlapping) {
+  Tally tally;
+  for (u64 seed = 0; seed < seeds; ++seed) {
+    const String text = test::RandomProfile(seed, overlapping).text();
+    auto doc = JsonDocument::parse(text);
+    CHECK(doc);
+    if (!doc) continue;
+    const u64 before = tally.failed;
+    compare(title, doc->root(), seed % 3 == 2 ? kAuditArchAarch64 : kAuditArchX86_64, 1, 64, true, overlapping, tally);
+    if (tally.failed != before && before < 3) fprintf(stderr, "%s\n", text.c_str());
   }
+  tally.print(title);
+  // What is forgiven stays rare.
+  for (Difference d : {kForgotten, kRefused, kContested}) CHECK(tally.differences[d] <= tally.points / 20);
+}
+
+// Every name and number that both know: ours come from the kernel's headers, theirs from their own tables.
+void tables() {
+  u32 names = 0;
+  for (u32 a = 0; a < kSyscallAbis; ++a) {
+    const SyscallAbi abi = static_cast<SyscallAbi>(a);
+    for (u32 i = 0; i < syscall_count(); ++i) {
+      const u32 theirs = test::libseccomp_number(abi, syscall_name(i));
+      if (theirs == kNoSyscall) continue;
+      ++names;
+      if (syscall_number(abi, i) != theirs)
+        fprintf(stderr, "%s: ours %x, libseccomp %x\n", syscall_name(i), syscall_number(abi, i), theirs);
+      CHECK(syscall_number(abi, i) == theirs);
+    }
+    for (u32 n = 0; n < 0x100000; n = n == 1023 ? 0x0f0000 : n + 1) {
+      const u32 number = abi == SyscallAbi::kX32 ? kX32Bit | n : n;
+      char* name = seccomp_syscall_resolve_num_arch(test::libseccomp_architecture(abi), static_cast<int>(number));
+      if (name == nullptr) continue;
+      const u32 index = syscall_index(name);
+      if (index == kNoSyscall || syscall_number(abi, index) != number)
+        fprintf(stderr, "abi %u: libseccomp's %s is %x\n", a, name, number);
+      CHECK(index != kNoSyscall && syscall_number(abi, index) == number);
+      free(name);
+    }
+  }
+  printf("%u numbers are those of libseccomp's tables\n", names);
+}
+
+void one_file(const char* path) {
+  auto text = test::read_file(path);
+  CHECK(text);
+  if (text) compare_text(strrchr(path, '/') == nullptr ? path : strrchr(path, '/') + 1, *text, 2048);
 }
 
 }  // namespace
 
-int main() {
-  compare("docker-like", test::kDockerLike);
-  compare("deny-list",
-          "{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"architectures\":[\"SCMP_ARCH_X86\",\"SCMP_ARCH_X32\",\"SCMP_ARCH_"
-          "ARM\"],\"syscalls\":["
-          "{\"names\":[\"mount\",\"umount2\",\"bpf\",\"keyctl\",\"socket\",\"semget\",\"execve\"],\"action\":\"SCMP_"
-          "ACT_ERRNO\",\"errnoRet\":13},"
-          "{\"names\":[\"reboot\"],\"action\":\"SCMP_ACT_KILL_PROCESS\"},{\"names\":[\"getcwd\",\"dup\"],\"action\":"
-          "\"SCMP_ACT_TRAP\"}]}");
-  compare("arguments",
-          "{\"defaultAction\":\"SCMP_ACT_KILL\",\"architectures\":[\"SCMP_ARCH_X86\",\"SCMP_ARCH_X32\",\"SCMP_ARCH_"
-          "ARM\"],\"syscalls\":["
-          "{\"names\":[\"read\"],\"action\":\"SCMP_ACT_ALLOW\",\"args\":[{\"index\":0,\"op\":\"SCMP_CMP_GE\",\"value\":"
-          "5},{\"index\":1,\"op\":\"SCMP_CMP_NE\",\"value\":7}]},"
-          "{\"names\":[\"write\"],\"action\":\"SCMP_ACT_ALLOW\",\"args\":[{\"index\":2,\"op\":\"SCMP_CMP_LT\","
-          "\"value\":4294967295}]},"
-          "{\"names\":[\"close\"],\"action\":\"SCMP_ACT_LOG\",\"args\":[{\"index\":0,\"op\":\"SCMP_CMP_LE\",\"value\":"
-          "2147483648}]},"
-          "{\"names\":[\"prctl\"],\"action\":\"SCMP_ACT_ERRNO\",\"errnoRet\":22,\"args\":[{\"index\":0,\"op\":\"SCMP_"
-          "CMP_GT\",\"value\":38}]},"
-          "{\"names\":[\"ioctl\"],\"action\":\"SCMP_ACT_ALLOW\",\"args\":[{\"index\":1,\"op\":\"SCMP_CMP_MASKED_EQ\","
-          "\"value\":4294967295,\"valueTwo\":21522}]},"
-          "{\"names\":[\"mmap\"],\"action\":\"SCMP_ACT_ALLOW\",\"args\":[{\"index\":2,\"op\":\"SCMP_CMP_EQ\",\"value\":"
-          "3}]}]}");
-  compare(
-      "empty",
-      "{\"defaultAction\":\"SCMP_ACT_LOG\",\"architectures\":[\"SCMP_ARCH_X86\",\"SCMP_ARCH_X32\",\"SCMP_ARCH_ARM\"]}");
+int main(int argc, char** argv) {
+  tables();
+  compare_text("docker-like", test::kDockerLike, 2048);
+  for (int i = 1; i < argc; ++i) one_file(argv[i]);
+  by_chance("by chance", 1000, false);
+  by_chance("by chance, overlapping", 1000, true);
   return test::done();
 }
 

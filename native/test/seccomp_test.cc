@@ -117,6 +117,7 @@ void actions() {
   CHECK(run(*p, arch, 450) == error(1) && run(*p, arch, 451) == kAllow && run(*p, arch, 452) == error(38) &&
         run(*p, arch, 511) == error(38));
   CHECK(run(*p, arch, 400) == error(1) && run(*p, arch, 512) == error(1));
+  CHECK(run(*p, arch, UINT32_MAX) == error(1));  // a tracer's "skip this call"
   CHECK(run(*p, kAuditArchI386, 3) == kKillProcess && run(*p, arch, kX32Bit) == kKillProcess &&
         run(*p, kAuditArchAarch64, 63) == kKillProcess);
 }
@@ -143,6 +144,41 @@ void precedence() {
         run(*p, arch, native("dup2"), 3) == error(1));
   CHECK(run(*p, arch, native("dup3"), 1, 2) == kAllow && run(*p, arch, native("dup3"), 1, 3) == error(1) &&
         run(*p, arch, native("dup3"), 0, 2) == error(1));
+}
+
+// From 403 on, where 64-bit time begins, if the profile names nothing newer; with ERRNO as default only.
+void newer_calls() {
+  auto p = compile(
+      "{\"defaultAction\":\"SCMP_ACT_ERRNO\",\"architectures\":[\"SCMP_ARCH_X86\"],\"syscalls\":[{\"names\":[\"statx\"]"
+      ","
+      "\"action\":\"SCMP_ACT_ALLOW\"}]}");
+  CHECK(p);
+  if (!p) return;
+  CHECK(run(*p, kAuditArchI386, 402) == error(1) && run(*p, kAuditArchI386, 403) == error(38));
+  CHECK(run(*p, kAuditArchX86_64, 334) == error(1) && run(*p, kAuditArchX86_64, 424) == error(38));
+  auto kill = compile("{\"defaultAction\":\"SCMP_ACT_KILL\"}");
+  CHECK(kill && run(*kill, kAuditArchX86_64, 424) == 0);
+}
+
+// Bits of the value outside of the mask do not count; a mask without bits compares nothing, so the rule outranks
+// others.
+void masks() {
+  auto p = compile(
+      "{\"defaultAction\":\"SCMP_ACT_ERRNO\",\"architectures\":[\"SCMP_ARCH_X86\"],\"syscalls\":["
+      "{\"names\":[\"dup\"],\"action\":\"SCMP_ACT_ALLOW\",\"args\":[{\"index\":0,\"op\":\"SCMP_CMP_MASKED_EQ\","
+      "\"value\":6,"
+      "\"valueTwo\":3}]},"
+      "{\"names\":[\"close\"],\"action\":\"SCMP_ACT_LOG\",\"args\":[{\"index\":0,\"op\":\"SCMP_CMP_EQ\",\"value\":1}]},"
+      "{\"names\":[\"close\"],\"action\":\"SCMP_ACT_ALLOW\",\"args\":[{\"index\":0,\"op\":\"SCMP_CMP_MASKED_EQ\","
+      "\"value\":4294967296,\"valueTwo\":1}]}]}");
+  CHECK(p);
+  if (!p) return;
+  const u32 arch = kAuditArchX86_64;
+  CHECK(run(*p, arch, native("dup"), 2) == kAllow && run(*p, arch, native("dup"), 3) == kAllow &&
+        run(*p, arch, native("dup"), 6) == error(1));
+  CHECK(run(*p, arch, native("close"), 1) == 0x7ffc0000 && run(*p, arch, native("close"), 2) == kAllow &&
+        run(*p, arch, native("close"), u64{1} << 32) == error(1));
+  CHECK(run(*p, kAuditArchI386, number(SyscallAbi::kX86, "close"), 1) == kAllow);
 }
 
 void multiplexers() {
@@ -192,7 +228,7 @@ void operators() {
           for (bool wide : {true, false}) {
             const u64 cut = wide ? ~u64{0} : 0xffffffff;
             const u64 a = given & cut, v = value & cut;
-            const bool holds[] = {a != v, a<v, a <= v, a == v, a >= v, a> v, (a & mask & cut) == v};
+            const bool holds[] = {a != v, a<v, a <= v, a == v, a >= v, a> v, (a & mask & cut) == (v & mask)};
             SeccompData data{wide ? native("dup") : number(SyscallAbi::kX86, "dup"),
                              wide ? kAuditArchX86_64 : kAuditArchI386,
                              0,
@@ -220,6 +256,8 @@ int main() {
   refusals();
   actions();
   precedence();
+  newer_calls();
+  masks();
   multiplexers();
   operators();
   sizes();
