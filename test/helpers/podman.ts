@@ -8,11 +8,13 @@ import { buildBusybox } from './image.ts'
 import { type CommandResult, until } from './service.ts'
 import { run } from './tools.ts'
 
-/** What this host cannot give podman by default: its limits are above ours, and cgroup v2 may have no pids controller. */
-const configuration = `
-[containers]
+/** Instead of podman's defaults: those are above this root's own limits, and cgroup v2 may have no pids controller here. */
+const withinLimits = `
 default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
 pids_limit = 0
+`
+
+const configuration = `
 netns = "none"
 log_driver = "k8s-file"
 [engine]
@@ -86,14 +88,14 @@ export const statusField = (text: string, name: string): string =>
   new RegExp(`^${name}:\\s*(.*)$`, 'm').exec(text)?.[1] ?? ''
 
 /** podman with an image, for a test file. */
-export async function openPodman(t: Test): Promise<Podman> {
+export async function openPodman(t: Test, limits = withinLimits): Promise<Podman> {
   const enclave = await openEnclave(t, [
     /^cgroup \/libpod_parent(\/conmon)?$/,
     /^mount .*\/store\/vfs$/, // podman makes its store a private mount
   ])
   const podman = new Podman(enclave)
   const { directory } = enclave
-  await put(join(directory, 'containers.conf'), configuration)
+  await put(join(directory, 'containers.conf'), `[containers]\n${limits}\n${configuration}`)
   mkdirSync(join(directory, 'hooks'))
   await buildBusybox(join(directory, 'layout'), { compression: 'none' })
   // podman makes a name of a layout's path, and refuses capitals in it
