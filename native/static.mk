@@ -1,5 +1,6 @@
 # The static programs: C++20 against musl, without libstdc++ (spawn to exit 0.13 ms; static glibc takes 0.5 ms).
 #   make -f native/static.mk OUT=build/Release [DEBUG=1]
+#   make -f native/static.mk OUT=build/Release witness     what the differential tests run in a container: not installed
 # musl has no C++ headers of its own: those of the host's libstdc++ are used for their header-only parts, and the link
 # goes through musl-gcc without libstdc++, so that any symbol of it is an error.
 
@@ -33,7 +34,8 @@ all: $(programs)
 $(OUT)/caisson-monitor: $(call objects_of,monitor) $(OBJ)/core.a
 $(OUT)/caisson-oci: $(call objects_of,oci) $(OBJ)/core.a
 $(OUT)/caisson-probe: $(call objects_of,probe) $(OBJ)/core.a
-$(programs):
+$(OUT)/caisson-witness: $(call objects_of,test/witness) $(OBJ)/core.a
+$(programs) $(OUT)/caisson-witness:
 	@echo "  LINK  $@"
 	@$(MUSL_CC) $(LDFLAGS) -o $@ $^ -lgcc
 
@@ -48,5 +50,7 @@ $(OBJ)/%.o: native/%.cc
 
 $(OBJ)/core/build_id.o: native/core/build_id.inc
 
-.PHONY: all
+witness: $(OUT)/caisson-witness
+
+.PHONY: all witness
 -include $(shell find $(OBJ) -name '*.d' 2>/dev/null)

@@ -1,0 +1,67 @@
+/** Judges ours by what crun and runc show: every difference fails unless it is listed with its reason. */
+import type { Seen } from './observe.ts'
+
+/** What ours should be where it is not what both peers show. */
+export type Follow =
+  | 'crun'
+  | 'runc'
+  /** As one of the two. */
+  | 'either'
+  /** Whatever it is: no runtime decides it. */
+  | 'any'
+  /** This, whatever theirs are. */
+  | { ours: string | RegExp | undefined }
+
+export interface Difference {
+  /** A path of the observation, or a pattern for several. */
+  at: string | RegExp
+  follow: Follow
+  why: string
+}
+
+export type Observations = Partial<Record<'crun' | 'runc' | 'caisson-oci', Seen>>
+
+export interface Verdict {
+  problems: string[]
+  /** Those of the list that were needed. */
+  used: Set<Difference>
+}
+
+const absent = '(absent)'
+const shown = (value: string | undefined): string => (value === undefined ? absent : JSON.stringify(value))
+
+/** @param differences the first that names a path counts */
+export function compare(seen: Observations, differences: readonly Difference[]): Verdict {
+  const { crun, runc, 'caisson-oci': ours } = seen
+  const verdict: Verdict = { problems: [], used: new Set() }
+  const paths = new Set([crun, runc, ours].flatMap((one) => Object.keys(one ?? {})))
+  for (const path of [...paths].sort()) {
+    const [c, r, o] = [crun?.[path], runc?.[path], ours?.[path]]
+    const values = [...(crun ? [c] : []), ...(runc ? [r] : [])]
+    const agreed = values.every((value) => value === values[0])
+    const equal = agreed && (ours === undefined || values.length === 0 || o === values[0])
+    if (equal) continue
+    const all = `crun ${shown(c)}, runc ${shown(r)}, ours ${ours === undefined ? '(did not run)' : shown(o)}`
+    const difference = differences.find(({ at }) => (typeof at === 'string' ? at === path : at.test(path)))
+    if (difference === undefined) {
+      verdict.problems.push(`${path}: ${all}`)
+      continue
+    }
+    verdict.used.add(difference)
+    if (ours !== undefined && !follows(difference.follow, o, c, r)) {
+      verdict.problems.push(`${path}: ${all}; it should be ${described(difference.follow)}: ${difference.why}`)
+    }
+  }
+  return verdict
+}
+
+function follows(follow: Follow, o: string | undefined, c: string | undefined, r: string | undefined): boolean {
+  if (follow === 'any') return true
+  if (follow === 'crun') return o === c
+  if (follow === 'runc') return o === r
+  if (follow === 'either') return o === c || o === r
+  return follow.ours instanceof RegExp ? o !== undefined && follow.ours.test(o) : o === follow.ours
+}
+
+const described = (follow: Follow): string =>
+  typeof follow === 'string' ? `as ${follow}` : follow.ours instanceof RegExp ? String(follow.ours) : shown(follow.ours)

@@ -1,0 +1,52 @@
+/** What a case has shown under one runtime, as a flat list of paths and values: `status.Umask` → `0022`. */
+import { readlinkSync } from 'node:fs'
+import type { Place } from './bundle.ts'
+
+export type Seen = Record<string, string>
+
+/** Leaves of JSON by path. */
+export function flatten(value: unknown, prefix = '', into: Seen = {}): Seen {
+  if (typeof value !== 'object' || value === null) {
+    into[prefix] = String(value)
+    return into
+  }
+  const entries: [string, unknown][] = Array.isArray(value)
+    ? value.map((one, index): [string, unknown] => [String(index), one])
+    : Object.entries(value)
+  for (const [key, one] of entries) flatten(one, prefix === '' ? key : `${prefix}.${key}`, into)
+  return into
+}
+
+/** Names of a case's own become the same for every runtime. */
+export function anonymous(text: string, place: Place): string {
+  return text
+    .replaceAll(place.directory, '<directory>')
+    .replaceAll(place.cgroup, '<cgroup>')
+    .replaceAll(new RegExp(`(?<![A-Za-z0-9])${place.id}(?![A-Za-z0-9])`, 'g'), '<id>')
+}
+
+const host = new Map<string, string>()
+
+/** `host` for a namespace that this process has, too. */
+function namespaceOf(type: string, link: string): string {
+  let theirs = host.get(type)
+  if (theirs === undefined) host.set(type, (theirs = readlinkSync(`/proc/self/ns/${type}`)))
+  return link === theirs ? 'host' : 'own'
+}
+
+/** The witness's report. */
+export function report(text: string, place: Place): Seen | undefined {
+  let json: unknown
+  try {
+    json = JSON.parse(text)
+  } catch {
+    return undefined
+  }
+  const seen: Seen = {}
+  for (const [path, value] of Object.entries(flatten(json))) {
+    const [section, name = ''] = [path.slice(0, path.indexOf('.')), path.slice(path.indexOf('.') + 1)]
+    if (section === 'namespaces') seen[path] = namespaceOf(name, value)
+    else seen[anonymous(path, place)] = anonymous(value, place)
+  }
+  return seen
+}

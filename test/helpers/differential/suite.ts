@@ -1,0 +1,196 @@
+/** Runs a table of cases under every runtime and compares. */
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { baseSpec, change, makeRootfs, type Change, type Place } from './bundle.ts'
+import { compare, type Difference, type Observations } from './compare.ts'
+import { alwaysDifferent } from './differences.ts'
+import { report, type Seen } from './observe.ts'
+import { play, type Step } from './script.ts'
+import { cannotRun, type Outcome, type Runtime, World } from './world.ts'
+
+export interface Case {
+  name: string
+  /** How its configuration differs from the base. */
+  spec?: Change
+  /** What the witness is asked beside its report: `look=/proc/kcore`, `call=mount`. */
+  args?: readonly string[]
+  /** Files that the bundle needs: after the root file system was made. */
+  prepare?: (place: Place) => void
+  /** Owner of the root file system's directories. Default: root. */
+  owner?: number
+  /** The configuration must be refused. */
+  refused?: true
+  /** What a report must show under ours, and under both peers where nothing else is listed. */
+  sees?: Record<string, string | RegExp | undefined>
+  /** Instead of one `run`: commands and what to note of them. */
+  steps?: readonly Step[]
+  /** What is allowed to differ here; each must really differ. */
+  differences?: readonly Difference[]
+  /** A peer that does something else altogether, with the reason: it is not compared, and must really do so. */
+  but?: Partial<Record<'crun' | 'runc', string>>
+  skip?: string | false
+}
+
+export interface Family {
+  /** The base of all its cases. */
+  spec?: Change
+  differences?: readonly Difference[]
+}
+
+/** Declares a test for the family, with a subtest for each case. */
+export function differential(name: string, family: Family, cases: readonly Case[]): void {
+  t.test(name, { skip: cannotRun }, async (t) => {
+    const world = await World.open(t)
+    if (world.runtimes.length < 2) {
+      t.pass('', { skip: `needs two runtimes to compare: ${world.runtimes.map((one) => one.name).join()}` })
+      return
+    }
+    const suite = new Suite(world, family)
+    for (const one of cases) await t.test(one.name, { skip: one.skip ?? false }, async (t) => suite.check(t, one))
+    t.test('each difference of the family’s list is there', async (t) => {
+      for (const difference of family.differences ?? []) {
+        if (!suite.used.has(difference)) t.fail(`no case differs at ${String(difference.at)}: ${difference.why}`)
+      }
+    })
+  })
+}
+
+class Suite {
+  readonly used = new Set<Difference>()
+  readonly #world: World
+  readonly #family: Family
+  #base: Promise<Observations> | undefined
+
+  constructor(world: World, family: Family) {
+    this.#world = world
+    this.#family = family
+  }
+
+  async check(t: Test, one: Case): Promise<void> {
+    const { seen, complaints } = await this.#observe(one)
+    const own = one.differences ?? []
+    const problems: string[] = []
+    const judges: Observations = {}
+    for (const [runtime, observed] of entries(seen)) {
+      const reason = runtime === 'caisson-oci' ? undefined : one.but?.[runtime]
+      const unexpected =
+        runtime === 'caisson-oci' || reason === undefined ? expectations(one, observed, own, runtime) : []
+      problems.push(...unexpected.map((problem) => `${runtime}: ${problem}`))
+      // what was refused has shown nothing, and what ran instead shows everything: one line says it
+      if (reason === undefined && unexpected.length === 0) judges[runtime] = observed
+      else if (runtime === 'caisson-oci') judges[runtime] = observed
+    }
+    const ours = judges['caisson-oci']
+    if (one.steps === undefined && ours?.['outcome'] !== wanted(one)) delete judges['caisson-oci']
+    const lists = [...own, ...(this.#family.differences ?? []), ...alwaysDifferent]
+    const { problems: differences, used } = compare(judges, lists)
+    problems.push(...differences)
+    for (const difference of used) this.used.add(difference)
+    for (const difference of own) {
+      if (!used.has(difference))
+        problems.push(`nothing differs any more at ${String(difference.at)}: ${difference.why}`)
+    }
+    for (const peer of ['crun', 'runc'] as const) {
+      const [reason, observed] = [one.but?.[peer], seen[peer]]
+      if (reason === undefined || observed === undefined) continue
+      const others = Object.values(judges)
+      const same =
+        expectations(one, observed, [], peer).length === 0 &&
+        others.every((other) => compare({ crun: observed, runc: other }, lists).problems.length === 0)
+      if (same) problems.push(`${peer} does the same as the others now, although: ${reason}`)
+    }
+    if (!(await this.#proves(one, seen))) {
+      problems.push('the container is as without the case under every runtime: it proves nothing')
+    }
+    for (const problem of [...problems, ...complaints]) t.fail(problem, { diagnostic: false })
+    t.pass(`compared under ${Object.keys(seen).join(', ')}`)
+  }
+
+  /** Whether some runtime shows what the base does not. */
+  async #proves(one: Case, seen: Observations): Promise<boolean> {
+    if (one.steps !== undefined || one.refused === true || one.sees !== undefined) return true
+    this.#base ??= this.#observe({ name: 'base' }).then(({ seen }) => seen)
+    const base = await this.#base
+    return entries(seen).some(([runtime, a]) => {
+      const b = base[runtime] ?? {}
+      return Object.keys({ ...a, ...b }).some((path) => a[path] !== b[path] && !/^(args|asked)\./.test(path))
+    })
+  }
+
+  async #observe(one: Case): Promise<{ seen: Observations; complaints: string[] }> {
+    const complaints: string[] = []
+    const seen: Observations = {}
+    await Promise.all(
+      this.#world.runtimes.map(async (runtime) => {
+        const place = this.#world.place(runtime)
+        const spec = change(baseSpec(one.args ?? [], place.cgroup), place, this.#family.spec)
+        makeRootfs(place.rootfs, this.#world.programs, one.owner)
+        mkdirSync(place.bundle, { recursive: true })
+        one.prepare?.(place)
+        const config = change(spec, place, one.spec)
+        writeFileSync(join(place.bundle, 'config.json'), JSON.stringify(config))
+        if (one.steps === undefined) {
+          const outcome = await this.#world.run(runtime, place, ['run', '--bundle', place.bundle, place.id])
+          seen[runtime.name] = ran(outcome, place)
+          if (runtime.name === 'caisson-oci' && seen[runtime.name]?.['outcome'] === 'refused') {
+            complaints.push(...unclear(outcome, place))
+          }
+        } else {
+          const played = await play(this.#world, runtime, place, one.steps)
+          seen[runtime.name] = played.seen
+          if (runtime.name === 'caisson-oci') complaints.push(...played.complaints)
+        }
+        const left = await this.#world.clean(place)
+        if (runtime.name === 'caisson-oci') complaints.push(...left.map((what) => `left behind: ${what}`))
+      }),
+    )
+    return { seen, complaints }
+  }
+}
+
+const entries = (seen: Observations): [keyof Observations, Seen][] =>
+  Object.entries(seen) as [keyof Observations, Seen][]
+
+const wanted = (one: Case): string => (one.refused === true ? 'refused' : 'ran')
+
+/** How an observation is not what the case says it must be. */
+function expectations(one: Case, seen: Seen, own: readonly Difference[], runtime: string): string[] {
+  if (one.steps === undefined && seen['outcome'] !== wanted(one)) {
+    return [`${seen['outcome']} instead of ${wanted(one)}: ${seen['error'] ?? ''}`]
+  }
+  const listed = (path: string): boolean =>
+    runtime !== 'caisson-oci' && own.some(({ at }) => (typeof at === 'string' ? at === path : at.test(path)))
+  return Object.entries(one.sees ?? {}).flatMap(([path, expected]) => {
+    const value = seen[path]
+    const good = expected instanceof RegExp ? value !== undefined && expected.test(value) : value === expected
+    return good || listed(path) ? [] : [`${path} is ${value}, expected ${String(expected)}`]
+  })
+}
+
+/** `error` is for whoever reads a failure: texts are the runtimes' own and not compared. */
+function ran(outcome: Outcome, place: Place): Seen {
+  const seen = report(outcome.stdout, place)
+  const status = String(outcome.status)
+  if (seen === undefined) return { outcome: 'refused', status, error: outcome.stderr.trim() || outcome.stdout.trim() }
+  return { ...seen, outcome: 'ran', status }
+}
+
+/** A failure is one line on standard error, and an entry of the JSON log with the same text. */
+export function unclear(outcome: Outcome, place: Place): string[] {
+  const lines = outcome.stderr.split('\n').filter((line) => line !== '')
+  const complaints: string[] = []
+  if (lines.length !== 1) complaints.push(`an error of ${lines.length} lines: ${JSON.stringify(outcome.stderr)}`)
+  const log = join(place.directory, 'log.json')
+  const entries = existsSync(log) ? readFileSync(log, 'utf8').trimEnd().split('\n') : []
+  try {
+    const entry = JSON.parse(entries.at(-1) ?? '') as { level?: string; msg?: string; time?: string }
+    if (entry.level !== 'error' || !entry.msg || Number.isNaN(Date.parse(entry.time ?? ''))) throw new Error()
+    if (!outcome.stderr.includes(entry.msg)) complaints.push(`the log says ${entry.msg}, not ${outcome.stderr}`)
+  } catch {
+    complaints.push(`the log's last entry is no error: ${entries.at(-1)}`)
+  }
+  return complaints
+}
+
+export type { Runtime }
