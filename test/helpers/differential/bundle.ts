@@ -56,6 +56,10 @@ export interface Place {
   cgroup: string
   /** The same as a directory of this host. */
   cgroupDirectory: string
+  /** A tmpfs with another below it, at `sub`: of the runtimes' mount namespace, for all cases. */
+  tree: string
+  /** The same, shared. */
+  shared: string
 }
 
 /** What this kernel's root may hand on to a container: containers' usual set. */

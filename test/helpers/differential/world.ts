@@ -77,6 +77,18 @@ function memlock(): string {
   return library
 }
 
+const prepare = `
+[ "$1" = /sys/fs/cgroup ] || mount --bind "$1" /sys/fs/cgroup
+for name in tree shared; do
+  mkdir "$2/$name"
+  mount -t tmpfs "$name" "$2/$name"
+  mkdir "$2/$name/sub"
+  mount -t tmpfs "$name" "$2/$name/sub"
+done
+mount --make-rshared "$2/shared"
+echo ready
+exec cat`
+
 export class World {
   readonly directory: string
   readonly programs: Programs
@@ -101,11 +113,8 @@ export class World {
    */
   static async open(t: Test): Promise<World> {
     const directory = mkdtempSync(join(tmpdir(), 'csn-diff-'))
-    const script =
-      'if [ "$1" != /sys/fs/cgroup ]; then mount --bind "$1" /sys/fs/cgroup || exit; fi; echo ready; exec cat'
-    const holder = spawn('unshare', ['--mount', '--propagation', 'private', 'sh', '-c', script, 'sh', cgroupRoot()], {
-      stdio: ['pipe', 'pipe', 'inherit'],
-    })
+    const command = ['--mount', '--propagation', 'private', 'sh', '-ec', prepare, 'sh', cgroupRoot(), directory]
+    const holder = spawn('unshare', command, { stdio: ['pipe', 'pipe', 'inherit'] })
     if (holder.stdout === null) throw new Error('no output')
     const [ready] = (await once(holder.stdout, 'data')) as [Buffer]
     if (ready.toString() !== 'ready\n') throw new Error(`the mount namespace: ${ready.toString()}`)
@@ -132,6 +141,8 @@ export class World {
       state: join(directory, 'state'),
       cgroup,
       cgroupDirectory: join(cgroupRoot(), cgroup),
+      tree: join(this.directory, 'tree'),
+      shared: join(this.directory, 'shared'),
     }
   }
 
