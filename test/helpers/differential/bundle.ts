@@ -60,6 +60,10 @@ export interface Place {
   tree: string
   /** The same, shared. */
   shared: string
+  /** A process in the namespaces where the runtimes run. */
+  runner: number
+  /** A process in namespaces of its own, which a case may join. */
+  holder: number
 }
 
 /** What this kernel's root may hand on to a container: containers' usual set. */

@@ -25,13 +25,10 @@ export function anonymous(text: string, place: Place): string {
     .replaceAll(new RegExp(`(?<![A-Za-z0-9])${place.id}(?![A-Za-z0-9])`, 'g'), '<id>')
 }
 
-const host = new Map<string, string>()
-
-/** `host` for a namespace that this process has, too. */
-function namespaceOf(type: string, link: string): string {
-  let theirs = host.get(type)
-  if (theirs === undefined) host.set(type, (theirs = readlinkSync(`/proc/self/ns/${type}`)))
-  return link === theirs ? 'host' : 'own'
+/** `host` for a namespace that the runtime has, too, `holder` for one that was joined. */
+function namespaceOf(type: string, link: string, { runner, holder }: Place): string {
+  if (link === readlinkSync(`/proc/${runner}/ns/${type}`)) return 'host'
+  return link === readlinkSync(`/proc/${holder}/ns/${type}`) ? 'holder' : 'own'
 }
 
 /** The witness's report. */
@@ -45,7 +42,7 @@ export function report(text: string, place: Place): Seen | undefined {
   const seen: Seen = {}
   for (const [path, value] of Object.entries(flatten(json))) {
     const [section, name = ''] = [path.slice(0, path.indexOf('.')), path.slice(path.indexOf('.') + 1)]
-    if (section === 'namespaces') seen[path] = namespaceOf(name, value)
+    if (section === 'namespaces') seen[path] = namespaceOf(name, value, place)
     else seen[anonymous(path, place)] = anonymous(value, place)
   }
   return seen

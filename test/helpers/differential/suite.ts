@@ -173,7 +173,8 @@ function expectations(one: Case, seen: Seen, own: readonly Difference[], runtime
 function ran(outcome: Outcome, place: Place): Seen {
   const seen = report(outcome.stdout, place)
   const status = String(outcome.status)
-  if (seen === undefined) return { outcome: 'refused', status, error: outcome.stderr.trim() || outcome.stdout.trim() }
+  if (seen === undefined)
+    return { outcome: 'refused', status, error: outcome.stderr.trim() || outcome.stdout.slice(0, 200) }
   return { ...seen, outcome: 'ran', status }
 }
 

@@ -96,11 +96,13 @@ export class World {
   /** The cgroup below which every case has its own. */
   readonly slice: string
   readonly #holder: ChildProcess
+  readonly #namespaces: ChildProcess
   #count = 0
 
-  private constructor(directory: string, holder: ChildProcess) {
+  private constructor(directory: string, holder: ChildProcess, namespaces: ChildProcess) {
     this.directory = directory
     this.#holder = holder
+    this.#namespaces = namespaces
     this.slice = `/${basename(directory)}`
     this.programs = { witness: join(directory, 'witness'), busybox: join(directory, 'busybox') }
     copyFileSync(witness, this.programs.witness)
@@ -109,22 +111,36 @@ export class World {
 
   /**
    * crun and runc look at /sys/fs/cgroup only: on a hybrid host cgroup v2 is bound there, in a mount namespace that a process
-   * holds for as long as the test lives.
+   * holds for as long as the test lives. It holds namespaces for names, IPC and network, too: what a runtime changes of its
+   * own by mistake (crun 1.8.1 the hostname) is not this machine's.
    */
   static async open(t: Test): Promise<World> {
     const directory = mkdtempSync(join(tmpdir(), 'csn-diff-'))
-    const command = ['--mount', '--propagation', 'private', 'sh', '-ec', prepare, 'sh', cgroupRoot(), directory]
+    const namespaces = ['--mount', '--propagation', 'private', '--uts', '--ipc', '--net']
+    const command = [...namespaces, 'sh', '-ec', prepare, 'sh', cgroupRoot(), directory]
     const holder = spawn('unshare', command, { stdio: ['pipe', 'pipe', 'inherit'] })
     if (holder.stdout === null) throw new Error('no output')
     const [ready] = (await once(holder.stdout, 'data')) as [Buffer]
     if (ready.toString() !== 'ready\n') throw new Error(`the mount namespace: ${ready.toString()}`)
-    const world = new World(directory, holder)
+    const others = ['--net', '--ipc', '--uts', '--cgroup', '--pid', '--fork', '--kill-child']
+    const joined = spawn('unshare', [...others, 'sh', '-c', 'echo ready; exec cat'], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    })
+    if (joined.stdout === null) throw new Error('no output')
+    await once(joined.stdout, 'data')
+    const world = new World(directory, holder, joined)
     t.teardown(() => world.#close())
     return world
   }
 
   get pid(): number {
     return this.#holder.pid ?? 0
+  }
+
+  /** The child of unshare(1): the only one. */
+  get holder(): number {
+    const { pid = 0 } = this.#namespaces
+    return Number(readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim())
   }
 
   place(runtime: Runtime): Place {
@@ -143,6 +159,8 @@ export class World {
       cgroupDirectory: join(cgroupRoot(), cgroup),
       tree: join(this.directory, 'tree'),
       shared: join(this.directory, 'shared'),
+      runner: this.pid,
+      holder: this.holder,
     }
   }
 
@@ -181,13 +199,17 @@ export class World {
       descriptors = [],
     }: { env?: NodeJS.ProcessEnv; cwd?: string; stdin?: string; descriptors?: readonly number[] } = {},
   ): Promise<Outcome> {
-    const child = spawn('nsenter', [`--mount=/proc/${this.pid}/ns/mnt`, `--wd=${cwd}`, '--', ...command], {
-      env,
-      // not /dev/null: crun 1.8.1 gives what is standard input to the container's user, and there is one /dev/null for all
-      stdio: ['pipe', 'pipe', 'pipe', ...descriptors],
-      timeout: timeoutMs,
-      killSignal: 'SIGKILL',
-    })
+    const child = spawn(
+      'nsenter',
+      ['-t', String(this.pid), '--mount', '--uts', '--ipc', '--net', `--wd=${cwd}`, '--', ...command],
+      {
+        env,
+        // not /dev/null: crun 1.8.1 gives what is standard input to the container's user, and there is one /dev/null for all
+        stdio: ['pipe', 'pipe', 'pipe', ...descriptors],
+        timeout: timeoutMs,
+        killSignal: 'SIGKILL',
+      },
+    )
     child.stdin?.on('error', () => undefined) // it may have ended without reading
     child.stdin?.end(stdin)
     let stdout = ''
@@ -215,9 +237,11 @@ export class World {
   }
 
   async #close(): Promise<void> {
-    const exited = once(this.#holder, 'exit')
-    this.#holder.stdin?.end()
-    await exited
+    for (const child of [this.#holder, this.#namespaces]) {
+      const exited = once(child, 'exit')
+      child.stdin?.end()
+      await exited
+    }
     await removeCgroup(join(cgroupRoot(), this.slice))
     rmSync(this.directory, { recursive: true, force: true })
   }
