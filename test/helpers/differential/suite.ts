@@ -169,13 +169,15 @@ function expectations(one: Case, seen: Seen, own: readonly Difference[], runtime
   })
 }
 
-/** `error` is for whoever reads a failure: texts are the runtimes' own and not compared. */
+/**
+ * `error` is for whoever reads a failure: texts are the runtimes' own and not compared. Neither is a peer's status when it
+ * refuses, which is 1, or 255 where its child has failed in some ways; ours is held to 1.
+ */
 function ran(outcome: Outcome, place: Place): Seen {
   const seen = report(outcome.stdout, place)
-  const status = String(outcome.status)
-  if (seen === undefined)
-    return { outcome: 'refused', status, error: outcome.stderr.trim() || outcome.stdout.slice(0, 200) }
-  return { ...seen, outcome: 'ran', status }
+  if (seen !== undefined) return { ...seen, outcome: 'ran', status: String(outcome.status) }
+  const status = place.runtime === 'caisson-oci' || outcome.status === 0 ? String(outcome.status) : '1'
+  return { outcome: 'refused', status, error: outcome.stderr.trim() || outcome.stdout.slice(0, 200) }
 }
 
 /** A failure is one line on standard error, and an entry of the JSON log with the same text. */
