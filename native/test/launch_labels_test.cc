@@ -104,16 +104,21 @@ void applied(World& w, bool user) {
   CHECK(unconfined.output.view() == "unconfined\n");
 }
 
-// What the container has at /proc cannot take the label (CVE-2019-16884), and one that joins it has its own.
+// What the image has at /proc cannot take the label (CVE-2019-16884), and one that joins it has its own.
 void false_proc(World& w, bool user) {
   constexpr const char* kSleep[] = {"sleep", "1000"};
   Pod pod = make_pod(user, false);
-  ContainerOptions o;
-  o.user = user;
-  PlanBuilder b = container(w, o, kSleep);
-  shell(concat("mkdir -p ", w.dir, concat("/evil/self/attr/apparmor; touch ", w.dir, "/evil/self/attr/apparmor/exec")));
-  shell(concat("ln -sf self ", w.dir, "/evil/thread-self"));
-  add_bind(b, concat(w.dir, "/evil"), "/proc", 0);
+  const String root = concat(w.dir, "/false-root");
+  shell(concat("cp -a ", w.dir, concat("/bind ", root, concat(" && cd ", root, " && rm -rf proc"))));
+  shell(concat("mkdir -p ", root, "/proc/self/attr/apparmor"));
+  shell(concat("cd ", root, "/proc && touch self/attr/apparmor/exec && ln -s self thread-self"));
+  PlanBuilder b(PlanKind::kContainer);
+  b.ns(NamespaceType::kMount).mode = b.ns(NamespaceType::kPid).mode = NamespaceMode::kNew;
+  if (user) b.ns(NamespaceType::kUser).mode = NamespaceMode::kPod;
+  b.root() = {RootKind::kBind, 0, 0, b.string(root), {}};
+  b.process().cwd = b.string("/");
+  for (const char* arg : kSleep) b.add_text(Section::kArgs, arg);
+  b.add_text(Section::kEnv, "PATH=/bin");
   b.process().apparmor = b.string(kProfile);
   PlanMap plan = sealed(static_cast<PlanBuilder&&>(b));
   Run run = start_container(w, &pod, plan.view());
@@ -146,6 +151,7 @@ void false_proc(World& w, bool user) {
     sys::pidfd_send_signal(each->pidfd.get(), SIGKILL);
     end(*each);
   }
+  shell(concat("rm -rf ", root));
 }
 
 // Without a policy the kernel knows the names of its initial contexts, and gives any right to any of them.

@@ -318,6 +318,60 @@ void clocks(World& w, bool user) {
   CHECK(wrong.failed && wrong.error.err == EINVAL);
 }
 
+// What a caller without privileges may still ask for.
+void rootless(World& w) {
+  constexpr u32 kUser = 12345;
+  shell(concat("cd ", w.dir, "/bind && mkdir -p proc dev sys"));  // which it may not make itself
+  const int pid = fork();
+  if (pid == 0) {
+    checks = failures = 0;
+    if (sys::setgroups(0, nullptr) != 0 || sys::setresgid(kUser) != 0 || sys::setresuid(kUser) != 0) abort();
+    sys::prctl(uapi::kPrSetDumpable, 1);
+    constexpr const char* kArgs[] = {"cat", "/proc/self/timens_offsets", "/proc/self/stat"};
+    ContainerOptions o;
+    o.overlay = false;
+    o.shared = NamespaceMode::kNew;
+    o.tty_group = false;
+    auto run_as = [&](const SchedulerEntry& scheduler) {
+      PlanBuilder b = container(w, o, kArgs);
+      b.ns(NamespaceType::kUser).mode = b.ns(NamespaceType::kTime).mode = NamespaceMode::kNew;
+      b.add(Section::kUidMap, IdMapping{0, kUser, 1});
+      b.add(Section::kGidMap, IdMapping{0, kUser, 1});
+      b.head().boottime = {86400, 0, 1};
+      b.process().flags |= kProcessScheduler | kProcessIoPriority;
+      b.process().scheduler = scheduler;
+      b.process().io_priority = 2u << words::kIoClassShift | 7;
+      PlanMap plan = sealed(static_cast<PlanBuilder&&>(b));
+      Run run = start(plan.view(), [&](int out) {
+        BirthRequest request;
+        request.plan = &plan.view();
+        request.rootless = true;
+        request.stdio[1] = request.stdio[2] = out;
+        return begin_birth(request);
+      });
+      if (!run.failed) {
+        release(run, plan.view());
+        end(run);
+      }
+      return run;
+    };
+    const Run batch = run_as({words::kSchedBatch, 5, 0, 0, words::kSchedResetOnFork, 0, 0, 0});
+    expect_ran(batch, "rootless");
+    CHECK(has(batch.output, "boottime        86400         0\n"));
+    const size_t stat = batch.output.view().rfind("\n", batch.output.size() - 2);
+    const String line(part(batch.output.view(), stat + 1));
+    CHECK(stat_field(line, 19).view() == "5" && stat_field(line, 41).view() == "3");
+    if (failures != 0) fprintf(stderr, "%s", batch.output.c_str());
+    const Run fifo = run_as({words::kSchedFifo, 0, 1, 0, 0, 0, 0, 0});
+    CHECK(fifo.failed &&
+          has(fifo.error.message, "scheduler: operation not permitted (needs CAP_SYS_NICE on the host)"));
+    _exit(failures == 0 ? 0 : 1);
+  }
+  int status = -1;
+  waitpid(pid, &status, 0);
+  CHECK(status == 0);
+}
+
 }  // namespace
 
 int main() {
@@ -331,5 +385,6 @@ int main() {
     }
     deadline(world);
     personalities(world);
+    rootless(world);
   });
 }

@@ -2,6 +2,7 @@
 #include "core/compile.h"
 #include "core/compile/context.h"
 #include "core/compile/mount_options.h"
+#include "core/process_words.h"
 
 namespace caisson {
 
@@ -49,6 +50,18 @@ Status refuse_unsupported(const Property& spec, const Property& linux) {
   return linux["intelRdt"].refuse("resctrl is not supported by this build");
 }
 
+// sched(7): under SCHED_DEADLINE a process cannot have a child, unless the child is to be an ordinary one.
+Status check_deadline(Context& context, const Property& spec, const Property& linux) {
+  const SchedulerEntry& scheduler = context.plan.process().scheduler;
+  if (scheduler.policy != words::kSchedDeadline || (scheduler.flags & words::kSchedResetOnFork) != 0) return ok();
+  const Property policy = spec["process"]["scheduler"]["policy"];
+  if (spec["hooks"]["startContainer"].value().size() != 0)
+    return policy.error(ENOTSUP, "SCHED_DEADLINE needs SCHED_FLAG_RESET_ON_FORK where hooks.startContainer are run");
+  if (linux["seccomp"]["listenerPath"].present())
+    return policy.error(ENOTSUP, "SCHED_DEADLINE needs SCHED_FLAG_RESET_ON_FORK with linux.seccomp.listenerPath");
+  return ok();
+}
+
 Status compile(Context& context, const Property& input) {
   CAISSON_TRY(input.object());
   Property spec = CAISSON_TRY(input.object("spec"));
@@ -71,6 +84,7 @@ Status compile(Context& context, const Property& input) {
   CAISSON_TRY(compile_net_devices(context, linux["netDevices"]));
   CAISSON_TRY(compile_resources(context, CAISSON_TRY(linux.object("resources"))));
   CAISSON_TRY(compile_process(context, spec["process"]));
+  CAISSON_TRY(check_deadline(context, spec, linux));
   CAISSON_TRY(compile_memory_policy(context, linux["memoryPolicy"]));
   CAISSON_TRY(compile_personality(context, linux["personality"]));
   CAISSON_TRY(compile_identity(context, spec["process"], input["user"]));
