@@ -375,19 +375,8 @@ void rootless(World& w) {
     b.head().hostname = b.string("rootless");
     b.process().flags |= kProcessOomScoreAdj;
     b.process().oom_score_adj = 100;
-    PlanMap plan = sealed(static_cast<PlanBuilder&&>(b));
-    Run run = start(plan.view(), [&](int out) {
-      BirthRequest request;
-      request.plan = &plan.view();
-      request.rootless = true;
-      request.stdio[1] = request.stdio[2] = out;
-      return begin_birth(request);
-    });
+    const Run run = run_rootless(static_cast<PlanBuilder&&>(b));
     expect_ran(run, "rootless");
-    if (!run.failed) {
-      release(run, plan.view());
-      end(run);
-    }
     CHECK(run.code == 0);
     CHECK(run.output.view().starts_with("0\n         0      12345          1\nrootless\n/\n"));
     if (failures != 0) fprintf(stderr, "%s\n", run.output.c_str());

@@ -341,19 +341,7 @@ void rootless(World& w) {
       b.process().flags |= kProcessScheduler | kProcessIoPriority;
       b.process().scheduler = scheduler;
       b.process().io_priority = 2u << words::kIoClassShift | 7;
-      PlanMap plan = sealed(static_cast<PlanBuilder&&>(b));
-      Run run = start(plan.view(), [&](int out) {
-        BirthRequest request;
-        request.plan = &plan.view();
-        request.rootless = true;
-        request.stdio[1] = request.stdio[2] = out;
-        return begin_birth(request);
-      });
-      if (!run.failed) {
-        release(run, plan.view());
-        end(run);
-      }
-      return run;
+      return run_rootless(static_cast<PlanBuilder&&>(b));
     };
     const Run batch = run_as({words::kSchedBatch, 5, 0, 0, words::kSchedResetOnFork, 0, 0, 0});
     expect_ran(batch, "rootless");
