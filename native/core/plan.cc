@@ -51,7 +51,8 @@ constexpr u64 kMountAttrs = uapi::kMountAttrRdonly | uapi::kMountAttrNosuid | ua
                             uapi::kMountAttrNosymfollow;
 constexpr u64 kSuperblockFlags = uapi::kMsSynchronous | uapi::kMsMandlock | uapi::kMsDirsync | uapi::kMsLazytime;
 constexpr u32 kSeccompFlags = uapi::kSeccompFilterFlagTsync | uapi::kSeccompFilterFlagLog |
-                              uapi::kSeccompFilterFlagSpecAllow | uapi::kSeccompFilterFlagWaitKillableRecv;
+                              uapi::kSeccompFilterFlagSpecAllow | uapi::kSeccompFilterFlagTsyncEsrch |
+                              uapi::kSeccompFilterFlagWaitKillableRecv;
 
 Error invalid(const char* what) { return Error(EINVAL, "parse plan", what); }
 

@@ -45,13 +45,16 @@ inline constexpr u32 kNativeAuditArch = kAuditArchX86_64;
 
 struct SeccompProgram {
   Vec<SockFilter> filter;
-  u32 flags = 0;        // SECCOMP_FILTER_FLAG_*: TSYNC 1, LOG 2, SPEC_ALLOW 4, WAIT_KILLABLE_RECV 32
-  bool notify = false;  // some rule is SCMP_ACT_NOTIFY: the loader has to ask for a listener
+  // SECCOMP_FILTER_FLAG_* for seccomp(2), but for NEW_LISTENER: the loader adds it where `notify` is set. Of the
+  // profile's, WAIT_KILLABLE_RECV is left out without a listener, which the kernel would refuse.
+  u32 flags = 0;
+  bool notify = false;  // some rule is SCMP_ACT_NOTIFY
 };
 
 // Errors, each naming property and value: EINVAL for an unknown architecture, action, flag or operator, an errnoRet on
-// an action that has none, SCMP_ACT_NOTIFY as default action or for write(2) (the listener is sent through it); E2BIG
-// for a profile that needs more than 4096 instructions. `native` is kAuditArchX86_64 or kAuditArchAarch64.
+// an action that has none, SCMP_ACT_NOTIFY as default action or for write(2), as in runc (whose listener is sent
+// through it, and whose agents do not expect them); E2BIG for a profile that needs more than 4096 instructions.
+// `native` is kAuditArchX86_64 or kAuditArchAarch64.
 Result<SeccompProgram> compile_seccomp(const JsonValue& linux_seccomp, u32 native = kNativeAuditArch);
 
 }  // namespace caisson

@@ -3,6 +3,7 @@
 
 #include "core/base.h"
 #include "core/syscalls.h"
+#include "core/uapi.h"
 
 namespace caisson::seccomp {
 
@@ -16,12 +17,6 @@ inline constexpr u32 kRetLog = 0x7ffc0000;
 inline constexpr u32 kRetAllow = 0x7fff0000;
 inline constexpr u32 kRetKillProcess = 0x80000000;
 inline constexpr u32 kRetActionMask = 0xffff0000;
-
-// SECCOMP_FILTER_FLAG_*
-inline constexpr u32 kFlagTsync = 1;
-inline constexpr u32 kFlagLog = 2;
-inline constexpr u32 kFlagSpecAllow = 4;
-inline constexpr u32 kFlagWaitKillableRecv = 32;
 
 enum class Operator : u8 { kNotEqual, kLess, kLessOrEqual, kEqual, kGreaterOrEqual, kGreater, kMaskedEqual };
 
@@ -54,10 +49,10 @@ inline constexpr Word kOperators[] = {
 
 // Each is known and supported; whether the kernel knows it shows when the filter is loaded (WAIT_KILLABLE_RECV: 5.19).
 inline constexpr Word kFlags[] = {
-    {"SECCOMP_FILTER_FLAG_LOG", kFlagLog},
-    {"SECCOMP_FILTER_FLAG_SPEC_ALLOW", kFlagSpecAllow},
-    {"SECCOMP_FILTER_FLAG_TSYNC", kFlagTsync},
-    {"SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV", kFlagWaitKillableRecv},
+    {"SECCOMP_FILTER_FLAG_LOG", uapi::kSeccompFilterFlagLog},
+    {"SECCOMP_FILTER_FLAG_SPEC_ALLOW", uapi::kSeccompFilterFlagSpecAllow},
+    {"SECCOMP_FILTER_FLAG_TSYNC", uapi::kSeccompFilterFlagTsync},
+    {"SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV", uapi::kSeccompFilterFlagWaitKillableRecv},
 };
 
 inline constexpr u32 kForeignAbi = kSyscallAbis;  // known to the spec; no kernel of ours runs it

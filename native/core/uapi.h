@@ -204,6 +204,7 @@ inline constexpr u32 kSeccompFilterFlagTsync = 1;
 inline constexpr u32 kSeccompFilterFlagLog = 2;
 inline constexpr u32 kSeccompFilterFlagSpecAllow = 4;
 inline constexpr u32 kSeccompFilterFlagNewListener = 8;
+inline constexpr u32 kSeccompFilterFlagTsyncEsrch = 16;
 inline constexpr u32 kSeccompFilterFlagWaitKillableRecv = 32;
 inline constexpr u32 kSeccompMaxInstructions = 4096;  // BPF_MAXINSNS
 

@@ -71,6 +71,28 @@ struct BadCase {
   const char* message;
 };
 
+// The listener's address goes into the plan only where a rule needs it.
+void listeners() {
+  Plan with;
+  CHECK(
+      compiles(compile_with(kLinux, R"(,"seccomp":{"defaultAction":"SCMP_ACT_ALLOW","listenerPath":"/run/agent.sock",)"
+                                    R"("listenerMetadata":"m=1","flags":["SECCOMP_FILTER_FLAG_TSYNC",)"
+                                    R"("SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"],)"
+                                    R"("syscalls":[{"names":["mkdir"],"action":"SCMP_ACT_NOTIFY"}]})"),
+               with, "listener"));
+  CHECK(with.view.text(with.view.head().listener_path) == "/run/agent.sock");
+  CHECK(with.view.text(with.view.head().listener_metadata) == "m=1");
+  CHECK(with.view.process().seccomp_flags == (1 | 16 | 32) && !with.view.seccomp().empty());
+
+  Plan without;
+  CHECK(
+      compiles(compile_with(kLinux, R"(,"seccomp":{"defaultAction":"SCMP_ACT_ALLOW","listenerPath":"agent",)"
+                                    R"("listenerMetadata":"m=1","flags":["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]})"),
+               without, "listener without a rule for it"));
+  CHECK(without.view.head().listener_path.length == 0 && without.view.head().listener_metadata.length == 0);
+  CHECK(without.view.process().seccomp_flags == 0);
+}
+
 void bad_containers() {
   static constexpr BadCase kCases[] = {
 #include "test/compile_bad.inc"
@@ -455,6 +477,7 @@ int main() {
   bind_leaves_file_system_options_out();
   every_option_word();
   container_details();
+  listeners();
   bounds();
   bounds_of_the_kernel();
   report_speed("crun spec", kCrunSpec);
