@@ -1,7 +1,7 @@
 /**
  * The validation programs of runtime-tools, the conformance suite of the OCI runtime specification, against the runtime under
  * test. Debian ships only the library of runtime-tools, not the programs: they are taken, built, from the directory that
- * RUNTIME_TOOLS names, laid out as its Makefile leaves its tree (`runtimetest`, `rootfs-<arch>.tar.gz`, `validation/X/X.t`).
+ * RUNTIME_TOOLS names (`runtimetest`, `rootfs-<arch>.tar.gz`, `validation/X/X.t`).
  */
 import { existsSync, readdirSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
