@@ -5,14 +5,11 @@ import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import t from 'tap'
 import { configuration, writeBundle } from '../helpers/bundle.ts'
-import { cannotRun, type Known, runtime, subtests } from '../helpers/conformance.ts'
+import { cannotRun, type Known, runtime, subtests, words } from '../helpers/conformance.ts'
 import { type Enclave, openEnclave, put } from '../helpers/enclave.ts'
 import { type CommandResult, until } from '../helpers/service.ts'
 
 const known: Known = {}
-
-/** In runc's words, or in crun's. */
-const notFound = /"none": executable file not found in \$PATH|executable file `none` not found in \$PATH/
 
 /** The packets of an attach socket: standard input goes in, then a line for each packet comes out, `<stream> <text as JSON>`. */
 const attach = `
@@ -211,10 +208,10 @@ void t.test('conmon', { skip: cannotRun('conmon', 'busybox'), timeout: 120_000 }
   test('what cannot be created', async (t) => {
     const missing = await conmon.create('m', { args: ['none'] })
     t.ok((missing.data ?? 0) < 0)
-    t.match(missing.message, notFound)
+    t.match(missing.message, words.notInPath)
     t.not((await conmon.runtime('state', 'm')).status, 0, 'nothing is left of it')
     const denied = await conmon.create('n', { args: ['/etc'] })
-    t.match(denied.message, /permission denied|is a directory|operation not permitted/i)
+    t.match(denied.message, words.notExecutable)
     await conmon.create('twice', shell('exec sleep 100'))
     const config = configuration(shell('true'))
     await writeBundle(conmon.bundle('other'), config)
@@ -282,7 +279,7 @@ void t.test('conmon', { skip: cannotRun('conmon', 'busybox'), timeout: 120_000 }
     t.match(await first.end(), { data: 5 })
     t.same(await conmon.log('e1'), ['stdout F out', 'stdout F 1000'])
     const missing = await conmon.exec('e', 'e2', { args: ['none'] })
-    t.match(missing.started.message, notFound)
+    t.match(missing.started.message, words.notInPath)
     const terminal = await conmon.exec('e', 'e3', { ...shell('tty'), terminal: true }, ['-t'])
     t.match(await terminal.end(), { data: 0 })
     t.match((await conmon.log('e3')).join(), '/dev/pts/')

@@ -3,7 +3,7 @@ import { existsSync, mkdirSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
-import { cannotRun, type Known, noDeviceProgram, subtests } from '../helpers/conformance.ts'
+import { cannotRun, type Known, noDeviceProgram, subtests, words } from '../helpers/conformance.ts'
 import { openContainerd } from '../helpers/containerd.ts'
 import { type CommandResult, until } from '../helpers/service.ts'
 
@@ -32,13 +32,14 @@ void t.test('containerd', { skip, timeout: 280_000 }, async (t) => {
   test('the runtime’s own words reach the caller', async (t) => {
     const missing = await containerd.once('b', [], 'none')
     t.equal(missing.status, 1)
-    t.match(missing.stderr, /OCI runtime create failed: .*"?none"?.*executable file not found in \$PATH/)
+    t.match(missing.stderr, 'OCI runtime create failed: ')
+    t.match(missing.stderr, words.notInPath)
     await containerd.ctr(['container', 'rm', 'b'])
     const absolute = await containerd.once('b', [], '/bin/none')
-    t.match(absolute.stderr, /\/bin\/none.*no such file or directory/)
+    t.match(absolute.stderr, words.noFile)
     await containerd.ctr(['container', 'rm', 'b'])
     const denied = await containerd.once('b', [], '/etc/passwd')
-    t.match(denied.stderr, /\/etc\/passwd.*permission denied/)
+    t.match(denied.stderr, words.notExecutable)
     await containerd.ctr(['container', 'rm', 'b'])
     t.equal(await containerd.ok('container', 'ls', '-q'), '')
   })
@@ -57,7 +58,8 @@ void t.test('containerd', { skip, timeout: 280_000 }, async (t) => {
       stdout: '1000\n/tmp\n',
     })
     const missing = await exec('e3', 'c', 'none')
-    t.match(missing.stderr, /OCI runtime exec failed: .*none.*executable file not found in \$PATH/)
+    t.match(missing.stderr, 'OCI runtime exec failed: ')
+    t.match(missing.stderr, words.notInPath)
     const fed = await containerd.ctr(['task', 'exec', '--exec-id', 'e4', 'c', 'cat'], 'through standard input')
     t.equal(fed.stdout, 'through standard input')
     await exec('e5', '-d', 'c', 'sleep', '55')

@@ -9,6 +9,16 @@ import { missingTools } from './tools.ts'
 export const runtime = process.env['CAISSON_RUNTIME'] ?? join(project, 'build', 'Release', 'caisson-oci')
 export const runtimeName = basename(runtime)
 
+const crun = runtimeName === 'crun'
+/** What a runtime says of the program `none`, of `/bin/none`, and of what is there and cannot be executed: callers match runc's words. */
+export const words = {
+  notInPath: crun ? /executable file `none` not found in \$PATH/ : /"none": executable file not found in \$PATH/,
+  noFile: crun ? /executable file `\/bin\/none` not found/ : /"\/bin\/none": .*no such file or directory/,
+  notExecutable: crun
+    ? /open executable: (Permission denied|Operation not permitted)/
+    : /permission denied|is a directory/,
+}
+
 /** A reason to skip a whole file, or false. */
 export function cannotRun(...tools: string[]): string | false {
   if (needsRoot !== false) return needsRoot
@@ -23,7 +33,7 @@ export function cannotRun(...tools: string[]): string | false {
 /** A reason to skip what allows devices, or false: it takes a device program. */
 export function noDeviceProgram(): string | false {
   const effective = BigInt(`0x${/^CapEff:\s*(\w+)$/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? '0'}`)
-  if (runtimeName !== 'crun' || ((effective >> 24n) & 1n) === 1n) return false
+  if (!crun || ((effective >> 24n) & 1n) === 1n) return false
   return "Debian 12's crun raises its limit of locked memory for every device program, and this root may not"
 }
 
