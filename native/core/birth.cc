@@ -192,8 +192,9 @@ int pod_namespace(const PodNamespaces& ns, NamespaceType type) {
 Result<Birth> begin_birth(const BirthRequest& request) {
   const PlanView& plan = *request.plan;
   if (plan.kind() != PlanKind::kContainer) return Error(EINVAL, "begin_birth", "plan");
-  if (plan.head().ns(NamespaceType::kMount).mode != NamespaceMode::kNew)
-    return Error(ENOTSUP, "begin_birth", "a container needs a mount namespace of its own");
+  const bool own_mounts = plan.head().ns(NamespaceType::kMount).mode == NamespaceMode::kNew;
+  if (!own_mounts && plan.head().ns(NamespaceType::kUser).mode != NamespaceMode::kHost)
+    return Error(EINVAL, "begin_birth", "linux.namespaces: a user namespace needs a new mount namespace");
   if (request.rootless && plan.head().ns(NamespaceType::kUser).mode == NamespaceMode::kHost)
     return Error(EINVAL, "begin_birth", "without privileges a container needs a user namespace");
   if (request.rootless && !plan.net_devices().empty())
@@ -207,7 +208,7 @@ Result<Birth> begin_birth(const BirthRequest& request) {
   Fd opened[Stage::kNamespaces];
   for (u32 i = 0; i < Stage::kNamespaces; ++i) {
     auto type = static_cast<NamespaceType>(i);
-    if (type == NamespaceType::kMount) continue;
+    if (type == NamespaceType::kMount && own_mounts) continue;
     switch (plan.head().namespaces[i].mode) {
       case NamespaceMode::kNew:
         if (type != NamespaceType::kUser) {
@@ -245,6 +246,10 @@ Result<Birth> begin_birth(const BirthRequest& request) {
         }
         break;
       default:
+        if (type != NamespaceType::kMount) break;
+        // to return to, once the root is put together
+        opened[i] = Fd(open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC));
+        if (!opened[i]) return Error::last("open", "/proc/self/ns/mnt");
         break;
     }
     if (opened[i]) s.join[i] = opened[i].get();

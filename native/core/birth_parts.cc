@@ -21,8 +21,8 @@ void Prepared::fill(const PlanView& plan, Stage& s) {
     sources.push(-1);
     idmaps.push(-1);
   }
-  // every namespace and mapping, and the five others that close_unlisted() knows
-  for (size_t i = 0; i < Stage::kNamespaces + plan.mounts().size() + 5; ++i) keep.push(0);
+  // every namespace and mapping, and the others that close_unlisted() knows
+  for (size_t i = 0; i < Stage::kNamespaces + plan.mounts().size() + Stage::kOthers; ++i) keep.push(0);
   for (size_t i = 0; i < plan.devices().size(); ++i) devices.push(-1);
   for (const HookEntry& hook : plan.hooks()) {
     for (span<const Str> texts : {plan.hook_args(hook), plan.hook_env(hook)}) {

@@ -41,6 +41,7 @@ void change_generation(Stage& s) {
   if (user) own_stdio(s, s.host_uid, s.host_gid);
   s.at(Step::kJoinNamespace, static_cast<u32>(NamespaceType::kMount));
   if (s.create != 0) s.check(sys::setns(s.seed, s.create));
+  if (s.joined_root >= 0) enter_root(s, s.joined_root);
   if (user) become_root(s);
   if (s.rootless) change_generation(s);
   if (user) s.check(sys::prctl(uapi::kPrSetPdeathsig, SIGKILL));  // the change of credentials cleared it
@@ -173,6 +174,13 @@ Result<Birth> begin_exec(const ExecRequest& request) {
     RootIds ids = CAISSON_TRY(root_ids_of(user.get()));
     s.host_uid = ids.uid;
     s.host_gid = ids.gid;
+  }
+  Fd root;
+  if (request.joined_mounts || (s.create & uapi::kCloneNewns) == 0) {
+    String path = proc_file(pid, "root");
+    root = Fd(open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    if (!root) return Error::last("open", path);
+    s.joined_root = root.get();
   }
   // The pid was read from the pidfd: if that process lives still, what was read under the pid was its own.
   if (sys::pidfd_send_signal(request.init, 0) != 0) return Error::last("pidfd_send_signal", "container");

@@ -57,6 +57,8 @@ struct ExecRequest {
   int stdio[3] = {-1, -1, -1};
   u32 preserve = 0;       // as of BirthRequest
   bool rootless = false;  // as of BirthRequest: the container's user namespace is entered first
+  // The container joined a mount namespace by its path: its root is that of its first process, not of the namespace.
+  bool joined_mounts = false;
 };
 
 struct Birth {

@@ -108,9 +108,9 @@ Status check_options(Context& context, Mount& mount) {
                  "the hierarchy of cgroup v2 has none of the options of the controllers of v1: they are left out");
     record.data = {};
   }
-  const bool others = (record.propagation & (uapi::kMsShared | uapi::kMsSlave)) != 0;
-  if (others && context.mode(NamespaceType::kMount) != NamespaceMode::kNew)
-    return options.error(EINVAL, "shared and slave need a new mount namespace in linux.namespaces");
+  const u32 others = record.propagation & ~static_cast<u32>(uapi::kMsPrivate | uapi::kMsRec);
+  if (others != 0 && context.mode(NamespaceType::kMount) != NamespaceMode::kNew)
+    return options.error(EINVAL, "shared, slave and unbindable need a new mount namespace in linux.namespaces");
   if (fresh || record.kind == MountKind::kRemount) return ok();
   // mount(2) ignores them with MS_BIND, and so do people who write them.
   if (record.superblock != 0 || record.superblock_clr != 0 || record.data.length != 0 ||

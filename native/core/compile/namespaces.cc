@@ -41,8 +41,6 @@ Status compile_namespace(Context& context, const Property& entry, bool (&seen)[k
     ns.mode = NamespaceMode::kTarget;
   } else {
     CAISSON_TRY(path.absolute_path());
-    if (type == NamespaceType::kMount)
-      return path.error(ENOTSUP, "a container is built in a mount namespace of its own");
     ns.mode = NamespaceMode::kPath;
     ns.path = context.plan.string(given);
   }
@@ -145,8 +143,10 @@ Status compile_namespaces(Context& context, const Property& spec, const Property
   const Property list = linux["namespaces"];
   const u32 count = CAISSON_TRY(list.list(64));
   for (u32 i = 0; i < count; ++i) CAISSON_TRY(compile_namespace(context, list.at(i), seen));
-  if (context.mode(NamespaceType::kMount) != NamespaceMode::kNew)
-    return list.error(ENOTSUP, "a container without a mount namespace of its own cannot be given a root");
+  // The root of a user namespace may mount nothing in a namespace that it does not own (mount_namespaces(7)).
+  if (context.mode(NamespaceType::kMount) != NamespaceMode::kNew &&
+      context.mode(NamespaceType::kUser) != NamespaceMode::kHost)
+    return list.error(EINVAL, "a container with a user namespace needs a new mount namespace");
   CAISSON_TRY(compile_user_namespace(context, linux));
   CAISSON_TRY(compile_time_offsets(context, linux["timeOffsets"]));
   return compile_hostname(context, spec);

@@ -56,6 +56,8 @@ Status compile_propagation(Context& context, const Property& property) {
   if (given.empty()) return ok();
   for (const Word& each : kWords) {
     if (given != each.word) continue;
+    if ((each.bits & uapi::kMsPrivate) == 0 && context.mode(NamespaceType::kMount) != NamespaceMode::kNew)
+      return property.invalid(given, "needs a new mount namespace in linux.namespaces");
     context.plan.root().propagation = static_cast<u32>(each.bits);
     return ok();
   }

@@ -35,6 +35,7 @@ void close_unlisted(Stage& s) {
   list(s.seed);
   list(s.cgroup);
   list(s.listener);
+  list(s.joined_root);
   for (int fd : s.join) list(fd);
   for (u32 i = 0; i < s.plan->mounts().size(); ++i) list(s.idmaps[i]);
   unsigned from = first;

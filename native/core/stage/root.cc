@@ -75,12 +75,32 @@ void attach_root(Stage& s) {
   s.root = s.check(open(root_point(s), O_PATH | O_DIRECTORY | O_CLOEXEC));
 }
 
+void enter_root(Stage& s, int root) {
+  s.at(Step::kPivotRoot);
+  s.check(fchdir(root));
+  s.check(chroot("."));
+  s.check(chdir("/"));
+}
+
+void take_root_along(Stage& s) {
+  s.at(Step::kAttachRoot);
+  constexpr unsigned kTree = uapi::kOpenTreeClone | unsigned{uapi::kAtEmptyPath | uapi::kAtRecursive};
+  int tree = s.check(sys::open_tree(s.root, "", kTree));
+  // With this process the namespace ends that the root was put together in. The tree stays whole when its descriptor is
+  // closed (dissolve_on_fput(): unmounted, and connected).
+  join_namespace(s, NamespaceType::kMount);
+  enter_root(s, tree);
+  close(s.root);
+  s.root = tree;
+}
+
 void pivot(Stage& s) {
   const RootEntry& root = s.plan->root();
   if ((root.flags & kRootReadonly) != 0) {
     s.at(Step::kReadonlyRoot);
     s.check(sys::mount_setattr(s.root, "", uapi::kAtEmptyPath, {uapi::kMountAttrRdonly, 0, 0, 0}));
   }
+  if (s.ns(NamespaceType::kMount) >= 0) return take_root_along(s);
   s.at(Step::kPivotRoot);
   s.check(fchdir(s.root));
   if ((root.flags & kRootNoPivot) != 0) {

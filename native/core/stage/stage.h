@@ -27,6 +27,7 @@ struct Identity {
 
 struct Stage {
   static constexpr u32 kNamespaces = static_cast<u32>(NamespaceType::kCount);
+  static constexpr u32 kOthers = 5;  // descriptors that outlive close_unlisted(): gate, seed, cgroup, listener, joined_root
 
   // Made by the parent.
   const PlanView* plan = nullptr;
@@ -34,6 +35,7 @@ struct Stage {
   int stdio[3] = {-1, -1, -1};
   int seed = -1;
   int cgroup = -1;
+  int joined_root = -1;  // exec: the root of the container's first process, where its mount namespace has another one
   int join[kNamespaces] = {-1, -1, -1, -1, -1, -1, -1, -1};  // descriptors of namespaces to join
   u64 create = 0;                                            // CLONE_NEW* of namespaces to make
   char** argv = nullptr;
@@ -115,6 +117,10 @@ void copy_host_tree(Stage& s);  // the other beginning: kRootInPlace
 void assemble_root(Stage& s);  // in the initial user namespace; leaves Stage::root
 void attach_root(Stage& s);    // where stage 2 has a mount namespace of its own
 void pivot(Stage& s);
+// Takes the root that is put together into the mount namespace to join, which it does not change: as a tree of mounts
+// that is attached nowhere and lasts as long as a process has its root there.
+void take_root_along(Stage& s);
+void enter_root(Stage& s, int root);  // chroot(2)
 
 // target.cc
 enum class TargetKind { kDirectory, kFile };
