@@ -100,9 +100,11 @@ void read_only_in_the_end(World& w) {
 
 void binds(World& w) {
   String volume = concat(w.dir, "/volume");
-  String again = concat(w.dir, "/again");
-  shell(concat(concat("mkdir -p ", volume, "/sub "), again));
-  if (mount("tmpfs", concat(volume, "/sub").c_str(), "tmpfs", 0, "") != 0) abort();
+  shell(concat("mkdir -p ", volume));
+  String below = concat(volume, "/sub");
+  if (mount("tmpfs", volume.c_str(), "tmpfs", 0, "") != 0 || mkdir(below.c_str(), 0755) != 0 ||
+      mount("tmpfs", below.c_str(), "tmpfs", 0, "") != 0)
+    abort();
   Config c;
   c.script = "grep ' /m' /proc/self/mountinfo";
   c.mounts = mount_json("/m", "none", volume, R"("rbind","ro","nosuid")");
@@ -126,7 +128,7 @@ void binds(World& w) {
   expect_output(run, " /m rw,relatime master:", "slave after shared");
   c.mounts = mount_json("/m", "bind", volume, R"("rbind","runbindable")");
   expect_output(run_config(w, c), " /m/sub rw,relatime unbindable - ", "unbindable");
-  umount2(concat(volume, "/sub").c_str(), MNT_DETACH);
+  umount2(volume.c_str(), MNT_DETACH);
   c.mounts = mount_json("/m", "bind", concat(volume, "/absent"), R"("bind")");
   expect_error(run_config(w, c), ENOENT, "for \"/m\": no such file or directory", "missing source");
 }
@@ -195,6 +197,25 @@ void long_options(World& w) {
   expect_output(run_config(w, c), "group\npasswd\n", "overlay of short options");
 }
 
+// Where SELinux has a policy the label is shown; where it is on without one, the kernel takes none; else it has no
+// effect.
+void labels(World& w) {
+  Config c;
+  c.linux = String(R"(,"mountLabel":"system_u:object_r:container_file_t:s0:c1,c2")");
+  c.mounts = concat(mount_json("/m", "tmpfs", "t", ""), mount_json("/q", "mqueue", "mqueue", ""));
+  c.script = "grep ' /m ' /proc/self/mountinfo";
+  Run run = run_config(w, c);
+  const bool on = access("/sys/fs/selinux/load", F_OK) == 0;
+  if (!on) {
+    expect_output(run, " - tmpfs t rw", "label without SELinux");
+    CHECK(!has(run.output, "context="));
+  } else if (run.failed) {
+    expect_error(run, EINVAL, "(context)", "label without a policy");
+  } else {
+    expect_output(run, "context=\"system_u:object_r:container_file_t:s0:c1,c2\"", "label");
+  }
+}
+
 }  // namespace
 
 int main() {
@@ -207,5 +228,6 @@ int main() {
     id_maps(world);
     id_maps_refused(world);
     long_options(world);
+    labels(world);
   });
 }

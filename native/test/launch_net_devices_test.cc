@@ -94,7 +94,9 @@ void moves_with_addresses() {
 }
 
 void names_and_indices() {
-  shell("ip link add d1 type veth peer name d1p; ip link add d2 type veth peer name d2p; ip link add d3 type veth peer name d3p");
+  shell(
+      "ip link add d1 type veth peer name d1p; ip link add d2 type veth peer name d2p; ip link add d3 type veth peer "
+      "name d3p");
   Fd network = new_network();
   // every small index is taken there, and the first number of the pattern
   shell("true");
@@ -107,8 +109,10 @@ void names_and_indices() {
 
 void moved_back() {
   shell(
-      "ip link add d4 type veth peer name d4p && ip addr add 10.4.4.4/24 dev d4 && ip -6 addr add fd04::1/64 dev d4 nodad && "
-      "ip link set d4 up && ip link add d5 type veth peer name d5p && ip addr add 10.5.5.5/24 dev d5 && ip link set d5 up");
+      "ip link add d4 type veth peer name d4p && ip addr add 10.4.4.4/24 dev d4 && ip -6 addr add fd04::1/64 dev d4 "
+      "nodad && "
+      "ip link set d4 up && ip link add d5 type veth peer name d5p && ip addr add 10.5.5.5/24 dev d5 && ip link set d5 "
+      "up");
   Fd network = new_network();
   output_in(network, "ip link add taken type veth peer name takenp");
   refused(move({"d4", "first", "d5", "taken"}, network), EEXIST,
@@ -120,7 +124,7 @@ void moved_back() {
   refused(move({"d4", "first", "absent", "absent"}, network), ENODEV,
           "absent cannot become absent of the container: No such device");
   CHECK(has(output_of("ip addr show dev d4"), "10.4.4.4/24"));
-  refused(move({"lo", "lo0"}, network), EINVAL, "lo cannot become lo0 of the container: Invalid argument (");
+  refused(move({"lo", "lo0"}, network), EINVAL, "lo cannot become lo0 of the container: Invalid argument");
   CHECK(has(output_of("ip link show lo"), "lo"));
 }
 
