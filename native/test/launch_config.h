@@ -15,7 +15,8 @@ struct Config {
   String input;   // ,"x":... beside the configuration
   const char* namespaces = R"({"type":"mount"},{"type":"pid"},{"type":"ipc"},{"type":"uts"})";
   const char* capabilities = R"("CAP_SYS_ADMIN","CAP_MKNOD","CAP_CHOWN","CAP_DAC_OVERRIDE")";
-  String root;  // of the world's own when empty
+  String root;         // of the world's own when empty
+  bool plain = false;  // neither /proc nor /dev is mounted
 };
 
 inline void append_json(String& out, string_view text) {
@@ -35,9 +36,16 @@ inline String config_json(World& w, const Config& c) {
   json.append(R"(],"env":["PATH=/bin"],"capabilities":{)");
   for (const char* set : {"bounding", "effective", "permitted"})
     json.append(set[0] == 'b' ? "\"" : ",\"").append(set).append("\":[").append(c.capabilities).append(']');
-  json.append(R"(}},"mounts":[{"destination":"/proc","type":"proc"},)");
-  json.append(R"({"destination":"/dev","type":"tmpfs","options":["nosuid","mode=755"]})");
-  json.append(c.mounts).append(R"(],"linux":{"namespaces":[)").append(c.namespaces).append(']').append(c.linux);
+  json.append(R"(}},"mounts":[)");
+  if (!c.plain) {
+    json.append(R"({"destination":"/proc","type":"proc","options":["nosuid","noexec","nodev"]},)");
+    json.append(R"({"destination":"/dev","type":"tmpfs","options":["nosuid","mode=755"]})");
+  }
+  json.append(c.plain ? part(c.mounts, c.mounts.empty() ? 0 : 1) : c.mounts.view())
+      .append(R"(],"linux":{"namespaces":[)")
+      .append(c.namespaces)
+      .append(']')
+      .append(c.linux);
   json.append('}').append(c.spec).append("},\"id\":\"test\"").append(c.input).append('}');
   return json;
 }
