@@ -12,8 +12,8 @@ export const runtimeName = basename(runtime)
 const crun = runtimeName === 'crun'
 /** What a runtime says of the program `none`, of `/bin/none`, and of what is there and cannot be executed: callers match runc's words. */
 export const words = {
-  notInPath: crun ? /executable file `none` not found in \$PATH/ : /"none": executable file not found in \$PATH/,
-  noFile: crun ? /executable file `\/bin\/none` not found/ : /"\/bin\/none": .*no such file or directory/,
+  notInPath: crun ? /executable file `none` not found in \$PATH/ : /none\\?": executable file not found in \$PATH/,
+  noFile: crun ? /executable file `\/bin\/none` not found/ : /\/bin\/none\\?": .*no such file or directory/,
   notExecutable: crun
     ? /open executable: (Permission denied|Operation not permitted)/
     : /permission denied|is a directory/,
