@@ -17,16 +17,19 @@ struct CgroupLimit {
 
 Vec<CgroupLimit> limits_of(const PlanView& plan);
 
-// A limit of 0 or 1 tasks would refuse the stages of a birth, which are two processes for a moment: what counts
-// processes is written when the container's own is all there is (GateReport::kReady). It may then be below what is
-// there, which only refuses the next fork.
-enum class LimitPhase : u8 { kBeforeBirth, kAfterBirth, kAll };
+// A limit of a few tasks would refuse the stages of a birth, which are two processes for a moment: such a one is
+// written when the container's own is all there is (GateReport::kReady). It may then be below what is there (0 is a
+// valid limit), which only refuses the next fork.
+enum class LimitPhase : u8 { kBeforeBirth, kAfterBirth };
+bool waits_for_birth(const CgroupLimit& limit);
+// Those of the phase, in order.
+Vec<CgroupLimit> limits_of_phase(span<const CgroupLimit> limits, LimitPhase phase);
 
-// Writes the limits of the phase in order; kCgroupIgnoreMissing and kCgroupIfPreviousMissing are heeded, and a
+// Writes the limits in order; kCgroupIgnoreMissing and kCgroupIfPreviousMissing are heeded, and a
 // cpu.max.burst that the quota in force does not allow (EINVAL) is written again after the cpu.max that follows it.
 // Errors name the interface file: ENOENT (the controller is not enabled for this cgroup, or the kernel lacks the file),
 // EINVAL or ERANGE (the kernel refuses the value), EBUSY, EACCES.
-Status apply_limits(int cgroup, span<const CgroupLimit> limits, LimitPhase phase);
+Status apply_limits(int cgroup, span<const CgroupLimit> limits);
 
 // The controllers that the files belong to ("memory" of memory.max), each once; cgroup.* and *.pressure need none.
 Vec<string_view> controllers_of(span<const CgroupLimit> limits);

@@ -19,4 +19,11 @@ Result<Fd> load_device_program(span<const u64> program);
 // attachment ends with the cgroup. `cgroup` is its directory, `name` what errors call it.
 Status attach_device_program(int cgroup, int program, string_view name, int replace = -1);
 
+// The program that an earlier attach_device_program() of any process attached to this very cgroup, by its name; an
+// empty Fd where there is none. Needs the same privilege.
+Result<Fd> attached_device_program(int cgroup, string_view name);
+
+// From now on all is allowed that ancestors and other programs allow.
+Status detach_device_program(int cgroup, int program, string_view name);
+
 }  // namespace caisson

@@ -211,6 +211,9 @@ inline constexpr u32 kSeccompMaxInstructions = 4096;  // BPF_MAXINSNS
 // bpf(2), cgroup-v2 device controller: BPF_PROG_TYPE_CGROUP_DEVICE, BPF_CGROUP_DEVICE, BPF_F_*
 inline constexpr int kBpfProgLoad = 5;
 inline constexpr int kBpfProgAttach = 8;
+inline constexpr int kBpfProgDetach = 9;
+inline constexpr int kBpfProgGetFdById = 13;
+inline constexpr int kBpfObjGetInfoByFd = 15;
 inline constexpr int kBpfProgQuery = 16;
 inline constexpr u32 kBpfProgTypeCgroupDevice = 15;
 inline constexpr u32 kBpfCgroupDevice = 6;
@@ -235,6 +238,29 @@ struct BpfProgAttachAttr {
   u32 attach_type;
   u32 attach_flags;
   u32 replace_bpf_fd;
+};
+struct BpfProgQueryAttr {
+  u32 target_fd;
+  u32 attach_type;
+  u32 query_flags;
+  u32 attach_flags;
+  u64 prog_ids;
+  u32 prog_cnt;
+  u32 reserved;
+};
+struct BpfProgGetFdAttr {
+  u32 prog_id;
+  u32 next_id;
+  u32 open_flags;
+};
+struct BpfObjGetInfoAttr {
+  u32 bpf_fd;
+  u32 info_len;
+  u64 info;
+};
+struct BpfProgInfo {  // the front of struct bpf_prog_info
+  u32 unused[16];
+  char name[16];
 };
 
 // sched_setattr(2), ioprio_set(2)

@@ -1,6 +1,7 @@
 #include "monitor/cgroup.h"
 
 #include "core/cgroup.h"
+#include "core/cgroup_limits.h"
 #include "core/device_attach.h"
 
 namespace caisson::monitor {
@@ -13,17 +14,21 @@ Status Cgroup::create(int parent, string_view name) {
   return ok();
 }
 
-Status Cgroup::apply(const PlanView& plan) const {
-  bool missing = false;  // the file of the write before
-  for (const CgroupWrite& write : plan.cgroup_writes()) {
-    if ((write.flags & kCgroupIfPreviousMissing) != 0 && !missing) continue;
-    auto written = cgroup_write(directory_.get(), plan.c_str(write.file), plan.text(write.value));
-    missing = !written && written.error().err == ENOENT;
-    if (!written && !(missing && (write.flags & kCgroupIgnoreMissing) != 0)) return written.error();
-  }
+Status Cgroup::apply(const PlanView& plan) {
+  const Vec<CgroupLimit> all = limits_of(plan);
+  const Vec<CgroupLimit> early = limits_of_phase(all, LimitPhase::kBeforeBirth);
+  unfinished_ = early.size() != all.size();
+  CAISSON_TRY(apply_limits(directory_.get(), early));
   if (plan.device_program().empty()) return ok();
   Fd program = CAISSON_TRY(load_device_program(plan.device_program()));
   return attach_device_program(directory_.get(), program.get(), name_);
+}
+
+Status Cgroup::finish(const PlanView& plan) {
+  const Vec<CgroupLimit> all = limits_of(plan);
+  const Vec<CgroupLimit> late = limits_of_phase(all, LimitPhase::kAfterBirth);
+  unfinished_ = false;
+  return apply_limits(directory_.get(), late);
 }
 
 Status Cgroup::kill() const {
@@ -53,12 +58,14 @@ void Cgroup::save(HandoverWriter& out, string_view key) const {
   out.json().begin_object();
   out.fd("directory", directory_);
   out.json().member("name", name_.view());
+  out.json().member("unfinished", unfinished_);
   out.json().end_object();
 }
 
 void Cgroup::restore(const JsonValue& value, int parent) {
   directory_ = inherited_fd(value["directory"]);
   name_ = String(value["name"].string_or(""));
+  unfinished_ = value["unfinished"].bool_or(false);
   parent_ = parent;
 }
 

@@ -16,7 +16,11 @@ class Cgroup {
   Status create(int parent, string_view name);
   // Writes the plan's limits and attaches its device program, before a process is born here. Errors name the interface
   // file, or are those of bpf(2).
-  Status apply(const PlanView& plan) const;
+  Status apply(const PlanView& plan);
+  // Limits that must wait for the birth (LimitPhase::kAfterBirth) are due.
+  bool unfinished() const { return unfinished_; }
+  // Writes those.
+  Status finish(const PlanView& plan);
   // cgroup.kill: SIGKILL to all below, also the frozen (Linux 5.14).
   Status kill() const;
   // Removes it with the empty cgroups below it, which a container may have made. Error EBUSY: somebody lives there.
@@ -35,6 +39,7 @@ class Cgroup {
   int parent_ = -1;
   Fd directory_;
   String name_;
+  bool unfinished_ = false;
 };
 
 }  // namespace caisson::monitor

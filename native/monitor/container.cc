@@ -156,7 +156,18 @@ void Container::ready(const GateReport& report) {
   groups_.clear();
   groups_.reserve(count);
   for (u32 i = 0; i < count; ++i) groups_.push(report.groups[i]);
+  if (auto limited = finish_limits(); !limited) {
+    failure_ = Failure::of(limited.error());
+    return advance_with(Event::kFailed);
+  }
   advance_with(Event::kReady);
+}
+
+Status Container::finish_limits() {
+  if (!cgroup_.unfinished()) return ok();
+  auto map = PlanMap::map(plan_.get());
+  if (!map) return map.error();
+  return cgroup_.finish(map->view());
 }
 
 void Container::failed(const GateReport& report) {

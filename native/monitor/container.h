@@ -75,6 +75,7 @@ class Container {
   void refuse_state(Ticket ticket, string_view what);
 
   void ready(const GateReport& report);
+  Status finish_limits();
   void failed(const GateReport& report);
   void executed() { advance_with(Event::kExecuted); }
   void terminal(Fd& master);
