@@ -67,6 +67,9 @@ class DbusReader {
   // One value of whatever type.
   Status skip();
   bool more() const;
+  // The zeros up to the next multiple of 8, behind a header.
+  Status take_padding();
+  bool at_end() const { return at_ == body_.size(); }
 
  private:
   Status take_type(char type);
