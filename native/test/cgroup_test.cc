@@ -26,6 +26,44 @@ pid_t sleeper(int cgroup) {
   return pid;
 }
 
+// More processes than one batch of descriptors, in cgroups of several levels, forking all the time: none is missed.
+void signal_all(int cgroup) {
+  constexpr int kParents = 150;
+  auto below = cgroup_create(cgroup, "signals");
+  auto deeper = cgroup_create(below->get(), "deeper");
+  CHECK(deeper);
+  pid_t parents[kParents];
+  for (int i = 0; i < kParents; ++i) {
+    parents[i] = fork();
+    if (parents[i] == 0) {
+      signal(SIGCHLD, SIG_IGN);
+      char text[16];
+      int n = snprintf(text, sizeof text, "%d", getpid());
+      if (!cgroup_write(i % 2 == 0 ? below->get() : deeper->get(), "cgroup.procs", {text, size_t(n)})) _exit(1);
+      for (;;) {
+        if (fork() == 0)
+          for (;;) pause();
+        usleep(50'000);
+      }
+    }
+  }
+  for (int i = 0; i < 500 && cgroup_processes(cgroup)->size() < 400; ++i) usleep(10'000);
+  CHECK(cgroup_processes(cgroup)->size() >= 400);
+  CHECK(cgroup_signal(below->get(), SIGTERM));
+  CHECK(cgroup_wait_empty(below->get(), 10'000));
+  CHECK(!cgroup_is_frozen(below->get()));
+  for (pid_t parent : parents) {
+    int status = 0;
+    CHECK(waitpid(parent, &status, 0) == parent && WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM);
+  }
+  CHECK(cgroup_signal(below->get(), SIGTERM));
+  CHECK(cgroup_signal(below->get(), SIGKILL));
+  CHECK(cgroup_remove(cgroup, "signals"));
+  CHECK(cgroup_signal(below->get(), SIGTERM));  // gone
+  CHECK(cgroup_processes(below->get())->empty());
+  CHECK(!cgroup_is_frozen(below->get()));
+}
+
 }  // namespace
 
 int main() {
@@ -44,6 +82,9 @@ int main() {
     return test::done();
   }
   int root = mount->dir.get();
+  CHECK(cgroup_path_of(0) && cgroup_path_of(getpid())->view() == cgroup_path_of(0)->view());
+  auto nobody = cgroup_path_of(999'999'999);
+  CHECK(!nobody && nobody.error().err == ENOENT);
   CHECK(mount->path.view().substr(0, 14) == "/sys/fs/cgroup");
 
   string_view absent[] = {"nosuch"};
@@ -73,9 +114,17 @@ int main() {
   CHECK(cgroup_events(made->get())->frozen);
   auto busy = cgroup_remove(root, name);
   CHECK(!busy && busy.error().err == EBUSY);
+  auto inside = cgroup_processes(made->get());
+  CHECK(inside && inside->size() == 1 && (*inside)[0] == pid);
+  CHECK(cgroup_is_frozen(made->get()) && cgroup_is_frozen(leaf->get()));
+  CHECK(cgroup_signal(made->get(), SIGSTOP));
+  CHECK(cgroup_is_frozen(made->get()));  // it was before
   auto slow = cgroup_wait_empty(made->get(), 20);
   CHECK(!slow && slow.error().err == ETIMEDOUT);
   CHECK(cgroup_freeze(made->get(), false, 2000));
+  int stopped = 0;
+  CHECK(waitpid(pid, &stopped, WUNTRACED) == pid && WIFSTOPPED(stopped));
+  signal_all(made->get());
 
   // Deep and broad below it: exec leaves, and what a container with a delegated cgroup can leave behind.
   auto above = cgroup_open(made->get(), "");
