@@ -8,7 +8,7 @@ import { needsVm } from '../helpers/vm.ts'
 
 const built = join(project, 'build', 'cmake')
 /** Those that test a computation only are as good on any kernel. */
-const kernelTest = /^(cgroup|device_attach|launch\w*|layer_apply|monitor\w*|spawn)_test$/
+const kernelTest = /^(cgroup\w*|device_attach|launch\w*|layer_apply|monitor\w*|placement|spawn|systemd)_test$/
 
 t.test('native', { skip: needsVm }, async (t) => {
   const programs = readdirSync(built).filter((name) => kernelTest.test(name))

@@ -1,0 +1,252 @@
+#include "core/placement.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "core/cgroup.h"
+#include "core/device_attach.h"
+#include "core/path.h"
+#include "core/placement_walk.h"
+#include "core/systemd.h"
+
+namespace caisson {
+namespace {
+
+constexpr int kUndoTimeoutMs = 10'000;
+
+bool no_permission(int err) { return err == EACCES || err == EPERM || err == EROFS; }
+
+Result<Placement> unplaced(span<const CgroupLimit> limits, const Error& why) {
+  if (limits.empty()) return Placement();
+  String object(limits[0].file);
+  object.append(": rootless needs no limits when no permission is granted for cgroups (")
+      .append(why.object)
+      .append(')');
+  return Error(EACCES, "cgroup", object);
+}
+
+// A cgroup that was there before is taken as it is, if nobody lives in it.
+Status check_free(int cgroup, string_view path) {
+  const Vec<int> processes = CAISSON_TRY(cgroup_processes(cgroup));
+  if (!processes.empty()) {
+    String object("container's cgroup is not empty: ");
+    object.append_u64(processes.size()).append(" process(es) found in ").append(path);
+    return Error(EBUSY, "cgroup", object);
+  }
+  if (cgroup_is_frozen(cgroup)) return Error(EAGAIN, "cgroup", "container's cgroup unexpectedly frozen");
+  return ok();
+}
+
+// `limits` are those of LimitPhase::kBeforeBirth.
+Status limit(Placement& placement, const PlacementRequest& request, const PlanView& plan,
+             span<const CgroupLimit> limits, bool fresh) {
+  const int cgroup = placement.cgroup.get();
+  CAISSON_TRY(apply_limits(cgroup, limits));
+  if (fresh && plan.device_program().empty()) return ok();
+  auto attached = replace_device_program(cgroup, plan.device_program(), placement.record.path);
+  // A user namespace keeps its processes from making nodes; what nodes there are is left to their permissions.
+  if (!attached && request.rootless && no_permission(attached.error().err))
+    placement.warned = !plan.device_program().empty();
+  else if (!attached)
+    return attached;
+  return ok();
+}
+
+// May a process of ours be born in `path`? The kernel asks for write access to the cgroup.procs of the target and of
+// the nearest ancestor that both share (cgroups(7) "Delegation containment").
+bool may_enter(int root, string_view path) {
+  auto own = cgroup_path_of(0);
+  if (!own) return false;
+  size_t shared = 0;
+  for (size_t i = 0; i <= own->size() && i <= path.size(); ++i) {
+    const bool ends = (i == own->size() || own->view()[i] == '/') && (i == path.size() || path[i] == '/');
+    if (ends) shared = i;
+    if (i == own->size() || i == path.size() || own->view()[i] != path[i]) break;
+  }
+  for (const size_t end : {shared, path.size()}) {
+    String file(part(path, 0, end));
+    file.append("/cgroup.procs");
+    if (faccessat(root, file.c_str() + 1, W_OK, 0) != 0) return false;
+  }
+  return true;
+}
+
+Result<Placement> place_directory(const PlacementRequest& request, const PlanView& plan,
+                                  span<const CgroupLimit> limits) {
+  auto mount = find_cgroup_mount();
+  if (!mount && request.rootless) return unplaced(limits, mount.error());
+  if (!mount) return mount.error();
+  const int root = mount->dir.get();
+  const String own = CAISSON_TRY(cgroup_path_of(0));
+  Placement placement;
+  placement.record.driver = CgroupDriver::kCgroupfs;
+  placement.record.path = CAISSON_TRY(cgroupfs_path(request.cgroups_path, request.id, own));
+  const Vec<string_view> needed = controllers_of(limits);
+  auto walked = walk_cgroup(root, placement.record.path, needed, true);
+  if (!walked && request.rootless && no_permission(walked.error().err)) return unplaced(limits, walked.error());
+  if (!walked) return walked.error();
+  placement.cgroup = static_cast<Fd&&>(walked->cgroup);
+  placement.made = static_cast<String&&>(walked->made);
+  Defer undo([&] { (void)undo_placement(placement); });  // the first error is the one to report
+  if (request.rootless && !may_enter(root, placement.record.path)) {
+    undo.dismiss();
+    CAISSON_TRY(undo_placement(placement));
+    return unplaced(limits, Error(EACCES, "cgroup", placement.record.path));
+  }
+  if (!walked->fresh) {
+    auto free = check_free(placement.cgroup.get(), placement.record.path);
+    if (!free) undo.dismiss();  // what lives there is not ours to kill
+    if (!free) return free.error();
+  }
+  const Vec<CgroupLimit> early = limits_of_phase(limits, LimitPhase::kBeforeBirth);
+  CAISSON_TRY(limit(placement, request, plan, early, walked->fresh));
+  undo.dismiss();
+  return placement;
+}
+
+Result<Placement> place_scope(const PlacementRequest& request, const PlanView& plan, span<const CgroupLimit> limits) {
+  const SystemdScope scope = CAISSON_TRY(systemd_scope(request.cgroups_path, request.id, request.rootless));
+  const CgroupMount mount = CAISSON_TRY(find_cgroup_mount());
+  SystemdBus bus = CAISSON_TRY(SystemdBus::connect(request.rootless));
+  PlaceholderProcess holder = CAISSON_TRY(start_placeholder());
+  Placement placement;
+  placement.placeholder = static_cast<Fd&&>(holder.pidfd);
+  placement.record.driver = CgroupDriver::kSystemd;
+  placement.record.user_bus = request.rootless;
+  placement.record.unit.append(scope.unit);
+  bool started = false;
+  Defer undo([&] {
+    (void)end_placeholder(placement.placeholder.get());  // the first error is the one to report
+    if (started) (void)bus.stop_unit(scope.unit);
+  });
+  String description("caisson container ");
+  description.append(request.id);
+  const Vec<CgroupLimit> early = limits_of_phase(limits, LimitPhase::kBeforeBirth);
+  CAISSON_TRY(bus.start_scope(scope, description, static_cast<u32>(holder.pid), early));
+  started = true;
+  placement.record.path = CAISSON_TRY(cgroup_path_of(holder.pid));
+  const string_view path = placement.record.path;
+  if (!path.ends_with(scope.unit) || path.size() == scope.unit.size() ||
+      path[path.size() - scope.unit.size() - 1] != '/') {
+    String object("unit ");
+    object.append(scope.unit).append(": its process is in ").append(path);
+    return Error(EIO, "systemd", object);
+  }
+  if (request.rootless && !may_enter(mount.dir.get(), path)) {
+    String object("unit ");
+    object.append(scope.unit)
+        .append(": no permission to enter it from here: start under the user's manager (systemd-run --user --scope)");
+    return Error(EACCES, "cgroup", object);
+  }
+  const Vec<string_view> needed = controllers_of(limits);
+  placement.cgroup = CAISSON_TRY(walk_cgroup(mount.dir.get(), path, needed, false)).cgroup;
+  CAISSON_TRY(limit(placement, request, plan, early, true));
+  undo.dismiss();
+  return placement;
+}
+
+// rmdir of the directories from that of `path` upwards to `top`, as far as they are empty.
+void remove_empty(int root, string_view path, string_view top) {
+  while (path.size() >= top.size()) {
+    const String name(path);
+    if (unlinkat(root, name.c_str() + 1, AT_REMOVEDIR) != 0 && errno != ENOENT) return;  // others have moved in
+    path = part(path, 0, path.rfind('/'));
+  }
+}
+
+}  // namespace
+
+Result<Vec<String>> offered_controllers(const PlacementRequest& request) {
+  Vec<String> offered;
+  auto mount = find_cgroup_mount();
+  if (!mount && request.rootless && !request.systemd) return offered;
+  if (!mount) return mount.error();
+  Fd owner = static_cast<Fd&&>(mount->dir);
+  if (!request.systemd) {
+    const String own = CAISSON_TRY(cgroup_path_of(0));
+    const String path = CAISSON_TRY(cgroupfs_path(request.cgroups_path, request.id, own));
+    auto granted = granting_cgroup(owner.get(), path);
+    if (!granted && request.rootless && granted.error().err == EACCES) return offered;
+    if (!granted) return granted.error();
+    owner = granted.take();
+  }
+  char text[1024];
+  string_view words = CAISSON_TRY(cgroup_read(owner.get(), "cgroup.controllers", text));
+  while (!words.empty()) {
+    const size_t end = words.find(' ');
+    if (end != 0) offered.push(String(part(words, 0, end)));
+    words = end == words.npos ? string_view() : part(words, end + 1);
+  }
+  return offered;
+}
+
+Result<Placement> place(const PlacementRequest& request, const PlanView& plan) {
+  const Vec<CgroupLimit> all = limits_of(plan);
+  return request.systemd ? place_scope(request, plan, all) : place_directory(request, plan, all);
+}
+
+Status finish_placement(Placement& placement, const PlanView& plan) {
+  const Vec<CgroupLimit> all = limits_of(plan);
+  const Vec<CgroupLimit> late = limits_of_phase(all, LimitPhase::kAfterBirth);
+  if (placement.cgroup && !late.empty()) CAISSON_TRY(update_placement(placement.record, placement.cgroup.get(), late));
+  if (!placement.placeholder) return ok();
+  CAISSON_TRY(end_placeholder(placement.placeholder.get()));
+  placement.placeholder.reset();
+  return ok();
+}
+
+Status undo_placement(Placement& placement) {
+  if (placement.record.driver == CgroupDriver::kNone) return ok();
+  if (placement.record.driver == CgroupDriver::kSystemd) {
+    // The placeholder is in the cgroup: it is killed with all there is.
+    CAISSON_TRY(remove_placement(placement.record, kUndoTimeoutMs));
+    if (placement.placeholder) CAISSON_TRY(end_placeholder(placement.placeholder.get()));
+    placement.placeholder.reset();
+    return ok();
+  }
+  CAISSON_TRY(cgroup_kill(placement.cgroup.get()));
+  CAISSON_TRY(cgroup_wait_empty(placement.cgroup.get(), kUndoTimeoutMs));
+  placement.cgroup.reset();
+  if (placement.made.empty()) return ok();  // it was there before
+  const CgroupMount mount = CAISSON_TRY(find_cgroup_mount());
+  CAISSON_TRY(cgroup_remove(mount.dir.get(), placement.record.path.c_str()));
+  remove_empty(mount.dir.get(), placement.record.path, placement.made);
+  return ok();
+}
+
+Result<Fd> open_placement(const PlacementRecord& record) {
+  if (record.driver == CgroupDriver::kNone) return Fd();
+  const CgroupMount mount = CAISSON_TRY(find_cgroup_mount());
+  return cgroup_open(mount.dir.get(), record.path.c_str());
+}
+
+Status remove_placement(const PlacementRecord& record, int timeout_ms) {
+  if (record.driver == CgroupDriver::kNone) return ok();
+  const CgroupMount mount = CAISSON_TRY(find_cgroup_mount());
+  const int root = mount.dir.get();
+  if (record.driver == CgroupDriver::kCgroupfs) return cgroup_destroy(root, record.path.c_str(), timeout_ms);
+  auto cgroup = cgroup_open(root, record.path.c_str());
+  // systemd takes a scope's cgroup away with its last process, and the unit with it.
+  if (!cgroup && cgroup.error().err == ENOENT) return ok();
+  if (!cgroup) return cgroup.error();
+  auto killed = cgroup_kill(cgroup->get());
+  if (!killed && killed.error().err != ENODEV && killed.error().err != ENOENT) return killed;
+  auto empty = cgroup_wait_empty(cgroup->get(), timeout_ms);
+  if (!empty && empty.error().err == ETIMEDOUT) return Error(ETIMEDOUT, "cgroup.kill", record.path);
+  SystemdBus bus = CAISSON_TRY(SystemdBus::connect(record.user_bus));
+  CAISSON_TRY(bus.stop_unit(record.unit));
+  return cgroup_remove(root, record.path.c_str());
+}
+
+Status update_placement(const PlacementRecord& record, int cgroup, span<const CgroupLimit> limits) {
+  if (record.driver == CgroupDriver::kNone && !limits.empty())
+    return Error(EACCES, "cgroup", "the container has no cgroup of its own");
+  if (record.driver == CgroupDriver::kSystemd) {
+    SystemdBus bus = CAISSON_TRY(SystemdBus::connect(record.user_bus));
+    CAISSON_TRY(bus.set_properties(record.unit, limits));
+  }
+  return apply_limits(cgroup, limits);
+}
+
+}  // namespace caisson

@@ -1,0 +1,137 @@
+#include "core/placement_walk.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "core/cgroup.h"
+#include "core/path.h"
+
+namespace caisson {
+namespace {
+
+bool listed(span<const string_view> words, string_view word) {
+  for (const string_view each : words)
+    if (each == word) return true;
+  return false;
+}
+
+// Calls visit(word) for the words of a line; stops at its first error.
+template <typename Visit>
+Status each_word(string_view words, Visit visit) {
+  while (!words.empty()) {
+    const size_t end = words.find(' ');
+    if (end != 0) CAISSON_TRY(visit(part(words, 0, end)));
+    words = end == words.npos ? string_view() : part(words, end + 1);
+  }
+  return ok();
+}
+
+// Hands down all that the cgroup has: in one write, or one by one where the kernel refuses that.
+Status hand_down(int cgroup, string_view path, span<const string_view> needed) {
+  char offered_text[1024];
+  char enabled_text[1024];
+  const string_view offered = CAISSON_TRY(cgroup_read(cgroup, "cgroup.controllers", offered_text));
+  const string_view enabled = CAISSON_TRY(cgroup_read(cgroup, "cgroup.subtree_control", enabled_text));
+  String all;
+  CAISSON_TRY(each_word(offered, [&](string_view word) {
+    if (!cgroup_has_word(enabled, word)) all.append(all.empty() ? "+" : " +").append(word);
+    return ok();
+  }));
+  if (all.empty() || cgroup_write(cgroup, "cgroup.subtree_control", all)) return ok();
+  return each_word(offered, [&](string_view word) -> Status {
+    if (cgroup_has_word(enabled, word)) return ok();
+    String one("+");
+    auto written = cgroup_write(cgroup, "cgroup.subtree_control", one.append(word));
+    if (written || !listed(needed, word)) return ok();
+    String object(path);
+    object.append("/cgroup.subtree_control (").append(one).append(')');
+    return Error(written.error().err, "write", object);
+  });
+}
+
+Status check_leaf(int cgroup, string_view path, span<const string_view> needed) {
+  char text[1024];
+  auto type = cgroup_read(cgroup, "cgroup.type", text);
+  if (!type) return type.error();
+  if (*type != "domain") {
+    String object(path);
+    object.append(" is in ").append(*type).append(" mode");
+    return Error(EOPNOTSUPP, "cgroup.type", object);
+  }
+  const string_view has = CAISSON_TRY(cgroup_read(cgroup, "cgroup.controllers", text));
+  for (const string_view controller : needed) {
+    if (cgroup_has_word(has, controller)) continue;
+    String object(controller);
+    return Error(ENOTSUP, "cgroup.controllers",
+                 object.append(" (not in cgroup.controllers of ").append(path).append(')'));
+  }
+  return ok();
+}
+
+// What an earlier container left enabled for children: a cgroup that hands controllers down takes no process itself.
+Status take_back(int cgroup) {
+  char text[1024];
+  const string_view enabled = CAISSON_TRY(cgroup_read(cgroup, "cgroup.subtree_control", text));
+  String order;
+  CAISSON_TRY(each_word(enabled, [&](string_view word) {
+    order.append(order.empty() ? "-" : " -").append(word);
+    return ok();
+  }));
+  return order.empty() ? ok() : cgroup_write(cgroup, "cgroup.subtree_control", order);
+}
+
+}  // namespace
+
+Result<WalkedCgroup> walk_cgroup(int root, string_view path, span<const string_view> needed, bool make) {
+  WalkedCgroup walked;
+  Defer undo([&] {
+    // Only what is empty: somebody else may have moved in meanwhile. The first error is the one to report.
+    for (string_view at = path; !walked.made.empty() && at.size() >= walked.made.size();
+         at = part(at, 0, at.rfind('/'))) {
+      const String name(at);
+      if (unlinkat(root, name.c_str() + 1, AT_REMOVEDIR) != 0 && errno != ENOENT) break;
+    }
+  });
+  Fd here = CAISSON_TRY(cgroup_open(root, ""));
+  for (size_t start = 1; start < path.size();) {
+    size_t end = path.find('/', start);
+    if (end == path.npos) end = path.size();
+    const String name(part(path, start, end - start));
+    const string_view reached = part(path, 0, end);
+    if (!is_file_name(name)) return Error(EINVAL, "cgroup", path);
+    CAISSON_TRY(hand_down(here.get(), start == 1 ? string_view("the root cgroup") : part(path, 0, start - 1), needed));
+    walked.fresh = false;
+    if (make && mkdirat(here.get(), name.c_str(), 0755) == 0) {
+      walked.fresh = true;
+      if (walked.made.empty()) walked.made = String(reached);
+    } else if (make && errno != EEXIST) {
+      return Error::last("mkdirat", reached);
+    }
+    here = CAISSON_TRY(cgroup_open(here.get(), name.c_str()));
+    start = end + 1;
+  }
+  CAISSON_TRY(check_leaf(here.get(), path, needed));
+  if (make && !walked.fresh) CAISSON_TRY(take_back(here.get()));
+  walked.cgroup = static_cast<Fd&&>(here);
+  undo.dismiss();
+  return walked;
+}
+
+Result<Fd> granting_cgroup(int root, string_view path) {
+  Fd here = CAISSON_TRY(cgroup_open(root, ""));
+  for (size_t start = 1;;) {
+    if (faccessat(here.get(), "cgroup.subtree_control", W_OK, 0) == 0) return here;
+    if (start >= path.size()) return Error(EACCES, "cgroup", path);
+    size_t end = path.find('/', start);
+    if (end == path.npos) end = path.size();
+    const String name(part(path, start, end - start));
+    auto below = cgroup_open(here.get(), name.c_str());
+    if (!below && below.error().err == ENOENT) return Error(EACCES, "cgroup", path);
+    if (!below) return below.error();
+    here = below.take();
+    start = end + 1;
+  }
+}
+
+}  // namespace caisson
