@@ -21,6 +21,12 @@ struct CgroupState {
 // Errors: those of cgroup_read but ENOENT.
 Result<CgroupState> read_cgroup_state(int cgroup);
 
+struct OwnedLimit {
+  String file;
+  String value;
+  u32 flags = 0;  // CgroupWriteFlag
+};
+
 class CgroupUpdate {
  public:
   CgroupUpdate() = default;
@@ -36,7 +42,7 @@ class CgroupUpdate {
 
  private:
   friend Result<CgroupUpdate> compile_update(string_view resources, const CgroupState& state);
-  Vec<u8> plan_;
+  Vec<OwnedLimit> limits_;
   Vec<u64> program_;
   Vec<String> warnings_;
   bool devices_ = false;

@@ -1,47 +1,13 @@
-// linux.resources as writes to the files of a cgroup v2 directory that has just been made: runtime-spec config-linux.md
-// "Control groups", kernel Documentation/admin-guide/cgroup-v2.rst. What v2 cannot express is an error.
+// linux.resources as writes to the files of a cgroup v2 directory: runtime-spec config-linux.md "Control groups",
+// kernel Documentation/admin-guide/cgroup-v2.rst. What v2 cannot express is an error.
 #include "core/compile/cgroup_values.h"
-#include "core/compile/context.h"
+#include "core/compile/limits.h"
 
 namespace caisson::compile {
 
 namespace {
 
-constexpr u32 kEntriesMax = 512;
 constexpr u32 kValueMax = 4000;
-constexpr u64 kMajorMax = 0xfff;
-constexpr u64 kMinorMax = 0xfffff;
-
-class Writer {
- public:
-  explicit Writer(Context& context) : context_(context) {}
-
-  // May what `property` asks for be written? An error names a missing controller, or a warning where the operator wants
-  // the container to run without the limit.
-  Result<bool> allowed(const Property& property, string_view controller) {
-    for (const string_view each : context_.controllers)
-      if (each == controller) return true;
-    String reason("controller '");
-    append_shown(reason, controller);
-    reason.append("' is not available in this cgroup hierarchy");
-    if (!context_.warn_missing_controller) return property.error(ENOTSUP, reason);
-    context_.warn(property, reason);
-    return false;
-  }
-
-  void put(string_view file, string_view value, u32 flags = 0) {
-    CgroupWrite write;
-    write.file = context_.plan.string(file);
-    write.value = context_.plan.string(value);
-    write.flags = flags;
-    context_.plan.add(Section::kCgroupWrites, write);
-  }
-
-  Context& context() { return context_; }
-
- private:
-  Context& context_;
-};
 
 // "max" for -1
 String limit_text(i64 value) {
@@ -80,24 +46,41 @@ Status memory_unsupported(const Property& memory) {
     return memory["disableOOMKiller"].error(ENOTSUP, "cgroup v2 cannot disable the OOM killer");
   if (!CAISSON_TRY(memory["useHierarchy"].flag_or(true)))
     return memory["useHierarchy"].error(ENOTSUP, "cgroup v2 is always hierarchical");
-  CAISSON_TRY(memory["checkBeforeUpdate"].flag_or(false));  // about updates only: a new cgroup uses no memory
   return ok();
 }
 
-Status compile_memory(Writer& out, const Property& memory) {
+// What is used is not to be cut by a limit that is asked for carefully. A new cgroup uses nothing.
+Status check_usage(LimitWriter& out, const Property& memory, i64 limit, i64 swap) {
+  if (!CAISSON_TRY(memory["checkBeforeUpdate"].flag_or(false))) return ok();
+  const CgroupState& state = out.state();
+  auto rejected = [](const Property& property, i64 wanted, u64 used) -> Status {
+    String reason("rejecting limit ");
+    reason.append_i64(wanted).append(", not above the ").append_u64(used).append(" bytes in use");
+    return property.error(EBUSY, reason);
+  };
+  u64 used = state.memory_current;
+  if (limit > 0 && used != 0 && static_cast<u64>(limit) <= used) return rejected(memory["limit"], limit, used);
+  used += state.swap_current;
+  if (swap > 0 && used != 0 && static_cast<u64>(swap) <= used) return rejected(memory["swap"], swap, used);
+  return ok();
+}
+
+Status compile_memory(LimitWriter& out, const Property& memory) {
   CAISSON_TRY(memory_unsupported(memory));
   const i64 limit = CAISSON_TRY(limit_or_zero(memory["limit"]));
   const i64 swap = CAISSON_TRY(limit_or_zero(memory["swap"]));
   const i64 reservation = CAISSON_TRY(limit_or_zero(memory["reservation"]));
+  CAISSON_TRY(check_usage(out, memory, limit, swap));
+  const i64 beside = limit == 0 && out.updates() ? out.state().memory_max : limit;  // of which swap is the rest
   if (swap > 0) {
-    if (limit == 0) return memory["swap"].error(EINVAL, "is memory plus swap, and needs linux.resources.memory.limit");
-    if (swap < limit)
+    if (beside == 0) return memory["swap"].error(EINVAL, "is memory plus swap, and needs linux.resources.memory.limit");
+    if (swap < beside)
       return memory["swap"].error(EINVAL, "is memory plus swap, and less than linux.resources.memory.limit");
   }
   // v1 counts memory and swap together, v2 swap alone. A host without swap accounting has no file, and needs none to
   // grant no swap or any amount of it.
   if ((swap != 0 || limit == -1) && CAISSON_TRY(out.allowed(memory[swap != 0 ? "swap" : "limit"], "memory"))) {
-    const i64 alone = swap <= 0 ? -1 : limit == -1 ? swap : swap - limit;
+    const i64 alone = swap <= 0 ? -1 : beside == -1 ? swap : swap - beside;
     out.put("memory.swap.max", limit_text(alone), alone <= 0 ? kCgroupIgnoreMissing : 0u);
   }
   if (limit != 0 && CAISSON_TRY(out.allowed(memory["limit"], "memory"))) out.put("memory.max", limit_text(limit));
@@ -106,30 +89,38 @@ Status compile_memory(Writer& out, const Property& memory) {
   return ok();
 }
 
-Status compile_bandwidth(Writer& out, const Property& cpu) {
+Status compile_bandwidth(LimitWriter& out, const Property& cpu) {
   const i64 quota = cpu["quota"].present() ? CAISSON_TRY(cpu["quota"].integer(INT64_MIN, INT64_MAX)) : 0;
   const u64 period = cpu["period"].present() ? CAISSON_TRY(cpu["period"].natural(UINT64_MAX)) : 0;
-  const u64 burst = cpu["burst"].present() ? CAISSON_TRY(cpu["burst"].natural(UINT64_MAX)) : 0;
-  if (quota != 0 || period != 0) {
-    if (!CAISSON_TRY(out.allowed(cpu[quota != 0 ? "quota" : "period"], "cpu"))) return ok();
-    String value = limit_text(quota > 0 ? quota : -1);
-    value.append(' ').append_u64(period != 0 ? period : 100000);
-    out.put("cpu.max", value);
+  // The burst goes first: the quota may not come to lie below the burst in force. Where it is itself above the quota in
+  // force, it is written again afterwards (apply_limits).
+  if (cpu["burst"].present()) {
+    const u64 burst = CAISSON_TRY(cpu["burst"].natural(UINT64_MAX));
+    if (quota > 0 && burst > static_cast<u64>(quota))
+      return cpu["burst"].error(EINVAL, "is larger than linux.resources.cpu.quota");
+    String value;
+    if ((burst != 0 || out.updates()) && CAISSON_TRY(out.allowed(cpu["burst"], "cpu")))
+      out.put("cpu.max.burst", value.append_u64(burst));
   }
-  if (burst == 0) return ok();
-  if (quota > 0 && burst > static_cast<u64>(quota))
-    return cpu["burst"].error(EINVAL, "is larger than linux.resources.cpu.quota");
-  if (!CAISSON_TRY(out.allowed(cpu["burst"], "cpu"))) return ok();
-  String value;
-  out.put("cpu.max.burst", value.append_u64(burst));  // after cpu.max, whose quota is its ceiling
+  if (quota == 0 && period == 0) return ok();
+  if (!CAISSON_TRY(out.allowed(cpu[quota != 0 ? "quota" : "period"], "cpu"))) return ok();
+  // One file holds both: what is not given stays as it is.
+  const i64 kept = quota != 0 ? quota : out.state().cpu_quota;
+  String value = limit_text(kept > 0 ? kept : -1);
+  value.append(' ').append_u64(period != 0 ? period : out.state().cpu_period);
+  out.put("cpu.max", value);
   return ok();
 }
 
-Status compile_cpu(Writer& out, const Property& cpu) {
+Status compile_cpu(LimitWriter& out, const Property& cpu) {
   if (cpu["realtimePeriod"].present() && CAISSON_TRY(cpu["realtimePeriod"].natural(UINT64_MAX)) != 0)
     return cpu["realtimePeriod"].error(ENOTSUP, "cgroup v2 has no realtime bandwidth");
   if (cpu["realtimeRuntime"].present() && CAISSON_TRY(cpu["realtimeRuntime"].integer(INT64_MIN, INT64_MAX)) != 0)
     return cpu["realtimeRuntime"].error(ENOTSUP, "cgroup v2 has no realtime bandwidth");
+  // The weight of an idle cgroup is fixed: it is written before the cgroup becomes idle, or after it has been.
+  const Property idle = cpu["idle"];
+  const i64 on = idle.present() ? CAISSON_TRY(idle.integer(0, 1)) : -1;
+  if (on == 0 && CAISSON_TRY(out.allowed(idle, "cpu"))) out.put("cpu.idle", "0");
   const Property shares = cpu["shares"];
   const u64 given = shares.present() ? CAISSON_TRY(shares.natural(UINT64_MAX)) : 0;
   if (given != 0 && CAISSON_TRY(out.allowed(shares, "cpu"))) {
@@ -137,10 +128,7 @@ Status compile_cpu(Writer& out, const Property& cpu) {
     out.put("cpu.weight", value.append_u64(cpu_weight(given)));
   }
   CAISSON_TRY(compile_bandwidth(out, cpu));
-  if (const Property idle = cpu["idle"]; idle.present()) {
-    const i64 on = CAISSON_TRY(idle.integer(0, 1));
-    if (CAISSON_TRY(out.allowed(idle, "cpu"))) out.put("cpu.idle", on != 0 ? "1" : "0");
-  }
+  if (on == 1 && CAISSON_TRY(out.allowed(idle, "cpu"))) out.put("cpu.idle", "1");
   for (const string_view key : {"cpus", "mems"}) {
     const Property property = cpu[key];
     const string_view list = CAISSON_TRY(list_text(property));
@@ -151,7 +139,7 @@ Status compile_cpu(Writer& out, const Property& cpu) {
   return ok();
 }
 
-Status compile_pids(Writer& out, const Property& pids) {
+Status compile_pids(LimitWriter& out, const Property& pids) {
   const Property limit = pids["limit"];
   if (!limit.present()) return ok();
   const i64 value = CAISSON_TRY(limit.integer(INT64_MIN, INT64_MAX));  // 0 is a limit: no process at all
@@ -159,82 +147,7 @@ Status compile_pids(Writer& out, const Property& pids) {
   return ok();
 }
 
-// "8:0", from an entry with major and minor
-Result<String> device_of(const Property& entry) {
-  CAISSON_TRY(entry.object());
-  String device;
-  device.append_u64(CAISSON_TRY(entry["major"].natural(kMajorMax))).append(':');
-  device.append_u64(CAISSON_TRY(entry["minor"].natural(kMinorMax)));
-  return device;
-}
-
-// The BFQ scheduler takes the weights of v1 as they are; io.weight belongs to the iocost controller. The second write
-// is for hosts whose kernel lacks the file of the first.
-Status put_weight(Writer& out, string_view device, u64 weight) {
-  String bfq, io;
-  for (String* value : {&bfq, &io})
-    if (!device.empty()) value->append(device).append(' ');
-  out.put("io.bfq.weight", bfq.append_u64(weight), kCgroupIgnoreMissing);
-  out.put("io.weight", io.append_u64(io_weight(weight)), kCgroupIfPreviousMissing);
-  return ok();
-}
-
-Status compile_weights(Writer& out, const Property& io) {
-  auto weight_of = [](const Property& weight) -> Result<u64> {
-    if (!weight.present()) return u64{0};
-    const u64 value = CAISSON_TRY(weight.natural(1000));
-    if (value != 0 && value < 10) return weight.invalid(weight.value().number_text(), "is not from 10 to 1000");
-    return value;
-  };
-  if (const u64 weight = CAISSON_TRY(weight_of(io["weight"]));
-      weight != 0 && CAISSON_TRY(out.allowed(io["weight"], "io")))
-    CAISSON_TRY(put_weight(out, {}, weight));
-  if (CAISSON_TRY(weight_of(io["leafWeight"])) != 0)
-    return io["leafWeight"].error(ENOTSUP, "cgroup v2 has no leaf weight");
-  const Property devices = io["weightDevice"];
-  const u32 count = CAISSON_TRY(devices.list(kEntriesMax));
-  for (u32 i = 0; i < count; ++i) {
-    const Property entry = devices.at(i);
-    const String device = CAISSON_TRY(device_of(entry));
-    if (CAISSON_TRY(weight_of(entry["leafWeight"])) != 0)
-      return entry["leafWeight"].error(ENOTSUP, "cgroup v2 has no leaf weight");
-    const u64 weight = CAISSON_TRY(weight_of(entry["weight"]));
-    if (weight != 0 && CAISSON_TRY(out.allowed(entry["weight"], "io"))) CAISSON_TRY(put_weight(out, device, weight));
-  }
-  return ok();
-}
-
-Status compile_io(Writer& out, const Property& io) {
-  struct Throttle {
-    string_view key;
-    string_view word;
-  };
-  static constexpr Throttle kThrottles[] = {
-      {"throttleReadBpsDevice", "rbps"},
-      {"throttleWriteBpsDevice", "wbps"},
-      {"throttleReadIOPSDevice", "riops"},
-      {"throttleWriteIOPSDevice", "wiops"},
-  };
-  CAISSON_TRY(compile_weights(out, io));
-  for (const Throttle& throttle : kThrottles) {
-    const Property list = io[throttle.key];
-    const u32 count = CAISSON_TRY(list.list(kEntriesMax));
-    for (u32 i = 0; i < count; ++i) {
-      const Property entry = list.at(i);
-      String value = CAISSON_TRY(device_of(entry));
-      const u64 rate = CAISSON_TRY(entry["rate"].natural(UINT64_MAX));
-      value.append(' ').append(throttle.word).append('=');
-      if (rate == 0)
-        value.append("max");  // v1's way to lift the limit; v2 refuses 0
-      else
-        value.append_u64(rate);
-      if (CAISSON_TRY(out.allowed(entry, "io"))) out.put("io.max", value);
-    }
-  }
-  return ok();
-}
-
-Status compile_hugetlb(Writer& out, const Property& limits) {
+Status compile_hugetlb(LimitWriter& out, const Property& limits) {
   const u32 count = CAISSON_TRY(limits.list(64));
   for (u32 i = 0; i < count; ++i) {
     const Property entry = limits.at(i);
@@ -257,7 +170,7 @@ Status compile_hugetlb(Writer& out, const Property& limits) {
   return ok();
 }
 
-Status compile_rdma(Writer& out, const Property& rdma) {
+Status compile_rdma(LimitWriter& out, const Property& rdma) {
   const u32 count = CAISSON_TRY(rdma.map(64));
   for (u32 i = 0; i < count; ++i) {
     const Property entry = rdma.at(i);
@@ -281,14 +194,14 @@ Status compile_network(const Property& network) {
   const Property id = network["classID"];
   if (id.present() && CAISSON_TRY(id.natural(UINT32_MAX)) != 0)
     return id.error(ENOTSUP, "cgroup v2 has no classes of packets");
-  if (CAISSON_TRY(network["priorities"].list(kEntriesMax)) != 0)
+  if (CAISSON_TRY(network["priorities"].list(kLimitEntriesMax)) != 0)
     return network["priorities"].error(ENOTSUP, "cgroup v2 has no priorities of interfaces");
   return ok();
 }
 
 // Files as the caller names them; each line of a value is a write of its own, as the kernel wants it.
-Status compile_unified(Writer& out, const Property& unified) {
-  const u32 count = CAISSON_TRY(unified.map(kEntriesMax));
+Status compile_unified(LimitWriter& out, const Property& unified) {
+  const u32 count = CAISSON_TRY(unified.map(kLimitEntriesMax));
   for (u32 i = 0; i < count; ++i) {
     const Property entry = unified.at(i);
     const string_view file = entry.name();
@@ -298,6 +211,8 @@ Status compile_unified(Writer& out, const Property& unified) {
     for (const char c : file)
       if (static_cast<u8>(c) < 0x21 || c == 0x7f || c == '/')
         return entry.error(EINVAL, "is not a file of a cgroup, like memory.high");
+    if (file == "cgroup.procs" || file == "cgroup.threads" || file == "cgroup.kill")
+      return entry.error(EINVAL, "moves or ends processes, and is no limit");
     string_view rest = CAISSON_TRY(entry.text(kValueMax));
     for (const char c : rest)
       if ((static_cast<u8>(c) < 0x20 && c != '\n' && c != '\t') || c == 0x7f)
@@ -316,8 +231,18 @@ Status compile_unified(Writer& out, const Property& unified) {
 
 }  // namespace
 
-Status compile_resources(Context& context, const Property& resources) {
-  Writer out(context);
+Result<bool> LimitWriter::allowed(const Property& property, string_view controller) {
+  for (const string_view each : context_.controllers)
+    if (each == controller) return true;
+  String reason("controller '");
+  append_shown(reason, controller);
+  reason.append("' is not available in this cgroup hierarchy");
+  if (!context_.warn_missing_controller) return property.error(ENOTSUP, reason);
+  context_.warn(property, reason);
+  return false;
+}
+
+Status compile_limits(LimitWriter& out, const Property& resources) {
   CAISSON_TRY(compile_memory(out, CAISSON_TRY(resources.object("memory"))));
   CAISSON_TRY(compile_cpu(out, CAISSON_TRY(resources.object("cpu"))));
   CAISSON_TRY(compile_pids(out, CAISSON_TRY(resources.object("pids"))));
@@ -325,7 +250,19 @@ Status compile_resources(Context& context, const Property& resources) {
   CAISSON_TRY(compile_hugetlb(out, resources["hugepageLimits"]));
   CAISSON_TRY(compile_rdma(out, resources["rdma"]));
   CAISSON_TRY(compile_network(CAISSON_TRY(resources.object("network"))));
-  CAISSON_TRY(compile_unified(out, resources["unified"]));
+  return compile_unified(out, resources["unified"]);
+}
+
+Status compile_resources(Context& context, const Property& resources) {
+  LimitWriter out(context, nullptr);
+  CAISSON_TRY(compile_limits(out, resources));
+  for (const OwnedLimit& limit : out.limits()) {
+    CgroupWrite write;
+    write.file = context.plan.string(limit.file);
+    write.value = context.plan.string(limit.value);
+    write.flags = limit.flags;
+    context.plan.add(Section::kCgroupWrites, write);
+  }
   return compile_device_rules(context, resources);
 }
 

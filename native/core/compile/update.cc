@@ -1,0 +1,35 @@
+// The limits of a cgroup in use.
+#include "core/compile.h"
+#include "core/compile/limits.h"
+
+namespace caisson {
+
+Vec<CgroupLimit> CgroupUpdate::limits() const {
+  Vec<CgroupLimit> views;
+  views.reserve(limits_.size());
+  for (const OwnedLimit& limit : limits_) views.push({limit.file.c_str(), limit.value, limit.flags});
+  return views;
+}
+
+Result<CgroupUpdate> compile_update(string_view resources, const CgroupState& state) {
+  const JsonDocument document = CAISSON_TRY(JsonDocument::parse(resources));
+  compile::Context context(PlanKind::kContainer);
+  string_view words = state.controllers;
+  while (!words.empty()) {
+    const size_t end = words.find(' ');
+    if (end != 0) context.controllers.push(part(words, 0, end));
+    words = end == words.npos ? string_view() : part(words, end + 1);
+  }
+  const compile::Property root(document.root());
+  CAISSON_TRY(root.object());
+  compile::LimitWriter out(context, &state);
+  CAISSON_TRY(compile::compile_limits(out, root));
+  CgroupUpdate update;
+  update.limits_ = static_cast<Vec<OwnedLimit>&&>(out.limits());
+  update.devices_ = root["devices"].present();
+  if (update.devices_) update.program_ = CAISSON_TRY(compile::compile_device_list(context, root["devices"]));
+  update.warnings_ = static_cast<Vec<String>&&>(context.warnings);
+  return update;
+}
+
+}  // namespace caisson
