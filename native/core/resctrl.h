@@ -5,26 +5,11 @@
 #include "core/base.h"
 #include "core/fd.h"
 #include "core/json.h"
+#include "core/plan.h"
 #include "core/result.h"
 #include "core/text.h"
 
 namespace caisson {
-
-// What linux.intelRdt asks for, checked: compile_rdt() makes it.
-struct RdtRequest {
-  String closid;            // directory of the class; "" is the container's id, "/" the default class
-  Vec<String> schemata;     // lines in the order they are written
-  bool monitoring = false;  // a monitoring group named by the container's id
-  bool strict = false;      // closid is given without any schema: the class must be there
-};
-
-// linux.intelRdt (or nothing: the Result's value is then absent, `present` false). EINVAL naming the property: a schema
-// with a newline where none may be, memBwSchema that is not "MB:", a closID that is a path, "." or "..".
-struct CompiledRdt {
-  bool present = false;
-  RdtRequest request;
-};
-Result<CompiledRdt> compile_rdt(const JsonValue& intel_rdt);
 
 // The root of the resctrl mount, by mountinfo. ENOENT, with the advice to mount it.
 Result<Fd> open_resctrl();
@@ -38,20 +23,21 @@ struct RdtRecord {
   bool monitor_made = false;
 };
 
-// Makes or joins the class, writes its schemata, makes the monitoring group. An existing class whose schemata differ
-// from what is asked: EINVAL. strict and absent: ENOENT. The kernel's reason (info/last_cmd_status) is in the object of
-// an error. Undoes itself. ENOSPC: no class is left.
-Result<RdtRecord> rdt_create(int root, const RdtRequest& request, string_view id);
-// Puts a process (each thread of it) into the class and its monitoring group.
+// Makes or joins the class that the plan's RdtEntry names (its id where it names none), writes the plan's schemata in
+// one write, makes the monitoring group. Undoes itself. `present` is false where the plan asks for nothing. Errors:
+// EINVAL (an existing class has other schemata), ENOENT (a class is named, no schema given, and it is not there),
+// ENOSPC (no class is left). The kernel's own reason (info/last_cmd_status) is in the object.
+Result<RdtRecord> rdt_create(int root, const PlanView& plan, string_view id);
+// Puts a process into the class and its monitoring group: the container's first, while it is one thread.
 Status rdt_assign(int root, const RdtRecord& record, int pid);
-// New schemata for the class of `record` (update --l3-cache-schema, --mem-bw-schema).
-Status rdt_update(int root, const RdtRecord& record, span<const String> schemata);
-// Removes what rdt_create made. Absent is success.
+// New schemata for the class of `record` (update --l3-cache-schema, --mem-bw-schema): one line each.
+Status rdt_update(int root, const RdtRecord& record, span<const string_view> schemata);
+// Removes what rdt_create made; a class in which others have processes meanwhile stays. Absent is success.
 Status rdt_remove(int root, const RdtRecord& record);
 
 // Are the lines of `wanted` what `present` (a schemata file) says? Numbers are compared as numbers (masks are
 // hexadecimal, bandwidths decimal), domains that are not named do not count.
-bool rdt_schemata_match(span<const String> wanted, string_view present);
+bool rdt_schemata_match(span<const string_view> wanted, string_view present);
 
 void write_rdt(JsonWriter& out, const RdtRecord& record);
 Result<RdtRecord> read_rdt(const JsonValue& value);

@@ -276,6 +276,23 @@ void cgroup_values() {
   }
 }
 
+void rdt() {
+  Plan plan;
+  CHECK(compiles(compile_with(kLinux,
+                              ",\"intelRdt\":{\"closID\":\"gold\",\"l3CacheSchema\":\"L3:0=f\\nMB:0=50\\nL2:0=3\","
+                              "\"memBwSchema\":\"MB:0=20\",\"schemata\":[\"L3:1=7\"],\"enableMonitoring\":true}"),
+                 plan, "intelRdt"));
+  CHECK(plan.view.text(plan.view.head().rdt.clos) == "gold");
+  CHECK(plan.view.head().rdt.flags == (kRdtPresent | kRdtMonitoring));
+  const char* const expected[] = {"L3:0=f", "L2:0=3", "MB:0=20", "L3:1=7"};
+  CHECK(plan.view.rdt_schemata().size() == 4);
+  for (u32 i = 0; i < plan.view.rdt_schemata().size() && i < 4; ++i)
+    CHECK(plan.view.text(plan.view.rdt_schemata()[i]) == expected[i]);
+  Plan none;
+  CHECK(compiles(compile_with(kLinux, ""), none, "no intelRdt"));
+  CHECK(none.view.head().rdt.flags == 0);
+}
+
 void cgroup_details() {
   Plan plan;
   CHECK(compiles(
@@ -295,6 +312,15 @@ void cgroup_details() {
   CHECK(flags == kCgroupIgnoreMissing);  // "0": a host without swap accounting has none to give
   written(plan.view, "memory.max", &flags);
   CHECK(flags == 0);
+
+  Plan cpu;
+  CHECK(compiles(
+      compile_with(kLinux, ",\"resources\":{\"cpu\":{\"shares\":1024,\"quota\":50000,\"burst\":10000,\"idle\":1}}"),
+      cpu, "cpu"));
+  const char* const order[] = {"cpu.weight", "cpu.max.burst", "cpu.max", "cpu.idle"};
+  CHECK(cpu.view.cgroup_writes().size() == 4);
+  for (u32 i = 0; i < cpu.view.cgroup_writes().size() && i < 4; ++i)
+    CHECK(cpu.view.text(cpu.view.cgroup_writes()[i].file) == order[i]);
 
   // A missing controller is a warning where the operator says so; the limit is not written.
   Plan warned;
@@ -473,6 +499,7 @@ int main() {
   default_specification();
   cgroup_values();
   cgroup_details();
+  rdt();
   mounts();
   bind_leaves_file_system_options_out();
   every_option_word();

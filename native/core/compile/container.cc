@@ -43,11 +43,10 @@ Status compile_facts(Context& context, const Property& input) {
   return ok();
 }
 
-// What the specification has and this build has not. Refused when it asks for something: an empty list asks nothing.
-Status refuse_unsupported(const Property& spec, const Property& linux) {
+Status refuse_other_platforms(const Property& spec) {
   for (const string_view key : {"windows", "solaris", "vm", "zos", "freebsd"})
     CAISSON_TRY(spec[key].refuse("is of another platform"));
-  return linux["intelRdt"].refuse("resctrl is not supported by this build");
+  return ok();
 }
 
 // sched(7): under SCHED_DEADLINE a process cannot have a child, unless the child is to be an ordinary one.
@@ -71,7 +70,7 @@ Status compile(Context& context, const Property& input) {
   CAISSON_TRY(check_version(spec["ociVersion"]));
   const Property linux = CAISSON_TRY(spec.object("linux"));
   if (!linux.present()) return linux.error(EINVAL, "is missing");
-  CAISSON_TRY(refuse_unsupported(spec, linux));
+  CAISSON_TRY(refuse_other_platforms(spec));
 
   CAISSON_TRY(compile_facts(context, input));
   CAISSON_TRY(compile_id(context, input));
@@ -83,6 +82,7 @@ Status compile(Context& context, const Property& input) {
   CAISSON_TRY(compile_sysctls(context, linux["sysctl"]));
   CAISSON_TRY(compile_net_devices(context, linux["netDevices"]));
   CAISSON_TRY(compile_resources(context, CAISSON_TRY(linux.object("resources"))));
+  CAISSON_TRY(compile_rdt(context, CAISSON_TRY(linux.object("intelRdt"))));
   CAISSON_TRY(compile_process(context, spec["process"]));
   CAISSON_TRY(check_deadline(context, spec, linux));
   CAISSON_TRY(compile_memory_policy(context, linux["memoryPolicy"]));

@@ -57,6 +57,9 @@ Status compile_resources(Context& context, const Property& resources);
 Status compile_device_rules(Context& context, const Property& resources);
 Result<Vec<u64>> compile_device_list(Context& context, const Property& list);
 
+// linux.intelRdt
+Status compile_rdt(Context& context, const Property& rdt);
+
 // process but for its identity.
 Status compile_process(Context& context, const Property& process);
 // process.scheduler, process.ioPriority, process.execCPUAffinity
