@@ -16,6 +16,7 @@ namespace {
 constexpr u32 kDepthMax = 64;  // levels below the container's; the kernel bounds them by cgroup.max.depth alone
 constexpr int kFreezeTimeoutMs = 2'000;
 constexpr size_t kBatch = 256;  // descriptors at a time
+constexpr int kRoundsMax = 64;
 
 bool gone(int err) { return err == ENOENT || err == ENODEV; }
 
@@ -62,6 +63,16 @@ Status walk(int cgroup, Vec<int>& out, u32 depth) {
 
 int by_number(const void* a, const void* b) { return *static_cast<const int*>(a) - *static_cast<const int*>(b); }
 
+bool holds(const Vec<int>& sorted, int pid) {
+  return !sorted.empty() && bsearch(&pid, sorted.data(), sorted.size(), sizeof(int), by_number) != nullptr;
+}
+
+Result<Vec<int>> sorted_processes(int cgroup) {
+  Vec<int> pids = CAISSON_TRY(cgroup_processes(cgroup));
+  if (!pids.empty()) qsort(pids.data(), pids.size(), sizeof(int), by_number);
+  return pids;
+}
+
 // A frozen process can still be killed, and its number given to another before its pidfd is taken: what is in the
 // cgroup afterwards was in it then.
 Status signal_some(int cgroup, span<const int> pids, int signal) {
@@ -75,11 +86,9 @@ Status signal_some(int cgroup, span<const int> pids, int signal) {
     if (!pidfd && pidfd.error().err != ESRCH) return pidfd.error();
     if (pidfd) targets.push({pid, pidfd.take()});
   }
-  Vec<int> inside = CAISSON_TRY(cgroup_processes(cgroup));
-  if (inside.empty()) return ok();
-  qsort(inside.data(), inside.size(), sizeof(int), by_number);
+  const Vec<int> inside = CAISSON_TRY(sorted_processes(cgroup));
   for (const Target& target : targets) {
-    if (bsearch(&target.pid, inside.data(), inside.size(), sizeof(int), by_number) == nullptr) continue;
+    if (!holds(inside, target.pid)) continue;
     auto sent = send_signal(target.pidfd.get(), signal);
     if (!sent && sent.error().err != ESRCH) return sent.error();
   }
@@ -118,10 +127,21 @@ Status cgroup_signal(int cgroup, int signal) {
   Defer thaw([&] {
     if (!frozen) (void)cgroup_write(cgroup, "cgroup.freeze", "0");  // only a cgroup that is gone refuses
   });
-  const Vec<int> pids = CAISSON_TRY(cgroup_processes(cgroup));
-  for (size_t i = 0; i < pids.size(); i += kBatch)
-    CAISSON_TRY(signal_some(cgroup, {pids.data() + i, pids.size() - i < kBatch ? pids.size() - i : kBatch}, signal));
-  return ok();
+  // A fork that was under way when the freeze came adds a process, itself frozen from its first moment on.
+  Vec<int> done;
+  for (int round = 0; round < kRoundsMax; ++round) {
+    const Vec<int> now = CAISSON_TRY(sorted_processes(cgroup));
+    Vec<int> fresh;
+    for (const int pid : now)
+      if (!holds(done, pid)) fresh.push(pid);
+    if (fresh.empty()) return ok();
+    for (size_t i = 0; i < fresh.size(); i += kBatch)
+      CAISSON_TRY(
+          signal_some(cgroup, {fresh.data() + i, fresh.size() - i < kBatch ? fresh.size() - i : kBatch}, signal));
+    for (const int pid : fresh) done.push(pid);
+    qsort(done.data(), done.size(), sizeof(int), by_number);
+  }
+  return Error(EAGAIN, "cgroup.procs", "the processes go on forking although they are frozen");
 }
 
 }  // namespace caisson
