@@ -9,6 +9,7 @@
 
 #ifdef CAISSON_LIBSECCOMP
 
+#include <dirent.h>
 #include <stdlib.h>
 
 #include "core/seccomp.h"
@@ -169,8 +170,10 @@ void compare_text(const char* title, string_view text, u32 limit) {
   auto doc = JsonDocument::parse(text);
   CHECK(doc);
   if (!doc) return void(fprintf(stderr, "%s: %s\n", title, doc.error().object));
-  const JsonValue& linux_seccomp = doc->root()["linux"]["seccomp"];
-  const JsonValue& profile = linux_seccomp.present() ? linux_seccomp : doc->root();
+  const JsonValue& root = doc->root();
+  const JsonValue& config = root["spec"].present() ? root["spec"] : root;
+  const JsonValue& profile = config["linux"].present() ? config["linux"]["seccomp"] : root;
+  if (!profile["defaultAction"].present()) return;  // a container without a filter
   for (u32 native : {kAuditArchX86_64, kAuditArchAarch64})
     for (u32 optimize : {1u, 2u}) {
       Tally tally;
@@ -230,11 +233,25 @@ void one_file(const char* path) {
   if (text) compare_text(strrchr(path, '/') == nullptr ? path : strrchr(path, '/') + 1, *text, 2048);
 }
 
+void directory(const char* path) {
+  DIR* entries = opendir(path);
+  CHECK(entries != nullptr);
+  if (entries == nullptr) return;
+  while (const dirent* entry = readdir(entries)) {
+    if (!string_view(entry->d_name).ends_with(".json")) continue;
+    String file(path);
+    one_file(file.append('/').append(entry->d_name).c_str());
+  }
+  closedir(entries);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   tables();
   compare_text("docker-like", test::kDockerLike, 2048);
+  directory(CAISSON_SEEDS "/seccomp");
+  directory(CAISSON_SEEDS "/compile");
   for (int i = 1; i < argc; ++i) one_file(argv[i]);
   by_chance("by chance", 1000, false);
   by_chance("by chance, overlapping", 1000, true);
