@@ -27,4 +27,11 @@ struct Prepared {
 // the processes of a shared PID namespace before it can protect itself.
 Result<Birth> give_birth(Stage& s, u64 flags, int pid_ns, int cgroup, void (*stage)(Stage&));
 
+// joining.cc
+String proc_file(int pid, string_view name);  // "/proc/<pid>/<name>"
+// The pid behind a pidfd, as /proc/self/fdinfo tells it. ESRCH: it has been reaped.
+Result<int> pid_of(int pidfd);
+// Those of its namespaces that are not the caller's, as CLONE_NEW*.
+Result<u64> differing_namespaces(int pid);
+
 }  // namespace caisson

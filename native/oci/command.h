@@ -35,6 +35,7 @@ struct Command {
   // The exit status. A fault is reported by the caller, and ends the program with `failure`.
   Outcome<int> (*run)(const Call& call) = nullptr;
   int failure = 1;
+  bool gives_birth = false;  // its children become processes of a container
   string_view notes = {};  // further lines of the usage
 };
 

@@ -23,6 +23,7 @@ Status replace_file(int dir, const String& fresh, const String& name, string_vie
 Status write_pid_file(string_view path, int pid);
 
 // The bytes of a configuration that are read; more is refused by name.
-inline constexpr size_t kConfigMax = size_t{16} << 20;
+inline constexpr size_t kConfigMax =
+    (size_t{4} << 20) - 8192;  // the JSON reader's bound, and what is wrapped around it
 
 }  // namespace caisson::oci

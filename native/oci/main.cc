@@ -3,9 +3,11 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "core/fd.h"
+#include "core/self_exe.h"
 #include "oci/command.h"
 #include "oci/files.h"
 #include "oci/log.h"
@@ -16,7 +18,10 @@ namespace caisson::oci {
 
 namespace {
 
-constexpr const Command* kCommands[] = {&kFeatures, &kList, &kSpec, &kState};
+constexpr const Command* kCommands[] = {
+    &kCreate, &kDelete, &kEvents, &kExec, &kFeatures, &kKill,  &kList,  &kMounts,
+    &kPause,  &kPs,     &kResume, &kRun,  &kSpec,     &kStart, &kState, &kUpdate,
+};
 
 constexpr Flag kGlobalFlags[] = {
     {"debug", 0, FlagKind::kSwitch, "write debug messages to the log"},
@@ -121,7 +126,7 @@ void open_standard_descriptors() {
     if ((each.revents & POLLNVAL) != 0 && open("/dev/null", O_RDWR) != each.fd) _exit(1);
 }
 
-int run(span<const char* const> args) {
+int run(span<const char* const> args, char** argv, char** envp) {
   // The dearest command per call is the one that does nothing.
   if (args.size() == 1 && string_view(args[0]) == kFeatures.name) {
     const Options none;
@@ -141,9 +146,16 @@ int run(span<const char* const> args) {
       text = program_usage();
     return show(text);
   }
+  const Command* command = find(options->operand(0));
+  if (command != nullptr && command->gives_birth) {
+    if (Status protected_now = protect_executable(argv, envp); !protected_now) {
+      Fault fault = Fault::of(protected_now.error());
+      return fail(fault, command->failure);
+    }
+    prctl(PR_SET_NAME, "caisson-oci");  // else the number of the descriptor that was executed
+  }
   Outcome<Globals> globals = read_globals(*options);
   if (!globals) return fail(globals.error(), 1);
-  const Command* command = find(options->operand(0));
   if (command == nullptr) {
     Fault fault = Fault::text_of("No help topic for '", options->operand(0), "'");
     return fail(fault, 3);
@@ -155,6 +167,7 @@ int run(span<const char* const> args) {
 
 }  // namespace caisson::oci
 
-int main(int argc, char** argv) {
-  return caisson::oci::run({argv + (argc > 0 ? 1 : 0), static_cast<size_t>(argc > 0 ? argc - 1 : 0)});
+int main(int argc, char** argv, char** envp) {
+  const size_t given = argc > 0 ? 1 : 0;
+  return caisson::oci::run({argv + given, static_cast<size_t>(argc) - given}, argv, envp);
 }

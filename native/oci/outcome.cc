@@ -3,9 +3,9 @@
 namespace caisson::oci {
 
 Fault Fault::of(const Error& error) {
-  // The sentences of the compiler and of the JSON reader are complete.
+  // The sentences of the compiler, of the JSON reader and of hooks are complete.
   const string_view call = error.call;
-  if (call == "compile" || call == "parse") return text_of(error.object);
+  if (call == "compile" || call == "parse" || call == "hook") return text_of(error.object);
   Fault fault;
   fault.text.append(call);
   if (error.object[0] != '\0') fault.text.append(' ').append(error.object);

@@ -11,24 +11,31 @@ namespace caisson::oci {
 namespace {
 
 constexpr char kRecord[] = "state.json";
-constexpr size_t kRecordMax = size_t{20} << 20;  // annotations may be as large as the configuration
+constexpr size_t kRecordMax = size_t{8} << 20;  // annotations may be as large as the configuration, and escaped
 
 struct TextMember {
   string_view name;
   String State::*member;
 };
 constexpr TextMember kTexts[] = {
-    {"ociVersion", &State::version}, {"id", &State::id},         {"bundle", &State::bundle}, {"rootfs", &State::rootfs},
-    {"created", &State::created},    {"cgroup", &State::cgroup}, {"unit", &State::unit},     {"rdt", &State::rdt},
+    {"ociVersion", &State::version}, {"id", &State::id},           {"bundle", &State::bundle},
+    {"rootfs", &State::rootfs},      {"created", &State::created},
+};
+
+struct FlagMember {
+  string_view name;
+  bool State::*member;
+};
+constexpr FlagMember kFlags[] = {
+    {"creating", &State::creating},
+    {"sharesPids", &State::shares_pids},
+    {"startNeedsPlan", &State::start_needs_plan},
+    {"hasPoststop", &State::has_poststop},
 };
 
 bool is_frozen(const State& state) {
-  if (state.cgroup.empty()) return false;
-  Fd cgroup(open(state.cgroup.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  char value[8];
-  if (!cgroup) return false;
-  auto frozen = cgroup_read(cgroup.get(), "cgroup.freeze", value);
-  return frozen && *frozen == "1";
+  Result<Fd> cgroup = open_placement(state.placement);
+  return cgroup && *cgroup && cgroup_is_frozen(cgroup->get());
 }
 
 }  // namespace
@@ -55,7 +62,9 @@ String write_state(const State& state) {
   json.begin_object().member("v", 1);
   for (const TextMember& each : kTexts) json.member(each.name, (state.*each.member).view());
   json.member("pid", state.pid).member("startTime", state.start_time);
-  json.member("creating", state.creating).member("rootless", state.rootless);
+  for (const FlagMember& each : kFlags) json.member(each.name, state.*each.member);
+  write_placement(json.key("placement"), state.placement);
+  write_rdt(json.key("rdt"), state.rdt);
   if (!state.annotations.empty()) json.key("annotations").raw(state.annotations);
   json.end_object();
   text.append('\n');
@@ -72,8 +81,9 @@ Result<State> parse_state(string_view text) {
   if (pid < 0 || pid > INT32_MAX || state.id.empty()) return Error(EINVAL, "parse", "state.json: pid or id is missing");
   state.pid = static_cast<int>(pid);
   state.start_time = root["startTime"].u64_or(0);
-  state.creating = root["creating"].bool_or(true);
-  state.rootless = root["rootless"].bool_or(false);
+  for (const FlagMember& each : kFlags) state.*each.member = root[each.name].bool_or(false);
+  state.placement = CAISSON_TRY(read_placement(root["placement"]));
+  state.rdt = CAISSON_TRY(read_rdt(root["rdt"]));
   if (root["annotations"].is_object()) JsonWriter(state.annotations).value(root["annotations"]);
   return state;
 }
@@ -144,6 +154,17 @@ void append_state(JsonWriter& json, const State& state, ContainerStatus status, 
   if (!state.annotations.empty()) json.key("annotations").raw(state.annotations);
   if (extra) json.member("owner", owner);
   json.end_object();
+}
+
+String hook_state(const State& state, ContainerStatus status) {
+  String text;
+  JsonWriter json(text);
+  append_state(json, state, status, false);
+  return text;
+}
+
+PlacementRecord copy(const PlacementRecord& record) {
+  return {record.driver, String(record.path.view()), String(record.unit.view()), record.user_bus};
 }
 
 }  // namespace caisson::oci

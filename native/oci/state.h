@@ -3,6 +3,8 @@
 
 #include "core/fd.h"
 #include "core/json.h"
+#include "core/placement.h"
+#include "core/resctrl.h"
 #include "oci/store.h"
 
 namespace caisson::oci {
@@ -14,13 +16,14 @@ struct State {
   String rootfs;       // absolute, on the host
   String created;      // RFC 3339
   String annotations;  // a JSON object; "": none
-  String cgroup;       // its directory on the host; "": it has none of its own
-  String unit;         // systemd's unit for it; "": not made by systemd
-  String rdt;          // its directory in resctrl that goes with it; "": none
+  PlacementRecord placement;
+  RdtRecord rdt;
   int pid = 0;         // of its first process; 0: not born yet
   u64 start_time = 0;  // of that process, in ticks since boot: pids are reused
   bool creating = true;
-  bool rootless = false;
+  bool shares_pids = false;       // it has no PID namespace of its own: its end is not that of its children
+  bool start_needs_plan = false;  // hooks at the start, or a seccomp agent
+  bool has_poststop = false;
 };
 
 enum class ContainerStatus { kCreating, kCreated, kRunning, kPaused, kStopped };
@@ -47,6 +50,9 @@ ContainerStatus status_of(const Slot& slot, const State& state);
 // The state as `state` prints it and hooks receive it (runtime.md, "State"). With `extra`, what runc adds: rootfs,
 // created, owner.
 void append_state(JsonWriter& json, const State& state, ContainerStatus status, bool extra, string_view owner = {});
-String hook_state(const State& state, string_view status);
+// The state that a hook reads from its standard input.
+String hook_state(const State& state, ContainerStatus status);
+
+PlacementRecord copy(const PlacementRecord& record);
 
 }  // namespace caisson::oci

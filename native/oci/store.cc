@@ -8,6 +8,7 @@
 #include "core/deadline.h"
 #include "core/path.h"
 #include "core/sys.h"
+#include "oci/destroy.h"
 #include "oci/files.h"
 #include "oci/state.h"
 
@@ -79,6 +80,8 @@ Done Slot::lock(int timeout_ms) {
   return done();
 }
 
+void Slot::unlock() { flock(dir_.get(), LOCK_UN); }
+
 Result<String> Slot::read(const char* name, size_t max) const {
   Fd file = CAISSON_TRY(open_at2(dir_.get(), name, O_RDONLY | O_NOFOLLOW, 0, kBelow));
   return read_whole(file.get(), max, name);
@@ -127,6 +130,7 @@ Outcome<Slot> Store::create(string_view id) {
     if (!OCI_TRY(slot.current())) continue;
     if (made) return slot;
     if (!OCI_TRY(is_abandoned(slot))) return already_exists(id);
+    OCI_TRY(clear_leftovers(slot));
     OCI_TRY(slot.remove());  // and begin anew: nothing of a dead create is reused
   }
 }

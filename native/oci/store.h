@@ -25,6 +25,7 @@ class Slot {
   // Waits for the lock. Faults: another command holds it longer than `timeout_ms`; "container does not exist" when it
   // was deleted meanwhile.
   Done lock(int timeout_ms);
+  void unlock();
 
   // A whole file. ENOENT; EFBIG beyond `max` bytes.
   Result<String> read(const char* name, size_t max) const;

@@ -78,6 +78,8 @@ void keep_listed(Stage& s) {
   s.at(Step::kCloseRange);
   int* kept[] = {&s.gate, &s.listener};
   if (s.listener >= 0 && s.listener < s.gate) std::swap(kept[0], kept[1]);
+  // What was told for the hooks before is told anew by who starts: its number is another's soon.
+  if (s.state >= 0) close(std::exchange(s.state, -1));
   // The smallest first: what it moves to is below every other that is kept.
   int next = 3 + static_cast<int>(s.preserve);
   for (int* each : kept) {

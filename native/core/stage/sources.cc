@@ -96,8 +96,7 @@ void open_root(Stage& s) {
 
 }  // namespace
 
-void open_sources(Stage& s) {
-  open_root(s);
+void open_mount_sources(Stage& s) {
   span<const MountEntry> mounts = s.plan->mounts();
   for (u32 i = 0; i < mounts.size(); ++i) {
     const MountEntry& mount = mounts[i];
@@ -129,6 +128,11 @@ void open_sources(Stage& s) {
       set_propagation(s, fd, mount);
     s.sources[i] = fd;
   }
+}
+
+void open_sources(Stage& s) {
+  open_root(s);
+  open_mount_sources(s);
   if (s.has_user_namespace()) {
     // Nodes cannot be made in a user namespace (mknod(2), EPERM); the host's are lent.
     for (u32 i = 0; i < s.plan->devices().size(); ++i) {

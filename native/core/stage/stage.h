@@ -51,7 +51,8 @@ struct Stage {
   u32 preserve = 0;          // BirthRequest::preserve
   bool hold = false;
   bool rootless = false;
-  u32 host_uid = 0;  // the container's root on the host
+  u32 live_mounts = 0;  // live_mounts.cc: so many of the plan's mounts are meant
+  u32 host_uid = 0;     // the container's root on the host
   u32 host_gid = 0;
 
   // Found on the way.
@@ -97,6 +98,7 @@ void hand_over(Stage& s);    // descriptors that were preserved pass through exe
 
 // sources.cc: in the host's mount namespace
 void open_sources(Stage& s);
+void open_mount_sources(Stage& s);  // those of mounts alone
 
 // propagation.cc
 // Fails with EINVAL where the mount that the object of `fd` is on, no clone of it, has no peer group to propagate as

@@ -1,0 +1,53 @@
+#include "oci/attend.h"
+#include "oci/create.h"
+#include "oci/destroy.h"
+#include "oci/log.h"
+
+namespace caisson::oci {
+
+namespace {
+
+constexpr int kLockMs = 10'000;
+
+constexpr Flag kFlags[] = {kBundleFlag,  kConsoleSocketFlag, kPidfdSocketFlag, kDetachFlag,       kKeepFlag,
+                           kPidFileFlag, kNoSubreaperFlag,   kNoPivotFlag,     kNoNewKeyringFlag, kPreserveFdsFlag};
+
+// The container has ended, and is deleted unless somebody else has done it meanwhile.
+Done end(Slot& slot, const State& state) {
+  if (Done locked = slot.lock(kLockMs); !locked) {
+    Outcome<State> there = load_state(slot);
+    return there ? Done(fault_of(locked.error())) : done();
+  }
+  return destroy(slot, state);
+}
+
+Outcome<int> run(const Call& call) {
+  CreateRequest request = create_request(call);
+  request.run = true;
+  request.detach = call.options.on("detach");
+  const bool keep = call.options.on("keep");
+  if (!request.detach && !call.options.on("no-subreaper")) OCI_TRY(adopt_orphans());
+  Creation creation(call.globals, request);
+  OCI_TRY(creation.create());
+  Delivery& delivery = creation.delivery();
+  HostTerminal terminal;
+  if (!request.detach && delivery.terminal()) OCI_TRY(terminal.open(static_cast<Fd&&>(delivery.terminal())));
+  OCI_TRY(creation.start());
+  delivery.leave();
+  creation.keep();
+  if (request.detach) return 0;
+  creation.slot().unlock();
+  Outcome<int> status = attend({delivery.pid(), delivery.pidfd().get(), creation.signals(), &terminal});
+  if (!status) return status;
+  if (keep) return status;
+  if (Done ended = end(creation.slot(), creation.state()); !ended) log(Level::kWarning, ended.error().text);
+  return status;
+}
+
+}  // namespace
+
+constexpr Command kRun = {
+    "run", "create a container and run its process", "<container-id>", 1, 1, FlagOrder::kAnywhere, kFlags, run, 1,
+    true};
+
+}  // namespace caisson::oci
