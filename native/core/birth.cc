@@ -197,6 +197,10 @@ Result<Birth> begin_birth(const BirthRequest& request) {
     return Error(EINVAL, "begin_birth", "linux.namespaces: a user namespace needs a new mount namespace");
   if (request.rootless && plan.head().ns(NamespaceType::kUser).mode == NamespaceMode::kHost)
     return Error(EINVAL, "begin_birth", "without privileges a container needs a user namespace");
+  for (const MountEntry& mount : plan.mounts()) {
+    if (request.rootless && (mount.flags & kMountIdmap) != 0)
+      return Error(EINVAL, "begin_birth", "mounts: who has no privileges over the host cannot idmap its mounts");
+  }
   if (request.rootless && !plan.net_devices().empty())
     return Error(EINVAL, "begin_birth", "linux.netDevices: who has no privileges cannot move network devices");
   // Never left out in silence: they are the caller's to do, while the birth is held.

@@ -149,6 +149,51 @@ void cgroups(World& w) {
   CHECK(has(run.output, "Read-only file system") && has(run.output, " - cgroup2 cgroup "));
 }
 
+// Without privileges and without a cgroup of its own, the container sees the part of the tree it was born in; on a
+// hybrid host that is at no known place.
+void cgroup_without_privileges(World& w) {
+  constexpr u32 kUser = 12345;
+  shell(concat("chmod 755 ", w.dir));
+  int pid = fork();
+  if (pid == 0) {
+    checks = failures = 0;
+    if (sys::setgroups(0, nullptr) != 0 || sys::setresgid(kUser) != 0 || sys::setresuid(kUser) != 0) abort();
+    sys::prctl(uapi::kPrSetDumpable, 1);
+    Config c;
+    c.namespaces = R"({"type":"mount"},{"type":"pid"},{"type":"ipc"},{"type":"uts"},{"type":"user"})";
+    c.linux = String(R"(,"uidMappings":[{"containerID":0,"hostID":12345,"size":1}],)"
+                     R"("gidMappings":[{"containerID":0,"hostID":12345,"size":1}])");
+    c.mounts = String(R"(,{"destination":"/tmp","type":"cgroup","source":"cgroup","options":["rw"]})");
+    c.script = "grep ' /tmp ' /proc/self/mountinfo; cat /proc/self/cgroup";
+    auto compiled = compile_container(config_json(w, c));
+    if (!compiled) abort();
+    auto plan = PlanView::parse({compiled->plan.data(), compiled->plan.size()});
+    Run run = start(*plan, [&](int out) {
+      BirthRequest request;
+      request.plan = &*plan;
+      request.rootless = true;
+      request.stdio[1] = request.stdio[2] = out;
+      return begin_birth(request);
+    });
+    if (!run.failed) {
+      release(run, *plan);
+      end(run);
+    }
+    String own = read_file("/proc/self/cgroup");
+    size_t at = own.view().find("0::");
+    String shown = concat(" ", part(own, at + 3, own.view().find('\n', at) - at - 3), " /tmp ro,");
+    if (access("/sys/fs/cgroup/cgroup.controllers", F_OK) == 0)
+      expect_output(run, shown, "cgroup without privileges");
+    else
+      expect_error(run, ENOENT, "\"cgroup\" for \"/tmp\": no such file or directory", "cgroup without privileges");
+    CHECK(checks != 0);
+    _exit(failures == 0 ? 0 : 1);
+  }
+  int status = -1;
+  waitpid(pid, &status, 0);
+  CHECK(status == 0);
+}
+
 // Parameters and names are set in joined namespaces, never in the host's own.
 void joined_namespaces(World& w) {
   int pid = fork();
@@ -196,6 +241,7 @@ int main() {
     paths(world);
     hidden_and_read_only(world);
     cgroups(world);
+    cgroup_without_privileges(world);
     joined_namespaces(world);
   });
 }

@@ -41,17 +41,19 @@ int open_source(Stage& s, const MountEntry& mount, u32 index) {
   if (!check) return fd;
   // A clone is a mount of its own, which mountinfo does not show: what it is made of is looked at.
   s.at(Step::kSourcePropagation, index);
-  require_propagation(s, fd, mount.propagation & ~uapi::kMsRec);
+  const bool slave = (mount.flags & kMountSharedSlave) != 0;
+  require_propagation(s, fd, slave ? uapi::kMsSlave : mount.propagation & ~uapi::kMsRec);
   s.at(Step::kOpenSource, index);
   int cloned = s.check(sys::open_tree(fd, "", clone | unsigned{uapi::kAtEmptyPath}));
   close(fd);
   return cloned;
 }
 
-// A mount of cgroup2 without a cgroup namespace shows the host's whole tree: only the container's own part of it is
-// given (CVE-2023-25809).
+// A mount of cgroup2 without a cgroup namespace shows the host's whole tree, and a user namespace may not make one:
+// only the container's own part of it is given (CVE-2023-25809).
 bool is_bare_cgroup(const Stage& s, const MountEntry& mount) {
-  return mount.kind == MountKind::kFilesystem && s.plan->text(mount.fstype) == "cgroup2" && s.cgroup >= 0 &&
+  return mount.kind == MountKind::kFilesystem && s.plan->text(mount.fstype) == "cgroup2" &&
+         (s.cgroup >= 0 || s.has_user_namespace()) &&
          s.plan->head().ns(NamespaceType::kCgroup).mode == NamespaceMode::kHost;
 }
 
@@ -106,7 +108,7 @@ void open_mount_sources(Stage& s) {
     int fd = -1;
     if (bare_cgroup) {
       s.at(Step::kOpenSource, i);
-      fd = s.check(sys::open_tree(s.cgroup, "", uapi::kOpenTreeClone | unsigned{uapi::kAtEmptyPath}));
+      fd = clone_own_cgroup(s);
     } else {
       fd = open_source(s, mount, i);
     }
@@ -121,6 +123,8 @@ void open_mount_sources(Stage& s) {
     s.at(Step::kMountAttributes, i);
     set_attributes(s, fd, false, {mount.attr_set, mount.attr_clr, 0, 0});
     set_attributes(s, fd, true, {mount.recursive_set, mount.recursive_clr, 0, 0});
+    // A cgroup that nobody made for the container is not the container's to change.
+    if (bare_cgroup && s.cgroup < 0) set_attributes(s, fd, false, {uapi::kMountAttrRdonly, 0, 0, 0});
     // MS_SHARED leaves a clone in the peer group of its source: that is what makes a volume Bidirectional.
     if (mount.propagation == 0)
       set_attributes(s, fd, true, {0, 0, uapi::kMsPrivate, 0});

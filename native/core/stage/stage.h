@@ -27,7 +27,8 @@ struct Identity {
 
 struct Stage {
   static constexpr u32 kNamespaces = static_cast<u32>(NamespaceType::kCount);
-  static constexpr u32 kOthers = 5;  // descriptors that outlive close_unlisted(): gate, seed, cgroup, listener, joined_root
+  static constexpr u32 kOthers =
+      5;  // descriptors that outlive close_unlisted(): gate, seed, cgroup, listener, joined_root
 
   // Made by the parent.
   const PlanView* plan = nullptr;
@@ -99,6 +100,9 @@ void hand_over(Stage& s);    // descriptors that were preserved pass through exe
 // sources.cc: in the host's mount namespace
 void open_sources(Stage& s);
 void open_mount_sources(Stage& s);  // those of mounts alone
+
+// cgroups.cc
+int clone_own_cgroup(Stage& s);  // a detached clone of the container's cgroup
 
 // propagation.cc
 // Fails with EINVAL where the mount that the object of `fd` is on, no clone of it, has no peer group to propagate as

@@ -12,7 +12,7 @@ constexpr char kFeaturesText[] =
     R"({"ociVersionMin":"1.0.0","ociVersionMax":"1.3.0",)"
     R"("hooks":["prestart","createRuntime","createContainer","startContainer","poststart","poststop"],)"
     R"("mountOptions":["async","atime","bind","defaults","dev","diratime","dirsync","exec","idmap",)"
-    R"("lazytime","loud","mand","noatime","nodev","nodiratime","noexec","noiversion","nolazytime","nomand",)"
+    R"("iversion","lazytime","loud","mand","noatime","nodev","nodiratime","noexec","noiversion","nolazytime","nomand",)"
     R"("norelatime","nostrictatime","nosuid","nosymfollow","private","ratime","rbind","rdev","rdiratime",)"
     R"("relatime","remount","rexec","ridmap","rnoatime","rnodev","rnodiratime","rnoexec","rnorelatime",)"
     R"("rnostrictatime","rnosuid","rnosymfollow","ro","rprivate","rrelatime","rro","rrw","rshared",)"
