@@ -3,7 +3,12 @@ import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { run } from './tools.ts'
 
-const mount = (destination: string, type: string, ...options: string[]): object => ({ destination, type, source: type, options })
+const mount = (destination: string, type: string, ...options: string[]): object => ({
+  destination,
+  type,
+  source: type,
+  options,
+})
 
 /** What every container here has, as runc's `spec` writes it, with its own namespaces and no capabilities beyond a few. */
 export function configuration(process: object, more: object = {}): object {

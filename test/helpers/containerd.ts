@@ -4,9 +4,8 @@ import { join } from 'node:path'
 import type { Test } from 'tap'
 import { runtime } from './conformance.ts'
 import { type Enclave, openEnclave, put, quoted } from './enclave.ts'
-import { buildBusybox } from './image.ts'
+import { saveBusybox } from './image.ts'
 import { type CommandResult, until } from './service.ts'
-import { run } from './tools.ts'
 
 const image = 'localhost/busybox:latest'
 const sleeps = ['sh', '-c', 'trap "exit 7" TERM; echo ready; while :; do sleep 0.1; done']
@@ -122,10 +121,7 @@ export async function openContainerd(t: Test): Promise<Containerd> {
   const enclave = await openEnclave(t, [/^cgroup \/(default|elsewhere)$/], () => containerd.stop())
   const containerd = new Containerd(enclave)
   const { directory } = enclave
-  await buildBusybox(join(directory, 'layout'), { compression: 'none' })
-  const archive = join(directory, 'busybox.tar')
-  await run('skopeo', 'copy', '-q', `oci:${join(directory, 'layout')}:latest`, `docker-archive:${archive}:${image}`)
   await containerd.start()
-  await containerd.ok('image', 'import', archive)
+  await containerd.ok('image', 'import', await saveBusybox(directory, image))
   return containerd
 }

@@ -196,3 +196,12 @@ export async function buildBusybox(
     ],
   })
 }
+
+/** The same as an archive that podman and containerd load: `busybox.tar` in the directory. Needs `skopeo`. @returns its path */
+export async function saveBusybox(directory: string, name: string): Promise<string> {
+  const layout = join(directory, 'busybox')
+  await buildBusybox(layout, { compression: 'none' })
+  const archive = `${layout}.tar`
+  await run('skopeo', 'copy', '-q', `oci:${layout}:latest`, `docker-archive:${archive}:${name}`)
+  return archive
+}

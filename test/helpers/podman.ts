@@ -4,9 +4,8 @@ import { join } from 'node:path'
 import type { Test } from 'tap'
 import { runtime } from './conformance.ts'
 import { type Enclave, openEnclave, put, quoted } from './enclave.ts'
-import { buildBusybox } from './image.ts'
+import { saveBusybox } from './image.ts'
 import { type CommandResult, until } from './service.ts'
-import { run } from './tools.ts'
 
 /** Instead of podman's defaults: those are above this root's own limits, and cgroup v2 may have no pids controller here. */
 const withinLimits = `
@@ -97,10 +96,6 @@ export async function openPodman(t: Test, limits = withinLimits): Promise<Podman
   const { directory } = enclave
   await put(join(directory, 'containers.conf'), `[containers]\n${limits}\n${configuration}`)
   mkdirSync(join(directory, 'hooks'))
-  await buildBusybox(join(directory, 'layout'), { compression: 'none' })
-  // podman makes a name of a layout's path, and refuses capitals in it
-  const archive = join(directory, 'busybox.tar')
-  await run('skopeo', 'copy', '-q', `oci:${join(directory, 'layout')}:latest`, `docker-archive:${archive}:${image}`)
-  await podman.ok('load', '-q', '-i', archive)
+  await podman.ok('load', '-q', '-i', await saveBusybox(directory, image))
   return podman
 }
