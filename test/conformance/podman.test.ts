@@ -76,7 +76,9 @@ void t.test('podman', { skip, timeout: 280_000 }, async (t) => {
   })
 
   test('a terminal', async (t) => {
-    const run = await podman.terminal(['run', '--rm', '-it', image, 'sh', '-c', 'tty; stty size; exit 4'])
+    // the size is told once the process is there
+    const size = 'until stty size | grep -v "^0 0"; do :; done'
+    const run = await podman.terminal(['run', '--rm', '-it', image, 'sh', '-c', `tty; ${size}; exit 4`])
     t.match(run.stdout, '/dev/pts/0')
     t.match(run.stdout, '33 77', 'with the size of the one outside')
     t.equal(run.status, 4)
@@ -87,7 +89,7 @@ void t.test('podman', { skip, timeout: 280_000 }, async (t) => {
       'tty',
       'sh',
       '-c',
-      'test -t 0 && test -t 1 && echo terminal; stty size; exit 5',
+      `test -t 0 && test -t 1 && echo terminal; ${size}; exit 5`,
     ])
     t.match(exec.stdout, 'terminal')
     t.match(exec.stdout, '33 77')
@@ -101,11 +103,21 @@ void t.test('podman', { skip, timeout: 280_000 }, async (t) => {
   })
 
   test('logs, wait, inspect, top', async (t) => {
-    await podman.ok('run', '-d', '--name', 'l', image, 'sh', '-c', 'echo one; echo two >&2; exec sleep 1')
+    await podman.ok(
+      'run',
+      '-d',
+      '--name',
+      'l',
+      image,
+      'sh',
+      '-c',
+      'echo one; echo two >&2; until test -e /go; do sleep 0.1; done',
+    )
     t.equal(await podman.inspect('l', '.State.Status'), 'running')
     const pid = Number(await podman.inspect('l', '.State.Pid'))
     t.ok(existsSync(enclave.path(`/proc/${pid}/exe`)), 'the pid is the process')
-    t.match(await podman.ok('top', 'l', 'args'), 'sleep 1')
+    t.match(await podman.ok('top', 'l', 'args'), 'until test -e /go')
+    await podman.ok('exec', 'l', 'touch', '/go')
     t.equal(await podman.ok('wait', 'l'), '0')
     const { stdout, stderr } = await podman.run(['logs', 'l'])
     t.same([stdout, stderr], ['one\n', 'two\n'])
