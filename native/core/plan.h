@@ -123,7 +123,7 @@ enum ProcessFlag : u32 {
   kProcessGid = 1u << 7,           // with kProcessLookupUser: `gid` wins over the primary group
   kProcessGroupsStrict = 1u << 8,  // with kProcessLookupUser: groups are the listed ones only (KEP-3619)
   kProcessSetHome = 1u << 9,       // with kProcessLookupUser: HOME from passwd when env has none
-  kProcessNewKeyring = 1u << 10,   // a session keyring of its own, named _ses.<id>
+  kProcessNewKeyring = 1u << 10,   // a session keyring of its own, named _ses.<id>; without an id: nameless
   kProcessLateLookup = 1u << 11,   // a missing executable fails the start (CRI), not the creation (OCI)
   kProcessPersonality = 1u << 12,
   kProcessScheduler = 1u << 13,

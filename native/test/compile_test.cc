@@ -173,7 +173,8 @@ void exec_plan() {
   CHECK(process.uid == 7 && process.gid == 8 && process.umask == 022);
   CHECK(plan.view.groups().size() == 1 && plan.view.groups()[0] == 9);
   // without capabilities it has none: never those of the monitor
-  CHECK(process.flags == (kProcessTerminal | kProcessConsoleSize | kProcessUmask | kProcessCapabilities));
+  CHECK(process.flags ==
+        (kProcessTerminal | kProcessConsoleSize | kProcessUmask | kProcessCapabilities | kProcessNewKeyring));
   CHECK(process.capabilities[kCapPermitted] == 0 && process.capabilities[kCapBounding] == 0);
   CHECK(process.rows == 24 && process.columns == 80);
 }

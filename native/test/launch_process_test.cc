@@ -78,8 +78,9 @@ void exec_into(World& w, bool user) {
   auto exec = [&](string_view user_text, const char* command) {
     PlanBuilder b(PlanKind::kExec);
     b.process().cwd = b.string("/tmp");
-    b.process().flags = kProcessCapabilities | kProcessLookupUser | kProcessNoNewPrivileges;
+    b.process().flags = kProcessCapabilities | kProcessLookupUser | kProcessNoNewPrivileges | kProcessNewKeyring;
     b.process().user = b.string(user_text);
+    b.head().id = b.string("joined");
     for (u32 set : {kCapBounding, kCapEffective, kCapPermitted}) b.process().capabilities[set] = 0xa80425fb;
     for (const char* arg : {"sh", "-c", command}) b.add_text(Section::kArgs, arg);
     b.add_text(Section::kEnv, "PATH=/bin");
@@ -105,6 +106,9 @@ void exec_into(World& w, bool user) {
   CHECK(has(a.output, "0::/\non-top\n"));
   Run u = exec("1", "id -u; echo out > /dev/stdout");
   CHECK(u.code == 0 && has(u.output, "1\nout\n"));
+  // The keys of whoever starts it are not the container's.
+  Run keys = exec("", "cat /proc/keys");
+  CHECK(has(keys.output, " _ses.joined: ") && !has(keys.output, "key-of-the-caller"));
   Run k = exec("web", "kill -9 $$");
   CHECK(k.signal == SIGKILL);
   Run bad = exec("ghost", "true");
@@ -228,10 +232,22 @@ void user_namespace(World& w) {
   end(run);
 }
 
+// A key that only a process with this session keyring sees.
+void make_own_key() {
+  constexpr int kSessionKeyring = -3;
+  constexpr int kSetPermissions = 5;
+  constexpr u32 kPossessorAll = 0x3f000000;
+  CHECK(sys::join_session_keyring(nullptr) >= 0);
+  const long key = syscall(SYS_add_key, "user", "key-of-the-caller", "x", 1, kSessionKeyring);
+  CHECK(key >= 0 && syscall(SYS_keyctl, kSetPermissions, key, kPossessorAll) == 0);
+  CHECK(has(read_file("/proc/keys"), "key-of-the-caller"));
+}
+
 }  // namespace
 
 int main() {
   return in_world([](World& world) {
+    make_own_key();
     for (bool user : {false, true}) {
       descriptors_and_users(world, user);
       exec_into(world, user);

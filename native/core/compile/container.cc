@@ -17,13 +17,7 @@ Status check_version(const Property& version) {
   return version.invalid(text, "is not a version of the runtime specification 1.x");
 }
 
-Status compile_id(Context& context, const Property& input) {
-  const string_view id = CAISSON_TRY(input["id"].text_or({}, kNameMax));
-  for (const char c : id)
-    if (static_cast<u8>(c) < 0x21 || c == 0x7f || c == '/')
-      return input["id"].invalid(id, "is not the id of a container");
-  context.plan.head().id = context.plan.string(id);
-  if (CAISSON_TRY(input["newKeyring"].flag_or(true))) context.plan.process().flags |= kProcessNewKeyring;
+Status compile_ways(Context& context, const Property& input) {
   if (CAISSON_TRY(input["lateLookup"].flag_or(false))) context.plan.process().flags |= kProcessLateLookup;
   if (CAISSON_TRY(input["noPivot"].flag_or(false))) context.plan.root().flags |= kRootNoPivot;
   return ok();
@@ -74,6 +68,7 @@ Status compile(Context& context, const Property& input) {
 
   CAISSON_TRY(compile_facts(context, input));
   CAISSON_TRY(compile_id(context, input));
+  CAISSON_TRY(compile_ways(context, input));
   CAISSON_TRY(compile_namespaces(context, spec, linux));
   CAISSON_TRY(compile_root(context, input, spec, linux));
   CAISSON_TRY(compile_hooks(context, CAISSON_TRY(spec.object("hooks"))));

@@ -60,6 +60,9 @@ Result<Vec<u64>> compile_device_list(Context& context, const Property& list);
 // linux.intelRdt
 Status compile_rdt(Context& context, const Property& rdt);
 
+// `id` and `newKeyring` of the input
+Status compile_id(Context& context, const Property& input);
+
 // process but for its identity.
 Status compile_process(Context& context, const Property& process);
 // process.scheduler, process.ioPriority, process.execCPUAffinity

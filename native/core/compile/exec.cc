@@ -9,6 +9,7 @@ Result<Compiled> compile_exec(string_view json) {
   const compile::Property input(document.root());
   CAISSON_TRY(input.object());
   compile::Context context(PlanKind::kExec);
+  CAISSON_TRY(compile::compile_id(context, input));
   CAISSON_TRY(compile::compile_process(context, input["process"]));
   CAISSON_TRY(compile::compile_memory_policy(context, input["memoryPolicy"]));
   CAISSON_TRY(compile::compile_personality(context, input["personality"]));

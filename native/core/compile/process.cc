@@ -93,6 +93,16 @@ Result<Str> compile_label(Context& context, const Property& label) {
 
 }  // namespace
 
+Status compile_id(Context& context, const Property& input) {
+  const string_view id = CAISSON_TRY(input["id"].text_or({}, kNameMax));
+  for (const char c : id)
+    if (static_cast<u8>(c) < 0x21 || c == 0x7f || c == '/')
+      return input["id"].invalid(id, "is not the id of a container");
+  context.plan.head().id = context.plan.string(id);
+  if (CAISSON_TRY(input["newKeyring"].flag_or(true))) context.plan.process().flags |= kProcessNewKeyring;
+  return ok();
+}
+
 // The specification requires a process only when the container is started; like runc and crun, the creation does.
 Status compile_process(Context& context, const Property& process) {
   if (!process.present()) return process.error(EINVAL, "is missing");

@@ -165,7 +165,7 @@ void finish(Stage& s) {
     string_view id = part(s.plan->text(s.plan->head().id), 0, 127);
     memcpy(name + 5, id.data(), id.size());
     // ENOSYS: a kernel without keyrings has none to share.
-    if (sys::join_session_keyring(name) < 0 && errno != ENOSYS) s.fail(errno);
+    if (sys::join_session_keyring(id.empty() ? nullptr : name) < 0 && errno != ENOSYS) s.fail(errno);
   }
   s.at(Step::kCapabilities);
   if ((process.flags & kProcessCapabilities) != 0) drop_bounding(s);
