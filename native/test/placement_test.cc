@@ -378,6 +378,56 @@ void scopes(World& w) {
   CHECK(!group && group.error().err == ENOENT);
 }
 
+// A user with a manager of his own, from inside of it and from outside.
+void user_scopes(World& w, int root) {
+  const std::string manager = "/user.slice/user-12345.slice/user@12345.service";
+  PlacementRequest request;
+  request.id = "c1";
+  request.systemd = request.rootless = true;
+  const std::string given = "caissontest.slice:caisson:" + std::to_string(getpid());
+  request.cgroups_path = given;
+  const std::string unit = "caisson-" + std::to_string(getpid()) + ".scope";
+  PlanBuilder builder = sleeper(w);
+  add_limit(builder, "memory.max", "67108864");
+  add_limit(builder, "pids.max", "3");
+  const PlanMap plan = sealed(static_cast<PlanBuilder&&>(builder));
+  CHECK(setenv("XDG_RUNTIME_DIR", "/run/user/12345", 1) == 0);
+  auto session = cgroup_ensure(root, (manager + "/caisson-session").c_str(), {});
+  CHECK(session);
+  CHECK(cgroup_set_owner(session->get(), 12345));
+  as_user(session->get(), [&] {
+    auto placed = place(request, plan.view());
+    CHECK(placed);
+    if (!placed) {
+      fprintf(stderr, "%s %s\n", placed.error().call, placed.error().object);
+      return;
+    }
+    const int cgroup = placed->cgroup.get();
+    CHECK(placed->record.user_bus && placed->record.path.view() == manager + "/caissontest.slice/" + unit);
+    CHECK(value_of(cgroup, "memory.max") == "67108864");
+    const pid_t pid = fork();
+    if (pid == 0) {
+      if (!cgroup_write(cgroup, "cgroup.procs", std::to_string(getpid()))) _exit(1);
+      for (;;) pause();
+    }
+    for (int i = 0; i < 500 && cgroup_processes(cgroup)->size() < 2; ++i) usleep(10'000);
+    CHECK(finish_placement(*placed, plan.view()));
+    CHECK(value_of(cgroup, "pids.max") == "3");
+    CHECK(remove_placement(placed->record, 10'000));
+    CHECK(!open_placement(placed->record));
+    CHECK(setenv("XDG_RUNTIME_DIR", "/tmp/caisson-nowhere", 1) == 0);
+    auto nowhere = place(request, plan.view());
+    CHECK(!nowhere && nowhere.error().err == ENOENT &&
+          string_view(nowhere.error().object) == "/tmp/caisson-nowhere/bus");
+  });
+  as_user(-1, [&] {
+    auto refused = place(request, plan.view());
+    CHECK(!refused && refused.error().err == EACCES);
+    CHECK(!refused && string_view(refused.error().object).find("systemd-run --user --scope") != string_view::npos);
+  });
+  CHECK(cgroup_destroy(root, (manager + "/caisson-session").c_str(), 5'000));
+}
+
 }  // namespace
 
 int main() {
@@ -397,5 +447,9 @@ int main() {
     scopes(w);
   else
     printf("skipped: scopes: systemd is not pid 1 here\n");
+  if (access("/run/user/12345/systemd", F_OK) == 0)
+    user_scopes(w, root);
+  else
+    printf("skipped: a user's scopes: uid 12345 has no manager here\n");
   return done();
 }
