@@ -119,6 +119,7 @@ void takes_over_from_the_dead() {
     CHECK(again && !again->has("config.json"));
     State state = sample("x");
     state.creating = true;
+    state.pid = 0;  // it died before anything was born
     CHECK(save_state(*again, state));
   }
   auto third = store.create("x");

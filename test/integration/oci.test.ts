@@ -37,7 +37,6 @@ interface State {
 
 type Result = SpawnSyncReturns<string>
 
-/** Standard output of a container that outlives its command must be no pipe of ours: its end would be waited for. */
 function oci(args: string[], input?: string): Result {
   return spawnSync(program, ['--root', root, '--log', log, '--log-format', 'json', ...args], {
     encoding: 'utf8',
@@ -46,11 +45,12 @@ function oci(args: string[], input?: string): Result {
   })
 }
 
+/** For a container that outlives the command: it has its standard output and error, and a pipe's end would be waited for. */
 function detached(args: string[]): Result {
   return spawnSync(program, ['--root', root, '--log', log, '--log-format', 'json', ...args], {
     encoding: 'utf8',
     timeout: 30_000,
-    stdio: ['ignore', 'ignore', 'pipe'],
+    stdio: 'ignore',
   })
 }
 
