@@ -16,6 +16,11 @@ constexpr u64 kStageTwoNamespaces = uapi::kCloneNewpid | uapi::kCloneNewcgroup;
 
 // Namespaces other than mount, PID and cgroup: those a process can simply enter or make for itself.
 void enter_namespaces(Stage& s) {
+  // A new IPC namespace brings its file system of message queues, whose root belongs to its maker.
+  if (s.has_user_namespace() && (s.create & uapi::kCloneNewipc) != 0) {
+    syscall(SYS_setfsgid, 0);
+    syscall(SYS_setfsuid, 0);
+  }
   for (NamespaceType type : {NamespaceType::kNetwork, NamespaceType::kIpc, NamespaceType::kUts}) {
     join_namespace(s, type);
     if ((s.create & namespace_flag(type)) == 0) continue;

@@ -221,7 +221,7 @@ struct MountEntry {
   u64 attr_clr = 0;       // a member of MOUNT_ATTR__ATIME in attr_set needs the whole mask here
   u64 recursive_set = 0;  // MOUNT_ATTR_*, on this mount and all below (rro...)
   u64 recursive_clr = 0;
-  u32 propagation = 0;  // MS_SHARED, MS_SLAVE, MS_PRIVATE, MS_UNBINDABLE, with MS_REC or not; 0: private, recursively
+  u32 propagation = 0;  // MS_SHARED, MS_SLAVE, MS_PRIVATE, MS_UNBINDABLE, with MS_REC or not; 0: not said (private)
   // kMountOwnMappings: where its mappings stand in the two sections.
   u32 uid_first = 0;
   u32 uid_count = 0;

@@ -95,6 +95,16 @@ void what_is_there(World& w) {
   CHECK(rmdir(concat(w.dir, "/outside").c_str()) == 0);
 }
 
+void message_queues(World& w) {
+  Config c;
+  c.mounts = String(R"(,{"destination":"/dev/mqueue","type":"mqueue","source":"mqueue"})");
+  c.script = "stat -c '%a %u:%g' /dev/mqueue; touch /dev/mqueue/a && stat -c %u:%g /dev/mqueue/a";
+  expect_output(run_config(w, c), "1777 0:0\n0:0\n", "message queues");
+  c.namespaces = kUser;
+  c.linux = String(kMaps);
+  expect_output(run_config(w, c), "1777 0:0\n0:0\n", "message queues of a user namespace");
+}
+
 void lent(World& w) {
   shell(concat("chmod 755 ", w.dir));
   Config c;
@@ -130,5 +140,6 @@ int main() {
     listed(world);
     what_is_there(world);
     lent(world);
+    message_queues(world);
   });
 }

@@ -115,7 +115,8 @@ void binds(World& w) {
   run = run_config(w, c);
   expect_output(run, " /m ro,noexec,noatime - ", "recursive flags");
   expect_output(run, " /m/sub ro,noexec,relatime - ", "recursive flags below");
-  c.mounts = mount_json("/m", "bind", volume, R"("bind","remount","ro","size=1")");
+  c.mounts = concat(mount_json("/m", "bind", volume, R"("bind")"),
+                    mount_json("/m", "bind", volume, R"("bind","remount","ro")"));
   run = run_config(w, c);
   expect_output(run, " /m ro,relatime - ", "bind with remount");
   CHECK(!has(run.output, "/m/sub"));
@@ -128,6 +129,14 @@ void binds(World& w) {
   expect_output(run, " /m rw,relatime master:", "slave after shared");
   c.mounts = mount_json("/m", "bind", volume, R"("rbind","runbindable")");
   expect_output(run_config(w, c), " /m/sub rw,relatime unbindable - ", "unbindable");
+  c.mounts = mount_json("/m", "bind", volume, R"("rbind")");
+  for (const char* root : {"rslave", "slave"}) {
+    c.linux = concat(R"(,"rootfsPropagation":")", root, "\"");
+    run = run_config(w, c);
+    CHECK(has(run.output, " /m/sub rw,relatime master:") == (root[0] == 'r'));
+    CHECK(has(run.output, " /m/sub rw,relatime - ") == (root[0] == 's'));
+  }
+  c.linux = String();
   umount2(volume.c_str(), MNT_DETACH);
   c.mounts = mount_json("/m", "bind", concat(volume, "/absent"), R"("bind")");
   expect_error(run_config(w, c), ENOENT, "for \"/m\": no such file or directory", "missing source");

@@ -76,8 +76,9 @@ Status classify(Context& context, Mount& mount) {
     record.source = context.plan.string("/dev/shm");
     return ok();
   }
-  // With a source there is something to bind, whose flags are then changed (runc); without, what is mounted is changed.
-  if (options.remount && !(options.bind && mount.source.starts_with('/'))) {
+  // As mount(2) takes MS_REMOUNT, with MS_BIND or not: what is mounted there is changed, and the source has no part in
+  // it.
+  if (options.remount) {
     record.kind = MountKind::kRemount;
     return ok();
   }

@@ -99,6 +99,9 @@ void open_root(Stage& s) {
 }  // namespace
 
 void open_mount_sources(Stage& s) {
+  // A volume whose options do not say is private, unless all of the root is to receive from the host.
+  constexpr u64 kReceives = uapi::kMsSlave | uapi::kMsRec;
+  const u64 unsaid = s.plan->root().propagation == kReceives ? uapi::kMsSlave : uapi::kMsPrivate;
   span<const MountEntry> mounts = s.plan->mounts();
   for (u32 i = 0; i < mounts.size(); ++i) {
     const MountEntry& mount = mounts[i];
@@ -127,7 +130,7 @@ void open_mount_sources(Stage& s) {
     if (bare_cgroup && s.cgroup < 0) set_attributes(s, fd, false, {uapi::kMountAttrRdonly, 0, 0, 0});
     // MS_SHARED leaves a clone in the peer group of its source: that is what makes a volume Bidirectional.
     if (mount.propagation == 0)
-      set_attributes(s, fd, true, {0, 0, uapi::kMsPrivate, 0});
+      set_attributes(s, fd, true, {0, 0, unsaid, 0});
     else
       set_propagation(s, fd, mount);
     s.sources[i] = fd;
