@@ -78,6 +78,7 @@ Vec<String> dbus_address_paths(string_view address) {
       bool valid = true;
       for (size_t i = kPathKey.size(); i < pair.size(); ++i) {
         if (pair[i] != '%') {
+          valid = valid && pair[i] != '\0';
           path.append(pair[i]);
           continue;
         }

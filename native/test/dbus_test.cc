@@ -171,6 +171,7 @@ void addresses() {
   CHECK(many.size() == 2 && many[0].view() == "/with blank" && many[1].view() == "/b");
   for (const char* none : {"", "unix:", "unix:path=relative", "unix:path=/a%0", "unix:path=/a%00b", "unix:path=/a%zz"})
     CHECK(dbus_address_paths(none).empty());
+  CHECK(dbus_address_paths({"unix:path=/a\0b", 14}).empty());
 }
 
 struct Peer {
