@@ -76,6 +76,21 @@ Outcome<UserIds> parse_user(string_view text) {
   return ids;
 }
 
+void complete_process(String& out, const JsonValue& given, const JsonValue& own) {
+  JsonWriter json(out);
+  if (!given.is_object()) return void(json.value(given));  // the compiler says so
+  json.begin_object();
+  for (u32 i = 0; i < given.size(); ++i) json.key(given.key_at(i)).value(given.at(i));
+  for (const string_view key :
+       {"capabilities", "apparmorProfile", "selinuxLabel", "rlimits", "scheduler", "ioPriority", "execCPUAffinity"}) {
+    const JsonValue& said = given[key];
+    const bool empty = (said.is_string() && said.string_or({}).empty()) || (said.is_array() && said.size() == 0);
+    // Of two members of one name the last counts.
+    if ((!said.present() || empty) && own[key].present()) json.key(key).value(own[key]);
+  }
+  json.end_object();
+}
+
 Done write_process(String& out, const JsonValue& own, const Options& options) {
   if (options.operands() < 2) return Fault::text_of("exec args cannot be empty");
   JsonWriter json(out);

@@ -18,6 +18,10 @@ Outcome<UserIds> parse_user(string_view text);
 // Writes the process as JSON. `own` is `process` of the container's configuration.
 Done write_process(String& out, const JsonValue& own, const Options& options);
 
+// Writes the process that --process gives. What it says nothing of is as for the container's own, as runc has it:
+// capabilities, labels, limits, scheduling. Without this an exec would escape the container's profile.
+void complete_process(String& out, const JsonValue& given, const JsonValue& own);
+
 inline constexpr Flag kExecFlags[] = {
     {"process", 'p', FlagKind::kText, "a file with the process as JSON; the flags below and arguments do not apply"},
     {"cwd", 0, FlagKind::kText, "working directory in the container"},

@@ -53,18 +53,20 @@ Done check_status(const Slot& slot, const State& state, bool ignore_paused) {
 Outcome<Compilation> compile(const Options& options, const Config& config) {
   String process;
   if (const string_view file = options.text("process"); !file.empty()) {
-    process = OCI_TRY(read_path(file, kConfigMax));
-    // Looked at on its own, so that nothing but a value goes into the document around it.
-    Result<JsonDocument> document = JsonDocument::parse(process);
+    const String text = OCI_TRY(read_path(file, kConfigMax));
+    Result<JsonDocument> document = JsonDocument::parse(text);
     if (!document) return Fault::text_of(file, ": ", document.error().object);
+    complete_process(process, document->root(), config.root()["process"]);
   } else {
     OCI_TRY(write_process(process, config.root()["process"], options));
   }
   String text;
   JsonWriter json(text);
   json.begin_object().key("process").raw(process);
-  const JsonValue& filter = config.root()["linux"]["seccomp"];
-  if (filter.present()) json.key("seccomp").value(filter);
+  const JsonValue& linux = config.root()["linux"];
+  for (const string_view key : {"seccomp", "memoryPolicy", "personality"})
+    if (linux[key].present()) json.key(key).value(linux[key]);
+  json.member("id", options.operand(0));
   json.end_object();
   return finish_compilation(compile_exec(text));
 }
