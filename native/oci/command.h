@@ -36,7 +36,7 @@ struct Command {
   Outcome<int> (*run)(const Call& call) = nullptr;
   int failure = 1;
   bool gives_birth = false;  // its children become processes of a container
-  string_view notes = {};  // further lines of the usage
+  string_view notes = {};    // further lines of the usage
 };
 
 // One a file of commands/, in alphabetical order.

@@ -40,6 +40,22 @@ Creation::~Creation() {
 }
 
 Done Creation::create() {
+  OCI_TRY(reserve());
+  OCI_TRY(give_birth());
+  for (;;) {
+    switch (OCI_TRY(delivery_->next())) {
+      case Delivery::Progress::kHeld:
+        OCI_TRY(held());
+        break;
+      case Delivery::Progress::kReady:
+        return hand_over();
+      case Delivery::Progress::kExecuted:
+        return Fault::text_of("the container's process ended before it was ready");
+    }
+  }
+}
+
+Done Creation::reserve() {
   string_view cgroups_path;
   OCI_TRY(read(cgroups_path));
   OCI_TRY(check_terminal());
@@ -58,19 +74,7 @@ Done Creation::create() {
   where.rootless = is_rootless(globals_);
   const Vec<String> controllers = OCI_TRY(offered_controllers(where));
   OCI_TRY(prepare());
-  OCI_TRY(place_it(controllers, where));
-  OCI_TRY(give_birth());
-  for (;;) {
-    switch (OCI_TRY(delivery_->next())) {
-      case Delivery::Progress::kHeld:
-        OCI_TRY(held());
-        break;
-      case Delivery::Progress::kReady:
-        return hand_over();
-      case Delivery::Progress::kExecuted:
-        return Fault::text_of("the container's process ended before it was ready");
-    }
-  }
+  return place_it(controllers, where);
 }
 
 Done Creation::read(string_view& cgroups_path) {
@@ -188,6 +192,17 @@ Done Creation::hand_over() {
   if (!request_.pid_file.empty()) OCI_TRY(write_pid_file(request_.pid_file, state_.pid));
   if (request_.run) return done();
   return delivery_->release();
+}
+
+Done Creation::adopt(int pid) {
+  state_.pid = pid;
+  state_.start_time = OCI_TRY(process_start_time(pid));
+  OCI_TRY(finish_placement(placement_, compiled_.plan));
+  if (state_.rdt.present) OCI_TRY(rdt_assign(rdt_root_.get(), state_.rdt, pid));
+  state_.creating = false;
+  OCI_TRY(save_state(*slot_, state_));
+  if (!request_.pid_file.empty()) OCI_TRY(write_pid_file(request_.pid_file, pid));
+  return done();
 }
 
 Done Creation::start() {

@@ -38,8 +38,13 @@ class Creation {
   Done create();
   // `run` only: lets the process go on to its program, and runs what hooks follow.
   Done start();
+  // Instead of create(): all but a process, which adopt() is told of when somebody else (criu) has made it.
+  Done reserve();
+  Done adopt(int pid);
   void keep() { kept_ = true; }
 
+  const PlanView& plan() const { return compiled_.plan; }
+  int cgroup() const { return placement_.cgroup.get(); }
   Slot& slot() { return *slot_; }
   State& state() { return state_; }
   Delivery& delivery() { return *delivery_; }

@@ -19,8 +19,8 @@ namespace caisson::oci {
 namespace {
 
 constexpr const Command* kCommands[] = {
-    &kCreate, &kDelete, &kEvents, &kExec, &kFeatures, &kKill,  &kList,  &kMounts,
-    &kPause,  &kPs,     &kResume, &kRun,  &kSpec,     &kStart, &kState, &kUpdate,
+    &kCheckpoint, &kCreate, &kDelete,  &kEvents, &kExec, &kFeatures, &kKill,  &kList,  &kMounts,
+    &kPause,      &kPs,     &kRestore, &kResume, &kRun,  &kSpec,     &kStart, &kState, &kUpdate,
 };
 
 constexpr Flag kGlobalFlags[] = {

@@ -43,7 +43,7 @@ Result<Fd> find_program(string_view name) {
   }
 }
 
-Result<Spawned> start_program(const Vec<string_view>& args, span<const int> fds) {
+Result<Spawned> start_program(const Vec<string_view>& args, span<const int> fds, int cgroup) {
   const Fd exe = CAISSON_TRY(find_program(args[0]));
   Vec<String> texts;
   Vec<char*> argv;
@@ -55,6 +55,7 @@ Result<Spawned> start_program(const Vec<string_view>& args, span<const int> fds)
   request.argv = argv.data();
   request.envp = environ;
   request.fds = fds;
+  request.cgroup = cgroup;
   return spawn(request);
 }
 

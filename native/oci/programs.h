@@ -11,8 +11,8 @@ namespace caisson::oci {
 // By PATH; a name with a slash is a path. ENOENT, EACCES.
 Result<Fd> find_program(string_view name);
 
-// Starts it with the caller's environment. `fds` as of SpawnRequest.
-Result<Spawned> start_program(const Vec<string_view>& args, span<const int> fds);
+// Starts it with the caller's environment. `fds` and `cgroup` as of SpawnRequest.
+Result<Spawned> start_program(const Vec<string_view>& args, span<const int> fds, int cgroup = -1);
 
 // Waits for the end. 128 and the signal where one ended it.
 int wait_program(const Spawned& program);

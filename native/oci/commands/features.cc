@@ -53,7 +53,7 @@ constexpr char kFeaturesText[] =
 #include "core/version.inc"
     R"(",)"
     R"("org.opencontainers.runc.checkpoint.enabled":"true"},)"
-    R"("potentiallyUnsafeConfigAnnotations":["bundle","org.systemd.property.","org.criu.config"]})"
+    R"("potentiallyUnsafeConfigAnnotations":[]})"
     "\n";
 // clang-format on
 
