@@ -9,6 +9,7 @@ import { findTool } from '../build/test/helpers/tools.js'
 import { measureContainers } from './containers.mjs'
 import { measureMemory } from './memory.mjs'
 import { measurePull } from './pull.mjs'
+import { measureSeccomp } from './seccomp.mjs'
 import { Spawner } from './spawner.mjs'
 
 const idleEnough = 0.85
@@ -17,7 +18,7 @@ const { values } = parseArgs({
     rounds: { type: 'string', default: '50' },
     'pull-rounds': { type: 'string', default: '5' },
     pods: { type: 'string', default: '10' },
-    only: { type: 'string', multiple: true, default: ['containers', 'memory', 'pull'] },
+    only: { type: 'string', multiple: true, default: ['containers', 'memory', 'pull', 'seccomp'] },
   },
 })
 const count = (name) => {
@@ -66,6 +67,12 @@ try {
       figures.push(await measurePull({ ...common, rounds: count('pull-rounds'), spawner, skopeo }))
       await spawner.close()
     }
+  }
+  if (values.only.includes('seccomp')) {
+    const profile = `${project}/native/test/seeds/seccomp/docker.json`
+    figures.push(
+      ...measureSeccomp({ program: `${project}/build/bench/seccomp`, profile, rounds: count('rounds'), notes }),
+    )
   }
   left = await service.finish()
 } finally {

@@ -145,26 +145,39 @@ class Section {
 
  private:
   void gather() {
+    if (abi_ == SyscallAbi::kX86) {
+      find_behind("socketcall", kSocketCalls);
+      find_behind("ipc", kIpcCalls);
+    }
     for (u32 i = 0; i < profile_.named.size(); ++i) {
       const NamedRule& named = profile_.named[i];
       const u32 number = syscall_number(abi_, named.call);
       // Redundant, and dropped as runc does, so that it cannot outrank others.
       if (profile_.rules[named.rule].action == profile_.default_action) continue;
       if (number != kNoSyscall) applied_.push({number, i, named.rule, false, 0});
-      if (abi_ == SyscallAbi::kX86) {
-        gather_multiplexed("socketcall", kSocketCalls, named, i);
-        gather_multiplexed("ipc", kIpcCalls, named, i);
-      }
+      if (abi_ != SyscallAbi::kX86) continue;
+      for (const Behind& b : behind_)
+        if (b.call == named.call) gather_multiplexed(b, named, i);
     }
     sort();
   }
 
-  void gather_multiplexed(string_view multiplexer, span<const SubCall> calls, const NamedRule& named, u32 sequence) {
+  // A call behind a multiplexer.
+  struct Behind {
+    u32 call = 0;         // syscall_index()
+    u32 multiplexer = 0;  // its number
+    u32 sub_call = 0;
+  };
+
+  void find_behind(string_view multiplexer, span<const SubCall> calls) {
+    const u32 number = syscall_number(abi_, syscall_index(multiplexer));
+    for (const SubCall& call : calls) behind_.push({syscall_index(call.name), number, call.number});
+  }
+
+  void gather_multiplexed(const Behind& behind, const NamedRule& named, u32 sequence) {
     const Rule& rule = profile_.rules[named.rule];
     if (conditional(rule) && strictness(rule.action) >= strictness(profile_.default_action)) return;
-    for (const SubCall& call : calls)
-      if (string_view(call.name) == syscall_name(named.call))
-        applied_.push({syscall_number(abi_, syscall_index(multiplexer)), sequence, named.rule, true, call.number});
+    applied_.push({behind.multiplexer, sequence, named.rule, true, behind.sub_call});
   }
 
   // By number, then as in the profile. Shell sort: in place, no recursion, fast enough for a few thousand.
@@ -326,6 +339,7 @@ class Section {
   const Profile& profile_;
   const SyscallAbi abi_;
   Assembler& out_;
+  Vec<Behind> behind_;
   Vec<Applied> applied_;
   Vec<Range> ranges_;
 };

@@ -107,7 +107,9 @@ Status read_entry(const JsonValue& entry, string_view at, Profile& profile) {
   const u32 first = static_cast<u32>(profile.rules.size());
   add_rules(profile, action, conditions);
   for (u32 i = 0; i < names; ++i) {
-    const string_view name = CAISSON_TRY(entry["names"].at(i).string(where(names_at, i)));
+    const JsonValue& given = entry["names"].at(i);
+    // The place is worked out for an error only: names are many.
+    const string_view name = given.is_string() ? given.string_or({}) : CAISSON_TRY(given.string(where(names_at, i)));
     if (action == kRetNotify && name == "write") return refuse(action_at, "SCMP_ACT_NOTIFY cannot hold back write");
     const u32 call = syscall_index(name);
     if (call == kNoSyscall) continue;

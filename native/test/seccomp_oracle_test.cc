@@ -15,7 +15,7 @@
 #include "core/seccomp.h"
 #include "core/syscalls.h"
 #include "test/bpf_interpreter.h"
-#include "test/profiles.h"
+#include "test/files.h"
 #include "test/seccomp_libseccomp.h"
 #include "test/seccomp_points.h"
 #include "test/seccomp_profiles.h"
