@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "core/clock.h"
+#include "core/systemd.h"
 #include "oci/destroy.h"
 #include "oci/files.h"
 #include "oci/log.h"
@@ -82,6 +83,7 @@ Done Creation::read(string_view& cgroups_path) {
   config_ = OCI_TRY(read_config(bundle_));
   const JsonValue& spec = config_->root();
   if (!spec["process"].present()) return Fault::text_of("process property must not be empty");
+  if (globals_.systemd_cgroup) OCI_TRY(refuse_systemd_properties(spec["annotations"]));
   state_.id = String(request_.id);
   state_.version = String(spec["ociVersion"].string_or({}));
   state_.bundle.append(bundle_.path);
