@@ -29,30 +29,33 @@ void describe_hook(const PlanView& plan, u32 index, int err, int status, string_
   for (char c : output) out.append(c == '\n' ? ' ' : static_cast<u8>(c) < 0x20 || c == 0x7f ? '?' : c);
 }
 
+Status run_hook(const PlanView& plan, u32 index, int state, int directory) {
+  const HookEntry& hook = plan.hooks()[index];
+  Vec<char*> pointers;
+  auto list = [&](span<const Str> texts) {
+    for (Str each : texts) pointers.push(const_cast<char*>(plan.c_str(each)));
+    pointers.push(nullptr);
+  };
+  list(plan.hook_args(hook));
+  list(plan.hook_env(hook));
+  Program process;
+  process.path = plan.c_str(hook.path);
+  process.argv = pointers.data();
+  process.envp = pointers.data() + hook.args + 1;
+  process.input = state;
+  process.directory = directory;
+  process.timeout = hook.timeout;
+  ProgramEnd end;
+  run_program(process, end);
+  if (!end.failed()) return ok();
+  String text;
+  describe_hook(plan, index, end.err, end.status, {end.output, end.output_size}, text);
+  return Error(end.err != 0 ? end.err : ECHILD, "hook", text);
+}
+
 Status run_hooks(const PlanView& plan, HookKind kind, int state, int directory) {
-  span<const HookEntry> hooks = plan.hooks();
-  for (u32 i = 0; i < hooks.size(); ++i) {
-    if (hooks[i].kind != kind) continue;
-    Vec<char*> pointers;
-    auto list = [&](span<const Str> texts) {
-      for (Str each : texts) pointers.push(const_cast<char*>(plan.c_str(each)));
-      pointers.push(nullptr);
-    };
-    list(plan.hook_args(hooks[i]));
-    list(plan.hook_env(hooks[i]));
-    Program process;
-    process.path = plan.c_str(hooks[i].path);
-    process.argv = pointers.data();
-    process.envp = pointers.data() + hooks[i].args + 1;
-    process.input = state;
-    process.directory = directory;
-    process.timeout = hooks[i].timeout;
-    ProgramEnd end;
-    run_program(process, end);
-    if (!end.failed()) continue;
-    String text;
-    describe_hook(plan, i, end.err, end.status, {end.output, end.output_size}, text);
-    return Error(end.err != 0 ? end.err : ECHILD, "hook", text);
+  for (u32 i = 0; i < plan.hooks().size(); ++i) {
+    if (plan.hooks()[i].kind == kind) CAISSON_TRY(run_hook(plan, i, state, directory));
   }
   return ok();
 }

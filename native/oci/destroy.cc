@@ -38,6 +38,22 @@ Status remove_rdt(const State& state) {
   return rdt_remove(root.get(), state.rdt);
 }
 
+// What a hook is given: the state on its standard input, and a working directory.
+struct HookWorld {
+  Fd state;
+  Fd directory;
+};
+
+Outcome<HookWorld> hook_world(const State& state, ContainerStatus status) {
+  const String text = hook_state(state, status);
+  HookWorld world;
+  world.state =
+      OCI_TRY(sealed_memfd("state", {reinterpret_cast<const u8*>(text.c_str()), text.size()}, MemfdKind::kData));
+  // A bundle that has gone is no reason not to run what cleans up after it.
+  world.directory = Fd(open(state.bundle.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  return world;
+}
+
 }  // namespace
 
 bool wait_for_end(int pidfd, int timeout_ms) {
@@ -52,18 +68,24 @@ bool wait_for_end(int pidfd, int timeout_ms) {
 
 Done run_outer_hooks(const PlanView& hooks, HookKind kind, const State& state, ContainerStatus status) {
   if (!hooks.has_hook(kind)) return done();
-  const String text = hook_state(state, status);
-  const Fd memory =
-      OCI_TRY(sealed_memfd("state", {reinterpret_cast<const u8*>(text.c_str()), text.size()}, MemfdKind::kData));
-  // A bundle that has gone is no reason not to run what cleans up after it.
-  const Fd directory(open(state.bundle.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
-  OCI_TRY(run_hooks(hooks, kind, memory.get(), directory.get()));
+  const HookWorld world = OCI_TRY(hook_world(state, status));
+  OCI_TRY(run_hooks(hooks, kind, world.state.get(), world.directory.get()));
   return done();
 }
 
+// One that fails keeps none of the others from running (runtime-spec, runtime.md, lifecycle).
 void run_poststop(const PlanView& hooks, const State& state) {
-  if (Done ran = run_outer_hooks(hooks, HookKind::kPoststop, state, ContainerStatus::kStopped); !ran)
-    log(Level::kWarning, ran.error().text);
+  if (!hooks.has_hook(HookKind::kPoststop)) return;
+  Outcome<HookWorld> world = hook_world(state, ContainerStatus::kStopped);
+  if (!world) {
+    log(Level::kWarning, world.error().text);
+    return;
+  }
+  for (u32 i = 0; i < hooks.hooks().size(); ++i) {
+    if (hooks.hooks()[i].kind != HookKind::kPoststop) continue;
+    if (Status ran = run_hook(hooks, i, world->state.get(), world->directory.get()); !ran)
+      log(Level::kWarning, Fault::of(ran.error()).text);
+  }
 }
 
 Done destroy(const Slot& slot, const State& state) {
