@@ -3,7 +3,6 @@
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <sys/vfs.h>
 
 #include "core/birth_parts.h"
 #include "core/user_namespace.h"
@@ -167,12 +166,6 @@ Status refuse_own(const PlanView& plan, NamespaceType type, const Fd& fd) {
   text.append(namespace_name(type))
       .append(" namespace to join is the host's: its parameters and names stay as they are");
   return Error(EINVAL, "begin_birth", text);
-}
-
-// As libselinux asks it.
-bool selinux_enabled() {
-  struct statfs fs = {};
-  return statfs("/sys/fs/selinux", &fs) == 0 && static_cast<u64>(fs.f_type) == uapi::kSelinuxMagic;
 }
 
 int pod_namespace(const PodNamespaces& ns, NamespaceType type) {

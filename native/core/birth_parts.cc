@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/socket.h>
+#include <sys/vfs.h>
 
 #include "core/user_namespace.h"
 
@@ -64,6 +65,11 @@ Status Prepared::make_mappings(const PlanView& plan) {
     idmaps[i] = mappings[mappings.size() - 1].get();
   }
   return ok();
+}
+
+bool selinux_enabled() {
+  struct statfs fs = {};
+  return statfs("/sys/fs/selinux", &fs) == 0 && static_cast<u64>(fs.f_type) == uapi::kSelinuxMagic;
 }
 
 Result<Birth> give_birth(Stage& s, u64 flags, int pid_ns, int cgroup, void (*stage)(Stage&)) {

@@ -22,6 +22,9 @@ struct Prepared {
   Status make_mappings(const PlanView& plan);
 };
 
+// Is SELinux on? As libselinux asks it.
+bool selinux_enabled();
+
 // clone3 with CLONE_PIDFD and CLONE_CLEAR_SIGHAND; born in `cgroup` and in the PID namespace `pid_ns` unless they are
 // -1. The caller stays in its own PID namespace, and is non-dumpable from now on: what it gives birth to may be seen by
 // the processes of a shared PID namespace before it can protect itself.

@@ -91,6 +91,9 @@ Result<GateReport> wait(Birth& birth, bool& entered) {
 Result<GateReport> change_live_mounts(const LiveMountsRequest& request) {
   const PlanView& plan = *request.plan;
   if (plan.kind() != PlanKind::kContainer) return Error(EINVAL, "mounts", "plan");
+  // What is mounted would be mounted for all who are in that namespace, at the paths of its root.
+  if (plan.head().ns(NamespaceType::kMount).mode != NamespaceMode::kNew)
+    return Error(EINVAL, "change the mounts of", "a container without a mount namespace of its own");
   const int pid = CAISSON_TRY(pid_of(request.init));
   Stage s;
   s.create = CAISSON_TRY(differing_namespaces(pid));
@@ -105,6 +108,7 @@ Result<GateReport> change_live_mounts(const LiveMountsRequest& request) {
   Prepared prepared;
   prepared.fill(plan, s);
   CAISSON_TRY(prepared.make_mappings(plan));
+  s.label = plan.head().mount_label.length != 0 && selinux_enabled();
   s.seed = request.init;
   s.cgroup = request.cgroup;
   for (int i = 0; i < 3; ++i) s.stdio[i] = i;

@@ -226,11 +226,10 @@ Status move_net_devices(const PlanView& plan, int net_namespace) {
     Status done = mover.move(plan.text(entry.host), plan.text(entry.container));
     if (done) continue;
     mover.move_back();
-    String text("linux.netDevices: ");
-    text.append(plan.text(entry.host)).append(" cannot become ").append(plan.text(entry.container));
-    text.append(" of the container: ").append(strerror(done.error().err));
+    String text("linux.netDevices.");
+    text.append(plan.text(entry.host)).append(" into the container as ").append(plan.text(entry.container));
     if (done.error().object[0] != 0) text.append(" (").append(done.error().object).append(")");
-    return Error(done.error().err, done.error().call, text);
+    return Error(done.error().err, "move", text);
   }
   return ok();
 }

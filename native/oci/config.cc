@@ -89,4 +89,11 @@ Outcome<Compilation> compile_hooks_of(const Slot& slot) {
 
 bool has_hooks(const JsonValue& spec, string_view kind) { return spec["hooks"][kind].size() != 0; }
 
+bool joins_mounts(const JsonValue& spec) {
+  const JsonValue& list = spec["linux"]["namespaces"];
+  for (u32 i = 0; i < list.size(); ++i)
+    if (list.at(i)["type"].string_or({}) == "mount" && !list.at(i)["path"].string_or({}).empty()) return true;
+  return false;
+}
+
 }  // namespace caisson::oci

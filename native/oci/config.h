@@ -55,4 +55,7 @@ Outcome<Compilation> compile_hooks_of(const Slot& slot);
 // Does it have a hook of this kind ("poststart")?
 bool has_hooks(const JsonValue& spec, string_view kind);
 
+// Has the container the mount namespace of a path, and so a root that is not that of its namespace?
+bool joins_mounts(const JsonValue& spec);
+
 }  // namespace caisson::oci

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "core/clock.h"
+#include "core/net_devices.h"
 #include "core/systemd.h"
 #include "oci/destroy.h"
 #include "oci/files.h"
@@ -176,6 +177,13 @@ Done Creation::held() {
   state_.pid = delivery_->pid();
   state_.start_time = OCI_TRY(process_start_time(state_.pid));
   OCI_TRY(save_state(*slot_, state_));  // a hook may ask for it
+  if (!compiled_.plan.net_devices().empty()) {
+    String path("/proc/");
+    path.append_u64(static_cast<u64>(state_.pid)).append("/ns/net");
+    const Fd network(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!network) return fault_of(Error::last("open", path));
+    OCI_TRY(move_net_devices(compiled_.plan, network.get()));
+  }
   hooks_began_ = true;
   for (const HookKind kind : {HookKind::kPrestart, HookKind::kCreateRuntime})
     OCI_TRY(run_outer_hooks(compiled_.plan, kind, state_, ContainerStatus::kCreating));

@@ -115,16 +115,15 @@ void moved_back() {
       "up");
   Fd network = new_network();
   output_in(network, "ip link add taken type veth peer name takenp");
-  refused(move({"d4", "first", "d5", "taken"}, network), EEXIST,
-          "linux.netDevices: d5 cannot become taken of the container: ");
+  refused(move({"d4", "first", "d5", "taken"}, network), EEXIST, "linux.netDevices.d5 into the container as taken");
   String shown = output_of("ip addr show dev d4; ip addr show dev d5");
   CHECK(has(shown, "10.4.4.4/24") && has(shown, "fd04::1/64") && has(shown, "10.5.5.5/24"));
   CHECK(has(output_of("ip link show dev d4"), ",UP") && has(output_of("ip link show dev d5"), ",UP"));
   CHECK(!has(output_in(network, "ip link"), "first@"));
   refused(move({"d4", "first", "absent", "absent"}, network), ENODEV,
-          "absent cannot become absent of the container: No such device");
+          "linux.netDevices.absent into the container as absent");
   CHECK(has(output_of("ip addr show dev d4"), "10.4.4.4/24"));
-  refused(move({"lo", "lo0"}, network), EINVAL, "lo cannot become lo0 of the container: Invalid argument");
+  refused(move({"lo", "lo0"}, network), EINVAL, "linux.netDevices.lo into the container as lo0");
   CHECK(has(output_of("ip link show lo"), "lo"));
 }
 

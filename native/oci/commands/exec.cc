@@ -99,7 +99,7 @@ class Exec {
     const Compilation compiled = OCI_TRY(compile(options_, config));
     OCI_TRY(check_terminal((compiled.plan.process().flags & kProcessTerminal) != 0));
     signals_ = OCI_TRY(catch_signals());
-    return deliver(state, compiled.plan);
+    return deliver(state, compiled.plan, joins_mounts(config.root()));
   }
 
  private:
@@ -114,7 +114,7 @@ class Exec {
     return done();
   }
 
-  Outcome<int> deliver(const State& state, const PlanView& plan) {
+  Outcome<int> deliver(const State& state, const PlanView& plan, bool joined_mounts) {
     const Fd init = OCI_TRY(open_process(state));
     const Fd cgroup = OCI_TRY(open_cgroup(state, options_));
     ExecRequest request;
@@ -124,6 +124,7 @@ class Exec {
     for (int i = 0; i < 3; ++i) request.stdio[i] = i;
     request.preserve = static_cast<u32>(options_.number("preserve-fds", 0));
     request.rootless = geteuid() != 0;
+    request.joined_mounts = joined_mounts;
     Delivery delivery(&plan, state, ContainerStatus::kRunning, signals_.get());
     delivery.begin(OCI_TRY(begin_exec(request)));
     while (OCI_TRY(delivery.next()) != Delivery::Progress::kReady) {
