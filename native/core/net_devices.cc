@@ -10,24 +10,6 @@ namespace {
 
 constexpr int kTriesMax = 16;
 
-struct Address {
-  uapi::AddressInfo info = {};
-  struct Part {
-    u16 type = 0;
-    u8 size = 0;
-    u8 bytes[16] = {};
-  };
-  Part parts[4];  // IFA_LOCAL, IFA_ADDRESS, IFA_BROADCAST, IFA_RT_PRIORITY
-  u32 flags = 0;
-};
-
-struct Device {
-  u32 index = 0;
-  u32 flags = 0;  // IFF_*
-  String name;
-  Vec<Address> addresses;
-};
-
 uapi::LinkInfo link_info(u32 index) {
   uapi::LinkInfo info = {};
   info.index = static_cast<i32>(index);
@@ -43,7 +25,7 @@ Status until_whole(Ask ask) {
   }
 }
 
-void read_link(const NetlinkAnswer& answer, Device& device) {
+void read_link(const NetlinkAnswer& answer, NetDevice& device) {
   uapi::LinkInfo info;
   if (answer.type != uapi::kRtmNewlink || !answer.read(info)) return;
   device.index = static_cast<u32>(info.index);
@@ -53,8 +35,8 @@ void read_link(const NetlinkAnswer& answer, Device& device) {
   device.name = String(string_view(text, strnlen(text, name.size())));
 }
 
-Result<Device> find_device(Netlink& netlink, string_view name) {
-  Device device;
+Result<NetDevice> find_device(Netlink& netlink, string_view name) {
+  NetDevice device;
   NetlinkRequest request(uapi::kRtmGetlink, 0, uapi::LinkInfo{});
   request.add(uapi::kIflaIfname, name);
   CAISSON_TRY(netlink.ask(request, [&](const NetlinkAnswer& answer) { read_link(answer, device); }));
@@ -62,7 +44,7 @@ Result<Device> find_device(Netlink& netlink, string_view name) {
   return device;
 }
 
-bool read_address(const NetlinkAnswer& answer, u32 index, Address& address) {
+bool read_address(const NetlinkAnswer& answer, u32 index, NetAddress& address) {
   if (answer.type != uapi::kRtmNewaddr || !answer.read(address.info) || address.info.index != index) return false;
   constexpr size_t kBody = sizeof(uapi::AddressInfo);
   u32 flags = address.info.flags;
@@ -74,7 +56,7 @@ bool read_address(const NetlinkAnswer& answer, u32 index, Address& address) {
   size_t count = 0;
   for (u16 type : {uapi::kIfaLocal, uapi::kIfaAddress, uapi::kIfaBroadcast, uapi::kIfaRtPriority}) {
     span<const u8> value = answer.attribute(kBody, type);
-    Address::Part& part = address.parts[count];
+    NetAddress::Part& part = address.parts[count];
     if (value.empty() || value.size() > sizeof part.bytes) continue;
     part.type = type;
     part.size = static_cast<u8>(value.size());
@@ -84,26 +66,26 @@ bool read_address(const NetlinkAnswer& answer, u32 index, Address& address) {
   return count != 0;
 }
 
-Status read_addresses(Netlink& netlink, Device& device) {
+Status read_addresses(Netlink& netlink, NetDevice& device) {
   return until_whole([&]() -> Status {
     device.addresses.clear();
     uapi::AddressInfo filter = {};
     filter.index = device.index;
     NetlinkRequest request(uapi::kRtmGetaddr, uapi::kNlmFDump, filter);
     return netlink.ask(request, [&](const NetlinkAnswer& answer) {
-      Address address;
+      NetAddress address;
       if (read_address(answer, device.index, address)) device.addresses.push(address);
     });
   });
 }
 
-Status add_address(Netlink& netlink, const Address& address, u32 index) {
+Status add_address(Netlink& netlink, const NetAddress& address, u32 index) {
   uapi::AddressInfo info = address.info;
   info.index = index;
   info.flags = static_cast<u8>(address.flags);
   constexpr u16 kFlags = uapi::kNlmFAck | uapi::kNlmFCreate | uapi::kNlmFReplace;
   NetlinkRequest request(uapi::kRtmNewaddr, kFlags, info);
-  for (const Address::Part& part : address.parts) {
+  for (const NetAddress::Part& part : address.parts) {
     if (part.size != 0) request.add(part.type, part.bytes, part.size);
   }
   request.add(uapi::kIfaFlags, address.flags);
@@ -153,79 +135,63 @@ Status move_device(Netlink& from, Netlink& to, u32 index, int net_namespace, str
 }
 
 bool has_index(Netlink& netlink, u32 index) {
-  Device device;
+  NetDevice device;
   NetlinkRequest request(uapi::kRtmGetlink, 0, link_info(index));
   return netlink.ask(request, [&](const NetlinkAnswer& answer) { read_link(answer, device); }) && device.index == index;
 }
 
-Status configure(Netlink& netlink, const Device& device, u32 index, bool up) {
-  for (const Address& address : device.addresses) CAISSON_TRY(add_address(netlink, address, index));
+Status configure(Netlink& netlink, const NetDevice& device, u32 index, bool up) {
+  for (const NetAddress& address : device.addresses) CAISSON_TRY(add_address(netlink, address, index));
   if (up) return set_up(netlink, index, true);
   return ok();
 }
 
-struct Moved {
-  Device device;  // as it was on the host
-  u32 index = 0;  // inside
-};
-
-struct Mover {
-  Netlink host;
-  Netlink inside;
-  Fd host_namespace;
-  int net_namespace;
-  Vec<Moved> moved;
-
-  Status move(string_view name, string_view container) {
-    Moved entry;
-    entry.device = CAISSON_TRY(find_device(host, name));
-    CAISSON_TRY(read_addresses(host, entry.device));
-    // Nothing of the host is to use it while it changes its name.
-    CAISSON_TRY(set_up(host, entry.device.index, false));
-    Status done = move_device(host, inside, entry.device.index, net_namespace, container, entry.index);
-    if (!done && has_index(host, entry.device.index)) {
-      restore(host, entry.device, entry.device.index);
-      return done;
-    }
-    moved.push(static_cast<Moved&&>(entry));
-    CAISSON_TRY(static_cast<Status&&>(done));
-    const Moved& last = moved[moved.size() - 1];
-    return configure(inside, last.device, last.index, true);
-  }
-
-  // The first error is the one that is told: what cannot be restored as well stays as it is.
-  static void restore(Netlink& netlink, const Device& device, u32 index) {
-    Status restored = configure(netlink, device, index, (device.flags & uapi::kIffUp) != 0);
-    (void)restored;
-  }
-
-  void move_back() {
-    for (size_t i = moved.size(); i != 0; --i) {
-      const Moved& entry = moved[i - 1];
-      Status down = set_up(inside, entry.index, false);
-      (void)down;
-      u32 index = 0;
-      if (move_device(inside, host, entry.index, host_namespace.get(), entry.device.name, index))
-        restore(host, entry.device, index);
-    }
-  }
-};
+// The first error is the one that is told: what cannot be restored as well stays as it is.
+void restore(Netlink& netlink, const NetDevice& device, u32 index) {
+  Status restored = configure(netlink, device, index, (device.flags & uapi::kIffUp) != 0);
+  (void)restored;
+}
 
 }  // namespace
 
-Status move_net_devices(const PlanView& plan, int net_namespace) {
+Status NetDevices::move_one(string_view name, string_view container, int net_namespace) {
+  Moved entry;
+  entry.device = CAISSON_TRY(find_device(host_, name));
+  CAISSON_TRY(read_addresses(host_, entry.device));
+  // Nothing of the host is to use it while it changes its name.
+  CAISSON_TRY(set_up(host_, entry.device.index, false));
+  Status done = move_device(host_, inside_, entry.device.index, net_namespace, container, entry.index);
+  if (!done && has_index(host_, entry.device.index)) {
+    restore(host_, entry.device, entry.device.index);
+    return done;
+  }
+  moved_.push(static_cast<Moved&&>(entry));
+  CAISSON_TRY(static_cast<Status&&>(done));
+  const Moved& last = moved_[moved_.size() - 1];
+  return configure(inside_, last.device, last.index, true);
+}
+
+void NetDevices::move_back() {
+  for (; moved_.size() != 0; moved_.pop()) {
+    const Moved& entry = moved_[moved_.size() - 1];
+    Status down = set_up(inside_, entry.index, false);
+    (void)down;
+    u32 index = 0;
+    if (move_device(inside_, host_, entry.index, host_namespace_.get(), entry.device.name, index))
+      restore(host_, entry.device, index);
+  }
+}
+
+Status NetDevices::move(const PlanView& plan, int net_namespace) {
   if (plan.net_devices().empty()) return ok();
-  Fd own(open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC));
-  if (!own) return Error::last("open", "/proc/self/ns/net");
-  Mover mover{CAISSON_TRY(Netlink::open()),
-              CAISSON_TRY(Netlink::open_in(net_namespace)),
-              static_cast<Fd&&>(own),
-              net_namespace,
-              {}};
+  host_namespace_.reset(open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC));
+  if (!host_namespace_) return Error::last("open", "/proc/self/ns/net");
+  host_ = CAISSON_TRY(Netlink::open());
+  inside_ = CAISSON_TRY(Netlink::open_in(net_namespace));
   for (const NetDeviceEntry& entry : plan.net_devices()) {
-    Status done = mover.move(plan.text(entry.host), plan.text(entry.container));
+    Status done = move_one(plan.text(entry.host), plan.text(entry.container), net_namespace);
     if (done) continue;
-    mover.move_back();
+    move_back();
     String text("linux.netDevices.");
     text.append(plan.text(entry.host)).append(" into the container as ").append(plan.text(entry.container));
     if (done.error().object[0] != 0) text.append(" (").append(done.error().object).append(")");

@@ -49,6 +49,7 @@ struct NetlinkAnswer {
 
 class Netlink {
  public:
+  Netlink() = default;  // not open
   // In the caller's own network namespace.
   static Result<Netlink> open();
   // In another one, which the caller, of one thread, enters for the time of one call.

@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include "core/clock.h"
-#include "core/net_devices.h"
 #include "core/systemd.h"
 #include "oci/destroy.h"
 #include "oci/files.h"
@@ -35,6 +34,7 @@ Creation::~Creation() {
     if (!status) log(Level::kWarning, Fault::of(status.error()).text);
   };
   delivery_.reset();
+  net_devices_.move_back();
   if (placed_) warn(undo_placement(placement_));
   if (state_.rdt.present) warn(rdt_remove(rdt_root_.get(), state_.rdt));
   warn(slot_->remove());
@@ -182,7 +182,7 @@ Done Creation::held() {
     path.append_u64(static_cast<u64>(state_.pid)).append("/ns/net");
     const Fd network(open(path.c_str(), O_RDONLY | O_CLOEXEC));
     if (!network) return fault_of(Error::last("open", path));
-    OCI_TRY(move_net_devices(compiled_.plan, network.get()));
+    OCI_TRY(net_devices_.move(compiled_.plan, network.get()));
   }
   hooks_began_ = true;
   for (const HookKind kind : {HookKind::kPrestart, HookKind::kCreateRuntime})

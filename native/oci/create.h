@@ -1,6 +1,7 @@
 // From a bundle to a process that waits for its start, or runs: what create and run share.
 #pragma once
 
+#include "core/net_devices.h"
 #include "oci/command.h"
 #include "oci/config.h"
 #include "oci/delivery.h"
@@ -66,6 +67,7 @@ class Creation {
   std::optional<Slot> slot_;
   State state_;
   Compilation compiled_;
+  NetDevices net_devices_;
   Placement placement_;
   Fd rdt_root_;
   Fd signals_;

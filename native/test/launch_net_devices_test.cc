@@ -50,7 +50,8 @@ Status move(std::initializer_list<const char*> pairs, const Fd& network) {
   if (!blob) abort();
   auto plan = PlanView::parse({blob->data(), blob->size()});
   if (!plan) abort();
-  return move_net_devices(*plan, network.get());
+  NetDevices devices;
+  return devices.move(*plan, network.get());
 }
 
 void expect_moved(const Status& moved) {
@@ -160,7 +161,13 @@ void into_a_container(World& w) {
   String path(string_view("/proc/"));
   path.append_u64(static_cast<u64>(birth->pid)).append("/ns/net");
   Fd network(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  expect_moved(move_net_devices(*plan, network.get()));
+  NetDevices devices;
+  expect_moved(devices.move(*plan, network.get()));
+  // Back, and in again: as when a hook fails.
+  devices.move_back();
+  CHECK(has(output_of("ip addr show dev d6"), "10.6.6.6/24"));
+  CHECK(!has(output_of("ip addr show dev d6"), ",UP"));
+  expect_moved(devices.move(*plan, network.get()));
   CHECK(release_gate(run.gate.get()));
   run.until_ready(*plan);
   release(run, *plan);
