@@ -107,6 +107,8 @@ Outcome<int> restore(const Call& call, Creation& creation) {
   criu.add("--root=", root);
   criu.add("--log-file=restore.log");
   criu.add("-v4");
+  // criu's newer engine cannot attach a single file (a mask) that comes from outside.
+  criu.add("--mntns-compat-mode");
   String pid_file(work.view());
   pid_file.append("/restored.pid");
   if (unlink(pid_file.c_str()) != 0 && errno != ENOENT) return Error::last("unlink", pid_file);
