@@ -24,7 +24,7 @@ Outcome<Config> parse(String text) {
 Outcome<Bundle> open_bundle(string_view path) {
   Bundle bundle;
   const String name(path.empty() ? string_view(".") : path);
-  bundle.dir.reset(open(name.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  bundle.dir.reset(openat(AT_FDCWD, name.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!bundle.dir) return Error::last("open", name);
   String link(string_view("/proc/self/fd/"));
   link.append_i64(bundle.dir.get());

@@ -67,8 +67,8 @@ Done Creation::reserve() {
   if (!request_.console_socket.empty()) console_ = OCI_TRY(connect_stream(request_.console_socket));
   if (!request_.pidfd_socket.empty()) pidfd_socket_ = OCI_TRY(connect_stream(request_.pidfd_socket));
 
-  Store store = OCI_TRY(Store::open(globals_.root, true));
-  slot_ = OCI_TRY(store.create(request_.id));
+  store_ = OCI_TRY(Store::open(globals_.root, true));
+  slot_ = OCI_TRY(store_->create(request_.id));
   PlacementRequest where;
   where.id = request_.id;
   where.cgroups_path = cgroups_path;
@@ -106,7 +106,7 @@ Done Creation::check_terminal() {
 }
 
 Done Creation::prepare() {
-  OCI_TRY(slot_->replace("config.json", config_->text));
+  OCI_TRY(slot_->add("config.json", config_->text));
   char stamp[kTimestampSize];
   format_timestamp(realtime_ns(), stamp);
   state_.created = String(string_view(stamp, sizeof stamp));
@@ -198,7 +198,7 @@ Done Creation::hand_over() {
   if (console_) OCI_TRY(send_descriptor(console_.get(), "/dev/ptmx", delivery_->terminal().get()));
   if (pidfd_socket_) OCI_TRY(send_descriptor(pidfd_socket_.get(), "standard", delivery_->pidfd().get()));
   state_.creating = request_.run;
-  OCI_TRY(save_state(*slot_, state_));
+  if (!request_.run) OCI_TRY(save_state(*slot_, state_));  // start() writes it soon
   if (!request_.pid_file.empty()) OCI_TRY(write_pid_file(request_.pid_file, state_.pid));
   if (request_.run) return done();
   return delivery_->release();

@@ -64,6 +64,7 @@ class Creation {
   const CreateRequest& request_;
   Bundle bundle_;
   std::optional<Config> config_;
+  std::optional<Store> store_;
   std::optional<Slot> slot_;
   State state_;
   Compilation compiled_;

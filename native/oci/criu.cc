@@ -42,11 +42,11 @@ Outcome<String> criu_directory(string_view path) {
   return absolute;
 }
 
-Vec<External> externals(const PlanView& plan) {
+Vec<External> externals(const PlanView& plan, const Vec<string_view>& masks) {
   Vec<External> list;
   for (const MountEntry& mount : plan.mounts())
     if (mount.kind == MountKind::kBind) list.push({plan.text(mount.destination), plan.text(mount.source)});
-  for (const Str path : plan.masked()) list.push({plan.text(path), "/dev/null"});
+  for (const string_view path : masks) list.push({path, "/dev/null"});
   if (plan.head().ns(NamespaceType::kUser).mode != NamespaceMode::kHost)
     for (const DeviceEntry& device : plan.devices())
       list.push({plan.text(device.path), plan.text(device.source.length != 0 ? device.source : device.path)});

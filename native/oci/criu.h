@@ -32,11 +32,14 @@ struct External {
   string_view name;
   string_view source;  // on the host
 };
-Vec<External> externals(const PlanView& plan);
+// Binds of the plan, and of the masked paths those in `masks`: files, over which /dev/null lies.
+Vec<External> externals(const PlanView& plan, const Vec<string_view>& masks);
 
 // Runs it. Faults: "criu is not installed: …"; its exit status, and where its log is.
 Done run_criu(const CriuArguments& arguments, span<const int> fds, int cgroup, string_view log);
 
-inline constexpr char kDescriptors[] = "descriptors.json";
+// What restore has to know of the container as it was, beside criu's images:
+// {"descriptors":[names of 0 to 2, "" for the container's own],"masks":[paths]}
+inline constexpr char kImageRecord[] = "caisson.json";
 
 }  // namespace caisson::oci

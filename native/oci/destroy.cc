@@ -4,7 +4,6 @@
 #include <poll.h>
 #include <signal.h>
 
-#include "core/cgroup.h"
 #include "core/deadline.h"
 #include "core/hooks.h"
 #include "core/memfd.h"
@@ -18,12 +17,8 @@ namespace {
 
 constexpr int kPatienceMs = 10'000;
 
-Status kill_all(const State& state) {
-  Result<Fd> cgroup = open_placement(state.placement);
-  if (cgroup && *cgroup) {
-    Status killed = cgroup_signal(cgroup->get(), SIGKILL);
-    if (!killed && killed.error().err != ENOENT && killed.error().err != ENODEV) return killed.error();
-  }
+// The first process; the others are killed with the cgroup.
+Status end_process(const State& state) {
   Result<Fd> process = open_process(state);
   if (!process) return ok();
   const Status sent = send_signal(process->get(), SIGKILL);
@@ -101,7 +96,7 @@ Done destroy(const Slot& slot, const State& state) {
     else
       faults.push(static_cast<Fault&&>(compiled.error()));
   }
-  note(kill_all(state));
+  note(end_process(state));
   note(remove_placement(state.placement, kPatienceMs));
   note(remove_rdt(state));
   // As long as something of it is there, so is its record: delete can be called again.
@@ -115,7 +110,7 @@ Done destroy(const Slot& slot, const State& state) {
 Done clear_leftovers(const Slot& slot) {
   if (!slot.has("state.json")) return done();
   const State state = OCI_TRY(load_state(slot));
-  OCI_TRY(kill_all(state));
+  OCI_TRY(end_process(state));
   OCI_TRY(remove_placement(state.placement, kPatienceMs));
   OCI_TRY(remove_rdt(state));
   return done();

@@ -49,8 +49,8 @@ Result<String> read_path(string_view path, size_t max, bool dash) {
   return read_whole(file.get(), max, path);
 }
 
-Status replace_file(int dir, const String& fresh, const String& name, string_view text, u32 mode) {
-  Fd file(openat(dir, fresh.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode));
+Status replace_file(int dir, const String& fresh, const String& name, string_view text, int flags, u32 mode) {
+  const Fd file(openat(dir, fresh.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | flags, mode));
   if (!file) return Error::last("open", fresh);
   const Status written = write_whole(file.get(), text, name);
   if (written && renameat(dir, fresh.c_str(), dir, name.c_str()) == 0) return ok();
@@ -66,7 +66,7 @@ Status write_pid_file(string_view path, int pid) {
   fresh.append('.').append(part(path, name));
   String text;
   text.append_i64(pid);
-  return replace_file(AT_FDCWD, fresh, String(path), text, 0644);
+  return replace_file(AT_FDCWD, fresh, String(path), text, O_EXCL | O_NOFOLLOW, 0644);
 }
 
 }  // namespace caisson::oci

@@ -15,9 +15,9 @@ Status print(string_view text);
 // A file by path; "-" is stdin where `dash`.
 Result<String> read_path(string_view path, size_t max, bool dash = false);
 
-// Written to `fresh`, which must not be there, and renamed over `name`; both relative to `dir`. Leaves nothing on
-// error.
-Status replace_file(int dir, const String& fresh, const String& name, string_view text, u32 mode);
+// Written to `fresh`, opened with `flags` (O_EXCL, or O_TRUNC and the like), and renamed over `name`; both relative to
+// `dir`. Leaves nothing on error.
+Status replace_file(int dir, const String& fresh, const String& name, string_view text, int flags, u32 mode);
 
 // The number in decimal, without a newline; written beside and renamed over, so that a reader finds all or nothing.
 Status write_pid_file(string_view path, int pid);

@@ -11,7 +11,7 @@
 namespace caisson::oci {
 
 bool in_user_namespace() {
-  Fd file(open("/proc/self/uid_map", O_RDONLY | O_CLOEXEC));
+  Fd file(openat(AT_FDCWD, "/proc/self/uid_map", O_RDONLY | O_CLOEXEC));
   char text[128];
   const ssize_t n = file ? read(file.get(), text, sizeof text) : -1;
   if (n <= 0) return false;  // a kernel without user namespaces

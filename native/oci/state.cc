@@ -107,7 +107,7 @@ Outcome<bool> is_abandoned(const Slot& slot) {
 Result<u64> process_start_time(int pid) {
   String path(string_view("/proc/"));
   path.append_i64(pid).append("/stat");
-  Fd file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  Fd file(openat(AT_FDCWD, path.c_str(), O_RDONLY | O_CLOEXEC));
   char text[1024];
   const ssize_t n = file ? read(file.get(), text, sizeof text) : -1;
   if (n <= 0) return Error(ESRCH, "read", path);

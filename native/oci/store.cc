@@ -62,7 +62,7 @@ Result<bool> Slot::current() const {
   struct stat ours {};
   struct stat there {};
   if (fstat(dir_.get(), &ours) != 0) return Error::last("fstat", id_);
-  if (fstatat(root_.get(), id_.c_str(), &there, AT_SYMLINK_NOFOLLOW) != 0) {
+  if (fstatat(root_, id_.c_str(), &there, AT_SYMLINK_NOFOLLOW) != 0) {
     if (errno == ENOENT) return false;
     return Error::last("fstatat", id_);
   }
@@ -90,8 +90,14 @@ Result<String> Slot::read(const char* name, size_t max) const {
 Status Slot::replace(const char* name, string_view text) const {
   String fresh(string_view("."));
   fresh.append(name).append(".new");
-  unlinkat(dir_.get(), fresh.c_str(), 0);  // of a writer that died
-  return replace_file(dir_.get(), fresh, String(string_view(name)), text, 0600);
+  // That of a writer that died is taken over: nobody else writes to this directory.
+  return replace_file(dir_.get(), fresh, String(string_view(name)), text, O_TRUNC | O_NOFOLLOW, 0600);
+}
+
+Status Slot::add(const char* name, string_view text) const {
+  const Fd file(openat(dir_.get(), name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!file) return Error::last("open", name);
+  return write_whole(file.get(), text, name);
 }
 
 bool Slot::has(const char* name) const {
@@ -99,14 +105,14 @@ bool Slot::has(const char* name) const {
   return fstatat(dir_.get(), name, &st, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
-Status Slot::remove() const { return remove_tree_at(root_.get(), id_.c_str()); }
+Status Slot::remove() const { return remove_tree_at(root_, id_.c_str()); }
 
 Result<Store> Store::open(string_view root, bool make) {
   const String path(root);
-  Fd dir(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  Fd dir(openat(AT_FDCWD, path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!dir && errno == ENOENT && make) {
     CAISSON_TRY(make_directories(root));
-    dir.reset(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    dir.reset(openat(AT_FDCWD, path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (dir) CAISSON_TRY(keep_from_cleaning(dir.get()));
   }
   if (!dir) return Error::last("open", root);
@@ -122,9 +128,7 @@ Outcome<Slot> Store::create(string_view id) {
     Result<Fd> dir = open_at2(root_.get(), name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, kBelow);
     if (!dir && dir.error().err == ENOENT) continue;  // it was deleted meanwhile
     if (!dir) return dir.error();
-    Fd root(fcntl(root_.get(), F_DUPFD_CLOEXEC, 3));
-    if (!root) return Error::last("fcntl", "the state directory");
-    Slot slot(static_cast<Fd&&>(root), dir.take(), id);
+    Slot slot(root_.get(), dir.take(), id);
     // Between our mkdir and here another create may have taken it for the leavings of a dead one: the lock decides.
     if (!try_lock(slot.dir())) return already_exists(id);
     if (!OCI_TRY(slot.current())) continue;
@@ -141,9 +145,7 @@ Outcome<Slot> Store::find(string_view id) {
   Result<Fd> dir = open_at2(root_.get(), String(id).c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, kBelow);
   if (!dir && (dir.error().err == ENOENT || dir.error().err == ENOTDIR)) return no_such_container(id);
   if (!dir) return dir.error();
-  Fd root(fcntl(root_.get(), F_DUPFD_CLOEXEC, 3));
-  if (!root) return Error::last("fcntl", "the state directory");
-  return Slot(static_cast<Fd&&>(root), dir.take(), id);
+  return Slot(root_.get(), dir.take(), id);
 }
 
 }  // namespace caisson::oci

@@ -14,10 +14,11 @@ namespace caisson::oci {
 // [A-Za-z0-9_+.-]+, not "." or "..", at most 255 bytes: one component of a path.
 bool is_container_id(string_view id);
 
+// A container's directory. Lives no longer than the Store it came from.
 class Slot {
  public:
   Slot() = default;
-  Slot(Fd root, Fd dir, string_view id) : root_(static_cast<Fd&&>(root)), dir_(static_cast<Fd&&>(dir)), id_(id) {}
+  Slot(int root, Fd dir, string_view id) : root_(root), dir_(static_cast<Fd&&>(dir)), id_(id) {}
 
   int dir() const { return dir_.get(); }
   string_view id() const { return id_; }
@@ -31,6 +32,8 @@ class Slot {
   Result<String> read(const char* name, size_t max) const;
   // Written beside and renamed over; mode 0600.
   Status replace(const char* name, string_view text) const;
+  // A new file, written in place: for what is there before the record is.
+  Status add(const char* name, string_view text) const;
   bool has(const char* name) const;
   // The directory and all in it.
   Status remove() const;
@@ -38,7 +41,7 @@ class Slot {
  private:
   friend class Store;
   Result<bool> current() const;  // whether <root>/<id> still is this directory
-  Fd root_;
+  int root_ = -1;
   Fd dir_;
   String id_;
 };

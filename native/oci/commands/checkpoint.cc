@@ -81,6 +81,19 @@ Outcome<String> external_name(int pid, int number, string_view mountinfo) {
   return external;
 }
 
+// Directories are masked by a tmpfs, which criu writes down itself; paths that are not there by nothing.
+Vec<string_view> masked_files(int pid, const PlanView& plan) {
+  Vec<string_view> files;
+  for (const Str each : plan.masked()) {
+    String path = proc_file(pid, "root");
+    path.append(plan.text(each));
+    struct stat st {};
+    // Only asked what it is: a link of the container's may lead anywhere.
+    if (lstat(path.c_str(), &st) == 0 && S_ISCHR(st.st_mode)) files.push(plan.text(each));
+  }
+  return files;
+}
+
 class Checkpoint {
  public:
   explicit Checkpoint(const Call& call) : options_(call.options), criu_(call.globals.criu) {}
@@ -128,9 +141,10 @@ class Checkpoint {
     if (options_.on("tcp-skip-in-flight")) criu_.add("--skip-in-flight");
     OCI_TRY(add_parent(images, pre_dump));
     OCI_TRY(add_page_server());
-    for (const External& each : externals(plan)) criu_.add("--external", "=mnt[", each.name, "]:", each.name);
+    const Vec<string_view> masks = masked_files(state.pid, plan);
+    for (const External& each : externals(plan, masks)) criu_.add("--external", "=mnt[", each.name, "]:", each.name);
     OCI_TRY(add_namespaces(state, plan));
-    OCI_TRY(add_descriptors(state, images, pre_dump));
+    OCI_TRY(add_descriptors(state, images, masks, pre_dump));
     String log(work.view());
     log.append("/dump.log");
     return run_criu(criu_, fds(), -1, log);
@@ -183,20 +197,22 @@ class Checkpoint {
     return done();
   }
 
-  Done add_descriptors(const State& state, string_view images, bool pre_dump) {
+  Done add_descriptors(const State& state, string_view images, const Vec<string_view>& masks, bool pre_dump) {
     const String mountinfo = OCI_TRY(read_path(proc_file(state.pid, "mountinfo"), size_t{4} << 20));
     String text;
     JsonWriter json(text);
-    json.begin_array();
+    json.begin_object().key("descriptors").begin_array();
     for (int i = 0; i < 3; ++i) {
       const String name = OCI_TRY(external_name(state.pid, i, mountinfo));
       if (name.view().starts_with("file[")) criu_.add("--external=", name);
       json.value(name.view());
     }
-    json.end_array();
+    json.end_array().key("masks").begin_array();
+    for (const string_view path : masks) json.value(path);
+    json.end_array().end_object();
     if (pre_dump) return done();
     String path(images);
-    path.append('/').append(kDescriptors);
+    path.append('/').append(kImageRecord);
     const Fd file(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
     if (!file) return Error::last("open", path);
     OCI_TRY(write_whole(file.get(), text, path));

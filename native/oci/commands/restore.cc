@@ -59,22 +59,33 @@ Done prepare_root(Creation& creation, String& root) {
   return done();
 }
 
-Done add_descriptors(CriuArguments& criu, string_view images) {
+// What the checkpoint wrote down. Images without it have no descriptors and no masks from outside.
+Outcome<JsonDocument> read_record(string_view images) {
   String path(images);
-  path.append('/').append(kDescriptors);
-  Result<String> text = read_path(path, 64 * 1024);
-  if (!text && text.error().err == ENOENT) return done();
-  if (!text) return text.error();
-  const JsonDocument list = OCI_TRY(JsonDocument::parse(*text));
+  path.append('/').append(kImageRecord);
+  Result<String> text = read_path(path, size_t{1} << 20);
+  if (!text && text.error().err != ENOENT) return text.error();
+  return OCI_TRY(JsonDocument::parse(text ? text->view() : "{}"));
+}
+
+void add_descriptors(CriuArguments& criu, const JsonValue& list) {
   for (u32 i = 0; i < 3; ++i) {
-    const string_view name = list.root().at(i).string_or({});
+    const string_view name = list.at(i).string_or({});
     // Only what a checkpoint writes: the images are not to name other descriptors.
     if (!name.starts_with("pipe:[") && !name.starts_with("file[")) continue;
     String number;
     number.append_u64(i);
     criu.add("--inherit-fd=fd[", number, "]:", name);
   }
-  return done();
+}
+
+// Those masks that the container's configuration has as well.
+Vec<string_view> masks_of(const JsonValue& list, const PlanView& plan) {
+  Vec<string_view> masks;
+  for (u32 i = 0; i < list.size(); ++i)
+    for (const Str each : plan.masked())
+      if (plan.text(each) == list.at(i).string_or({})) masks.push(plan.text(each));
+  return masks;
 }
 
 Outcome<int> read_pid(string_view path) {
@@ -107,8 +118,6 @@ Outcome<int> restore(const Call& call, Creation& creation) {
   criu.add("--root=", root);
   criu.add("--log-file=restore.log");
   criu.add("-v4");
-  // criu's newer engine cannot attach a single file (a mask) that comes from outside.
-  criu.add("--mntns-compat-mode");
   String pid_file(work.view());
   pid_file.append("/restored.pid");
   if (unlink(pid_file.c_str()) != 0 && errno != ENOENT) return Error::last("unlink", pid_file);
@@ -117,7 +126,9 @@ Outcome<int> restore(const Call& call, Creation& creation) {
   pass_common(criu, options);
   if (options.on("lazy-pages")) criu.add("--lazy-pages");
   for (const string_view flag : {"lsm-profile", "lsm-mount-context"}) criu.pass(options, flag);
-  for (const External& each : externals(plan)) criu.add("--external", "=mnt[", each.name, "]:", each.source);
+  const JsonDocument record = OCI_TRY(read_record(images));
+  for (const External& each : externals(plan, masks_of(record.root()["masks"], plan)))
+    criu.add("--external", "=mnt[", each.name, "]:", each.source);
   for (const string_view each : options.list("empty-ns"))
     if (each != "network") return Fault::text_of("namespace \"", each, "\" is not supported");
   int fds[] = {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO, -1};
@@ -132,7 +143,7 @@ Outcome<int> restore(const Call& call, Creation& creation) {
     fds[kNetworkFd] = network.get();
     count = 4;
   }
-  OCI_TRY(add_descriptors(criu, images));
+  add_descriptors(criu, record.root()["descriptors"]);
   String log(work.view());
   log.append("/restore.log");
   OCI_TRY(run_criu(criu, {fds, count}, creation.cgroup(), log));
