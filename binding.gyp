@@ -23,7 +23,7 @@
       "actions": [
         {
           "action_name": "static_programs",
-          "inputs": ["native/static.mk", "native/sources", "<!@(native/sources core monitor oci probe)"],
+          "inputs": ["native/static.mk", "native/sources", "<!@(native/sources core musl monitor oci probe)"],
           "outputs": ["<(PRODUCT_DIR)/caisson-monitor"],
           "action": ["make", "-f", "native/static.mk", "OUT=<(PRODUCT_DIR)"]
         }

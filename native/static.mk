@@ -31,9 +31,11 @@ programs := $(if $(shell native/sources monitor),$(OUT)/caisson-monitor) $(if $(
 
 all: $(programs)
 
-$(OUT)/caisson-monitor: $(call objects_of,monitor) $(OBJ)/core.a
-$(OUT)/caisson-oci: $(call objects_of,oci) $(OBJ)/core.a
-$(OUT)/caisson-probe: $(call objects_of,probe) $(OBJ)/core.a
+# native/musl: in the place of what musl has
+libc := $(call objects_of,musl)
+$(OUT)/caisson-monitor: $(call objects_of,monitor) $(libc) $(OBJ)/core.a
+$(OUT)/caisson-oci: $(call objects_of,oci) $(libc) $(OBJ)/core.a
+$(OUT)/caisson-probe: $(call objects_of,probe) $(libc) $(OBJ)/core.a
 $(OUT)/caisson-witness: $(call objects_of,test/witness) $(OBJ)/core.a
 $(programs) $(OUT)/caisson-witness:
 	@echo "  LINK  $@"

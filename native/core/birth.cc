@@ -20,11 +20,18 @@ void enter_namespaces(Stage& s) {
     syscall(SYS_setfsgid, 0);
     syscall(SYS_setfsuid, 0);
   }
-  for (NamespaceType type : {NamespaceType::kNetwork, NamespaceType::kIpc, NamespaceType::kUts}) {
+  constexpr NamespaceType kTypes[] = {NamespaceType::kNetwork, NamespaceType::kIpc, NamespaceType::kUts};
+  u64 fresh = 0;
+  for (NamespaceType type : kTypes) {
     join_namespace(s, type);
-    if ((s.create & namespace_flag(type)) == 0) continue;
-    s.at(Step::kUnshare, static_cast<u32>(type));
-    s.check(sys::unshare(namespace_flag(type)));
+    fresh |= s.create & namespace_flag(type);
+  }
+  if (fresh != 0 && sys::unshare(fresh) != 0) {
+    // Which of them it was: a limit of /proc/sys/user, or what the kernel lacks.
+    for (NamespaceType type : kTypes) {
+      s.at(Step::kUnshare, static_cast<u32>(type));
+      if ((fresh & namespace_flag(type)) != 0) s.check(sys::unshare(namespace_flag(type)));
+    }
   }
   join_namespace(s, NamespaceType::kTime);
   make_clocks(s);

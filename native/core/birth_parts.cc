@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <sys/vfs.h>
 
+#include "core/signals.h"
 #include "core/user_namespace.h"
 
 namespace caisson {
@@ -80,6 +81,10 @@ Result<Birth> give_birth(Stage& s, u64 flags, int pid_ns, int cgroup, void (*sta
   Fd child_end(ends[1]);
   if (fcntl(birth.gate.get(), F_SETFL, O_NONBLOCK) != 0) return Error::last("fcntl", "gate");
   s.gate = child_end.get();
+  s.ignored = CAISSON_TRY(ignored_signals());
+  // A gap would be filled by a descriptor of the stage's own, which then passed through execve.
+  for (u32 i = 0; i < s.preserve; ++i)
+    if (fcntl(3 + static_cast<int>(i), F_GETFD) < 0) return Error::last("fcntl", "a descriptor to be preserved");
   // Without privileges a process that is not dumpable may not write to its own files in /proc: the stage does it
   // itself.
   if (!s.rootless && sys::prctl(uapi::kPrSetDumpable, 0) != 0) return Error::last("prctl", "PR_SET_DUMPABLE");

@@ -27,7 +27,7 @@ int unmount(Stage& s, u32 index) {
 }
 
 void join(Stage& s) {
-  default_signals();
+  default_signals(s);
   s.at(Step::kPrepare);
   s.check(sys::prctl(uapi::kPrSetPdeathsig, SIGKILL));
   umask(0);

@@ -30,7 +30,7 @@ void pause_for(Stage& s, u32 phase) {
   // Every container of the pod can look at /proc/1/root.
   s.at(Step::kAttachRoot);
   s.check(build_empty_root());
-  default_signals();
+  default_signals(s);
   struct sigaction ignore = {};
   ignore.sa_handler = SIG_IGN;  // children of one who ignores SIGCHLD leave no zombie (waitpid(2))
   sigaction(SIGCHLD, &ignore, nullptr);

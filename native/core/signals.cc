@@ -1,5 +1,10 @@
 #include "core/signals.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "core/fd.h"
+
 namespace caisson {
 
 namespace {
@@ -87,6 +92,26 @@ String signal_name(int number) {
   name.append("SIGRTMIN");
   if (number > kSignalRtMin) name.append('+').append_i64(number - kSignalRtMin);
   return name;
+}
+
+Result<u64> ignored_signals() {
+  constexpr char kStatus[] = "/proc/thread-self/status";
+  Fd fd(open(kStatus, O_RDONLY | O_CLOEXEC));
+  if (!fd) return Error::last("open", kStatus);
+  char text[4096];
+  ssize_t n = read(fd.get(), text, sizeof text);
+  if (n < 0) return Error::last("read", kStatus);
+  const string_view all(text, static_cast<size_t>(n));
+  constexpr string_view kName = "\nSigIgn:\t";
+  const size_t at = all.find(kName);
+  if (at == string_view::npos) return Error(EINVAL, "read", kStatus);
+  u64 mask = 0;
+  for (const char c : part(all, at + kName.size(), 16)) {
+    const bool digit = c >= '0' && c <= '9';
+    if (!digit && (c < 'a' || c > 'f')) break;
+    mask = mask << 4 | static_cast<u64>(digit ? c - '0' : c - 'a' + 10);
+  }
+  return mask;
 }
 
 }  // namespace caisson

@@ -17,4 +17,7 @@ Result<int> parse_signal(string_view text);
 // 15 -> "SIGTERM", 37 -> "SIGRTMIN+3"; a number without a name is written as it is.
 String signal_name(int number);
 
+// The signals that this process ignores, bit n-1: signal n. execve(2) leaves them ignored, and CLONE_CLEAR_SIGHAND too.
+Result<u64> ignored_signals();
+
 }  // namespace caisson

@@ -8,6 +8,7 @@ namespace caisson {
 
 void take_stdio(Stage& s) {
   s.at(Step::kStdio);
+  if (s.stdio[0] == 0 && s.stdio[1] == 1 && s.stdio[2] == 2) return;
   int copies[3];
   for (int i = 0; i < 3; ++i) {
     int from = s.stdio[i];
@@ -46,13 +47,12 @@ void close_unlisted(Stage& s) {
   s.check(sys::close_range(from, ~0u));
 }
 
-void default_signals() {
+void default_signals(const Stage& s) {
   // CLONE_CLEAR_SIGHAND leaves ignored signals ignored; a container must not inherit that (SIGPIPE).
   struct sigaction action = {};
   action.sa_handler = SIG_DFL;
-  for (int signal = 1; signal <= 64; ++signal) {
-    if (signal != SIGKILL && signal != SIGSTOP) sigaction(signal, &action, nullptr);  // EINVAL: the C library's own
-  }
+  for (u64 rest = s.ignored; rest != 0; rest &= rest - 1)
+    sigaction(__builtin_ctzll(rest) + 1, &action, nullptr);  // EINVAL: the C library's own
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);

@@ -143,7 +143,6 @@ void finish(Stage& s) {
   s.at(Step::kGate);
   GateReport ready;
   ready.kind = GateReport::kReady;
-  ready.pid = getpid();
   ready.uid = s.identity.uid;
   ready.gid = s.identity.gid;
   ready.group_count = s.identity.group_count;
@@ -173,7 +172,7 @@ void finish(Stage& s) {
   change_directory(s, true);
   run_own_hooks(s, HookKind::kStartContainer);
   umask((process.flags & kProcessUmask) != 0 ? process.umask : 022);
-  default_signals();
+  default_signals(s);
   s.check(sys::prctl(uapi::kPrSetPdeathsig, 0));
   if ((process.flags & kProcessNoNewPrivileges) != 0) {
     set_capabilities(s);

@@ -71,8 +71,6 @@ void assemble_root(Stage& s) {
 void attach_root(Stage& s) {
   s.at(Step::kAttachRoot);
   s.check(sys::move_mount_at(s.root, root_point(s)));
-  close(s.root);
-  s.root = s.check(open(root_point(s), O_PATH | O_DIRECTORY | O_CLOEXEC));
 }
 
 void enter_root(Stage& s, int root) {

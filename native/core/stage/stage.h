@@ -52,6 +52,7 @@ struct Stage {
   u32 preserve = 0;          // BirthRequest::preserve
   bool hold = false;
   bool rootless = false;
+  u64 ignored = 0;      // ignored_signals() of the parent
   u32 live_mounts = 0;  // live_mounts.cc: so many of the plan's mounts are meant
   u32 host_uid = 0;     // the container's root on the host
   u32 host_gid = 0;
@@ -71,7 +72,12 @@ struct Stage {
   string_view found = {};  // GateReport::found of a failure
 
   bool has_user_namespace() const { return join[static_cast<u32>(NamespaceType::kUser)] >= 0; }
-  bool in_place() const { return rootless || (plan->root().flags & kRootInPlace) != 0; }
+  // The root is attached at its own path in a copy of the host's tree: without a pod there is no seed to begin from,
+  // and a seed of its own is only worth its price where a user namespace wants to see a whole /proc and /sys.
+  bool in_place() const {
+    if (rootless || (plan->root().flags & kRootInPlace) != 0) return true;
+    return seed < 0 && plan->root().kind == RootKind::kBind && !has_user_namespace();
+  }
   int& ns(NamespaceType type) { return join[static_cast<u32>(type)]; }
 
   void at(Step s, u32 i = 0) {
@@ -92,7 +98,7 @@ void wait_for_release(Stage& s);
 void wait_for_start(Stage& s);  // with a listener: for a connection, which becomes the gate, and its release
 void take_stdio(Stage& s);      // descriptors 0, 1, 2
 void close_unlisted(Stage& s);  // everything but stdio, the gate and what the parent listed
-void default_signals();
+void default_signals(const Stage& s);
 void own_stdio(Stage& s, u32 uid, u32 gid);
 void keep_listed(Stage& s);  // all but stdio, what the process is handed, gate and listener is closed
 void hand_over(Stage& s);    // descriptors that were preserved pass through execve

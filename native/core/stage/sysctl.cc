@@ -66,11 +66,8 @@ int raise_loopback() {
   if (fd < 0) return -1;
   ifreq request = {};
   memcpy(request.ifr_name, "lo", 3);
-  int result = ioctl(fd, SIOCGIFFLAGS, &request);
-  if (result == 0) {
-    request.ifr_flags = static_cast<short>(request.ifr_flags | IFF_UP);
-    result = ioctl(fd, SIOCSIFFLAGS, &request);
-  }
+  request.ifr_flags = IFF_UP;  // IFF_LOOPBACK is not the caller's to change
+  int result = ioctl(fd, SIOCSIFFLAGS, &request);
   int err = errno;
   close(fd);
   errno = err;
