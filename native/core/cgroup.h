@@ -24,6 +24,10 @@ struct CgroupMount {
 // Finds cgroup2 through /proc/self/mountinfo. ENODEV: none is mounted.
 Result<CgroupMount> find_cgroup_mount();
 
+// The same from where it is on nearly every host, without reading mountinfo, which costs a command more than all the
+// rest it does with its cgroup. `hybrid` tells of the place alone.
+Result<CgroupMount> open_cgroup_root();
+
 // --- cgroup_tree.cc
 
 // Opens a cgroup below `parent` ("" is the parent itself); links and ".." never lead out. For CLONE_INTO_CGROUP, bpf

@@ -74,7 +74,7 @@ bool may_enter(int root, string_view path) {
 
 Result<Placement> place_directory(const PlacementRequest& request, const PlanView& plan,
                                   span<const CgroupLimit> limits) {
-  auto mount = find_cgroup_mount();
+  auto mount = open_cgroup_root();
   if (!mount && request.rootless) return unplaced(limits, mount.error());
   if (!mount) return mount.error();
   const int root = mount->dir.get();
@@ -107,7 +107,7 @@ Result<Placement> place_directory(const PlacementRequest& request, const PlanVie
 
 Result<Placement> place_scope(const PlacementRequest& request, const PlanView& plan, span<const CgroupLimit> limits) {
   const SystemdScope scope = CAISSON_TRY(systemd_scope(request.cgroups_path, request.id, request.rootless));
-  const CgroupMount mount = CAISSON_TRY(find_cgroup_mount());
+  const CgroupMount mount = CAISSON_TRY(open_cgroup_root());
   SystemdBus bus = CAISSON_TRY(SystemdBus::connect(request.rootless));
   PlaceholderProcess holder = CAISSON_TRY(start_placeholder());
   Placement placement;
@@ -159,7 +159,7 @@ void remove_empty(int root, string_view path, string_view top) {
 
 Result<Vec<String>> offered_controllers(const PlacementRequest& request) {
   Vec<String> offered;
-  auto mount = find_cgroup_mount();
+  auto mount = open_cgroup_root();
   if (!mount && request.rootless && !request.systemd) return offered;
   if (!mount) return mount.error();
   Fd owner = static_cast<Fd&&>(mount->dir);
@@ -209,7 +209,7 @@ Status undo_placement(Placement& placement) {
   CAISSON_TRY(cgroup_wait_empty(placement.cgroup.get(), kUndoTimeoutMs));
   placement.cgroup.reset();
   if (placement.made.empty()) return ok();  // it was there before
-  const CgroupMount mount = CAISSON_TRY(find_cgroup_mount());
+  const CgroupMount mount = CAISSON_TRY(open_cgroup_root());
   CAISSON_TRY(cgroup_remove(mount.dir.get(), placement.record.path.c_str()));
   remove_empty(mount.dir.get(), placement.record.path, placement.made);
   return ok();
@@ -217,13 +217,13 @@ Status undo_placement(Placement& placement) {
 
 Result<Fd> open_placement(const PlacementRecord& record) {
   if (record.driver == CgroupDriver::kNone) return Fd();
-  const CgroupMount mount = CAISSON_TRY(find_cgroup_mount());
+  const CgroupMount mount = CAISSON_TRY(open_cgroup_root());
   return cgroup_open(mount.dir.get(), record.path.c_str());
 }
 
 Status remove_placement(const PlacementRecord& record, int timeout_ms) {
   if (record.driver == CgroupDriver::kNone) return ok();
-  const CgroupMount mount = CAISSON_TRY(find_cgroup_mount());
+  const CgroupMount mount = CAISSON_TRY(open_cgroup_root());
   const int root = mount.dir.get();
   if (record.driver == CgroupDriver::kCgroupfs) return cgroup_destroy(root, record.path.c_str(), timeout_ms);
   auto cgroup = cgroup_open(root, record.path.c_str());
