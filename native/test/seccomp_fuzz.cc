@@ -34,7 +34,7 @@ void compare(const JsonValue& profile, span<const SockFilter> filter, u32 native
 
 extern "C" int LLVMFuzzerTestOneInput(const u8* data, size_t size) {
   auto doc = JsonDocument::parse({reinterpret_cast<const char*>(data), size},
-                                 {.max_bytes = 1 << 14, .max_depth = 16, .max_nodes = 2048});
+                                 {.max_bytes = 1 << 13, .max_depth = 16, .max_nodes = 1024});
   if (!doc) return 0;
   for (u32 native : {kAuditArchX86_64, kAuditArchAarch64}) {
     auto program = compile_seccomp(doc->root(), native);

@@ -47,31 +47,35 @@ class Reference {
     SyscallAbi abi = SyscallAbi::kX86_64;
     if (!abi_of(data, abi)) return {libseccomp_ ? 0u : 0x80000000u, Reason::kForeign, 0};
     // A tracer's "skip this call", whatever the ABI.
-    if (data.number == UINT32_MAX) return {default_action(), Reason::kDefault, 0};
+    if (data.number == UINT32_MAX) return {default_action_, Reason::kDefault, 0};
 
     u32 conditional = 0;
-    Verdict found{default_action(), Reason::kDefault, 0};
+    Verdict found{default_action_, Reason::kDefault, 0};
     bool decided = false;
+    const bool multiplexer = abi == SyscallAbi::kX86 && (data.number == kSocketcall || data.number == kIpcCall);
     const JsonValue& entries = profile_["syscalls"];
     u32 at = 0;
-    for (u32 e = 0; e < entries.size(); at += entries.at(e++)["names"].size()) {
-      const u32 action = action_of(entries.at(e)["action"], entries.at(e)["errnoRet"]);
-      if (action == default_action()) continue;
-      for (u32 n = 0; n < entries.at(e)["names"].size(); ++n) {
-        const string_view name = entries.at(e)["names"].at(n).string_or({});
-        if (numbers_[static_cast<u32>(abi)][at + n] == data.number) {
-          if (!has_conditions(entries.at(e), abi)) {
+    for (u32 e = 0; e < entries.size(); ++e) {
+      const JsonValue& entry = entries.at(e);
+      const JsonValue& names = entry["names"];
+      const u32 action = actions_[e];
+      const u32 first = std::exchange(at, at + names.size());
+      if (action == default_action_) continue;
+      for (u32 n = 0; n < names.size(); ++n) {
+        if (numbers_[static_cast<u32>(abi)][first + n] == data.number) {
+          if (!has_conditions(entry, abi)) {
             // Outranks whatever was found so far but another of its kind.
             if (found.reason != Reason::kRule) found = {action, Reason::kRule, 0};
             decided = true;
             continue;
           }
-          conditional += any_suffices(entries.at(e)) ? entries.at(e)["args"].size() : 1;
-          if (!decided && holds(entries.at(e), abi, data)) found = {action, Reason::kCondition, 0}, decided = true;
+          conditional += any_suffices(entry) ? entry["args"].size() : 1;
+          if (!decided && holds(entry, abi, data)) found = {action, Reason::kCondition, 0}, decided = true;
         }
-        if (abi == SyscallAbi::kX86 && multiplexes(data, name)) {
-          conditional += any_suffices(entries.at(e)) ? entries.at(e)["args"].size() : 1;
-          if (!decided && multiplexed_holds(entries.at(e), action, data, name))
+        const string_view name = multiplexer ? names.at(n).string_or({}) : string_view();
+        if (multiplexer && behind(data.number == kIpcCall, name) != 0) {
+          conditional += any_suffices(entry) ? entry["args"].size() : 1;
+          if (!decided && multiplexed_holds(entry, action, data, name))
             found = {action, Reason::kMultiplexed, 0}, decided = true;
         }
       }
@@ -80,8 +84,6 @@ class Reference {
     found.conditional = conditional;
     return found;
   }
-
-  u32 default_action() const { return action_of(profile_["defaultAction"], profile_["defaultErrnoRet"]); }
 
   static u32 action_of(const JsonValue& word, const JsonValue& errno_ret) {
     const string_view name = word.string_or({});
@@ -109,7 +111,12 @@ class Reference {
 
  private:
   Reference(const JsonValue& profile, u32 native, bool libseccomp, Numbers numbers)
-      : profile_(profile), native_(native), libseccomp_(libseccomp) {
+      : profile_(profile),
+        native_(native),
+        libseccomp_(libseccomp),
+        default_action_(action_of(profile["defaultAction"], profile["defaultErrnoRet"])) {
+    for (u32 e = 0; e < profile["syscalls"].size(); ++e)
+      actions_.push(action_of(profile["syscalls"].at(e)["action"], profile["syscalls"].at(e)["errnoRet"]));
     for (u32 abi = 0; abi < kSyscallAbis; ++abi) {
       if ((native == kAuditArchAarch64) != (abi >= static_cast<u32>(SyscallAbi::kAarch64))) continue;
       for (u32 e = 0; e < profile["syscalls"].size(); ++e) {
@@ -207,10 +214,6 @@ class Reference {
   static constexpr u32 kSocketcall = 102;
   static constexpr u32 kIpcCall = 117;
 
-  static bool multiplexes(const SeccompData& data, string_view name) {
-    return (data.number == kSocketcall || data.number == kIpcCall) && behind(data.number == kIpcCall, name) != 0;
-  }
-
   bool multiplexed_holds(const JsonValue& entry, u32 action, const SeccompData& data, string_view name) const {
     const u32 which = static_cast<u32>(data.arguments[0]);
     const u32 number = behind(data.number == kIpcCall, name);
@@ -228,7 +231,7 @@ class Reference {
     }
     // A filter cannot see the arguments of the call behind: conditions hold when that is stricter, and fail when laxer.
     if ((which & 0xffff) != number) return false;
-    return !has_conditions(entry, SyscallAbi::kX86) || stricter(action, default_action());
+    return !has_conditions(entry, SyscallAbi::kX86) || stricter(action, default_action_);
   }
 
   // The kernel's order: KILL_PROCESS, KILL_THREAD, TRAP, ERRNO, NOTIFY, TRACE, LOG, ALLOW.
@@ -241,7 +244,7 @@ class Reference {
 
   bool newer(SyscallAbi abi, u32 number) const {
     const u32 base = abi == SyscallAbi::kX32 ? kX32Bit : 0;
-    if ((default_action() & 0xffff0000) != 0x00050000 || number < base + 403 || number > base + 511) return false;
+    if ((default_action_ & 0xffff0000) != 0x00050000 || number < base + 403 || number > base + 511) return false;
     for (u32 named : numbers_[static_cast<u32>(abi)])
       if (named != kNoSyscall && named <= base + 511 && named >= number) return false;
     return true;
@@ -250,6 +253,8 @@ class Reference {
   const JsonValue& profile_;
   const u32 native_;
   const bool libseccomp_;
+  const u32 default_action_;
+  Vec<u32> actions_;                // of every entry
   Vec<u32> numbers_[kSyscallAbis];  // of every name of every entry in turn
 };
 
