@@ -376,6 +376,32 @@ t.test('bad input leaves nothing behind', { skip: needsRoot }, async (t) => {
   rmSync(join(root, 'nine'))
 })
 
+t.test('a state directory that is full or read-only', { skip: needsRoot }, async (t) => {
+  const path = await bundle(shell('true'))
+  const disk = join(directory, 'disk')
+  mkdirSync(disk)
+  const inRoom = (options: string, command: string, fill = ''): Result => {
+    const script = `mount -t tmpfs -o ${options} none ${disk} && ${fill}
+      ${program} --root ${disk}/state ${command} -b ${path} full </dev/null; status=$?; find ${disk} -mindepth 2; exit $status`
+    const args = ['-m', '--propagation', 'private', '/bin/sh', '-c', script]
+    return spawnSync('unshare', args, { encoding: 'utf8', timeout: 30_000 })
+  }
+  const cases: [string, RegExp, string][] = [
+    ['ro', /read-only file system/, ''],
+    ['size=16k', /no space left on device/, `{ head -c 16k /dev/zero >${disk}/fill; } &&`],
+    ['size=16k', /no space left on device/, `{ head -c 12k /dev/zero >${disk}/fill; } &&`],
+  ]
+  for (const inodes of [2, 3, 4, 5]) cases.push([`nr_inodes=${inodes}`, /no space left on device/, ''])
+  for (const [options, message, fill] of cases) {
+    const result = inRoom(options, 'create', fill)
+    t.equal(result.status, 1, options)
+    t.match(result.stderr, message)
+    t.equal(result.stderr.trimEnd().split('\n').length, 1, 'one line')
+    t.equal(result.stdout, '', 'nothing in the state directory')
+    t.notOk(existsSync(join(cgroupRoot(), 'full')), 'no cgroup')
+  }
+})
+
 t.test('one of many creates wins, and all can be deleted', { skip: needsRoot }, async (t) => {
   const path = await bundle(sleeper)
   const creates = Array.from(
