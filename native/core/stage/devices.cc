@@ -23,10 +23,14 @@ struct Name {
 
 // CVE-2026-41579, CVE-2026-47766: a root whose /dev is a symlink made nodes and links on the host.
 int open_parent(Stage& s, string_view path, Name& name) {
-  string_view last;
-  int parent = s.check(reach_parent(s.root, path, !is_protected(path), last));
+  const size_t slash = path.rfind('/');
+  string_view last = part(path, slash + 1);
+  if (s.parent < 0 || last.empty() || part(path, 0, slash) != s.parent_path) {
+    s.parent = s.check(reach_parent(s.root, path, !is_protected(path), last));
+    s.parent_path = part(path, 0, slash);
+  }
   if (!name.set(last)) s.fail(errno);
-  return parent;
+  return s.parent;
 }
 
 void lend_node(Stage& s, int node, int parent, const char* name) {
@@ -35,8 +39,8 @@ void lend_node(Stage& s, int node, int parent, const char* name) {
   if (target >= 0) close(target);
   target = s.check(openat(parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC));
   s.check(sys::move_mount(node, target));
-  close(target);
-  close(node);
+  let_go(target);
+  let_go(node);
 }
 
 void make_node(Stage& s, const DeviceEntry& device, int parent, const char* name) {
@@ -63,7 +67,6 @@ void make_devices(Stage& s) {
       lend_node(s, s.devices[i], parent, name.text);
     else
       make_node(s, devices[i], parent, name.text);
-    close(parent);
   }
 }
 
@@ -78,7 +81,7 @@ void make_links(Stage& s) {
       constexpr u64 kResolve = uapi::kResolveInRoot | uapi::kResolveNoMagiclinks;
       int found = sys::openat2(s.root, target, O_PATH | O_NOFOLLOW, 0, kResolve);
       if (found < 0 && (errno == ENOENT || errno == ENOTDIR)) continue;
-      close(s.check(found));
+      let_go(s.check(found));
       present = s.plan->text(links[i].target);
     }
     Name name;
@@ -89,7 +92,6 @@ void make_links(Stage& s) {
       result = symlinkat(target, parent, name.text);
     }
     if (result != 0 && errno != EEXIST) s.fail(errno);
-    close(parent);
   }
 }
 
@@ -97,11 +99,11 @@ void make_directories(Stage& s) {
   span<const Str> volumes = s.plan->volumes();
   for (u32 i = 0; i < volumes.size(); ++i) {
     s.at(Step::kVolume, i);
-    close(s.check(reach(s.root, s.plan->text(volumes[i]), TargetKind::kDirectory, true)));
+    let_go(s.check(reach(s.root, s.plan->text(volumes[i]), TargetKind::kDirectory, true)));
   }
   // A working directory that is missing is made; where it cannot be, the change to it says so.
   int cwd = reach(s.root, s.plan->text(s.plan->process().cwd), TargetKind::kDirectory, true);
-  if (cwd >= 0) close(cwd);
+  if (cwd >= 0) let_go(cwd);
 }
 
 }  // namespace caisson

@@ -34,7 +34,7 @@ void each_line(Stage& s, const char* path, u32 file, Visit visit) {
     if (!visit(line)) break;
   }
   if (reader.error() != 0) s.fail(reader.error());
-  close(fd);
+  let_go(fd);
 }
 
 void add_group(Stage& s, u32 gid) {

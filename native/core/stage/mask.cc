@@ -18,7 +18,7 @@ void cover(Stage& s, int mount, bool& attached, int target) {
   int fd = mount;
   if (attached) fd = s.check(sys::open_tree(mount, "", uapi::kOpenTreeClone | unsigned{uapi::kAtEmptyPath}));
   s.check(sys::move_mount(fd, target));
-  if (attached) close(fd);
+  if (attached) let_go(fd);
   attached = true;
 }
 
@@ -31,7 +31,7 @@ int empty_directory(Stage& s) {
   s.check(sys::fsconfig_create(fs));
   int fd = s.check(sys::fsmount(
       fs, uapi::kMountAttrRdonly | uapi::kMountAttrNosuid | uapi::kMountAttrNodev | uapi::kMountAttrNoexec));
-  close(fs);
+  let_go(fs);
   return fd;
 }
 
@@ -54,9 +54,9 @@ void mask_paths(Stage& s) {
     } else {
       cover(s, s.null, null_attached, target);
     }
-    close(target);
+    let_go(target);
   }
-  if (directory >= 0) close(directory);
+  if (directory >= 0) let_go(directory);
 }
 
 void make_readonly(Stage& s) {
@@ -70,8 +70,8 @@ void make_readonly(Stage& s) {
         s.check(sys::open_tree(target, "", uapi::kOpenTreeClone | unsigned{uapi::kAtEmptyPath | uapi::kAtRecursive}));
     s.check(sys::mount_setattr(fd, "", uapi::kAtEmptyPath | uapi::kAtRecursive, {uapi::kMountAttrRdonly, 0, 0, 0}));
     s.check(sys::move_mount(fd, target));
-    close(fd);
-    close(target);
+    let_go(fd);
+    let_go(target);
   }
 }
 

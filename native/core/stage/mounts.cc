@@ -28,7 +28,7 @@ void configure_mode(Stage& s, int fs, const MountEntry& mount) {
   if (covered < 0) return;
   struct stat st = {};
   s.check(fstat(covered, &st));
-  close(covered);
+  let_go(covered);
   char mode[5] = {};
   for (int i = 0; i < 4; ++i) mode[i] = static_cast<char>('0' + (st.st_mode >> (9 - 3 * i) & 7));
   s.check(sys::fsconfig_string(fs, "mode", mode));
@@ -51,7 +51,7 @@ void label_root(Stage& s, int mount, string_view type) {
   s.found = "context";
   s.check(fsetxattr(fd, "security.selinux", s.plan->c_str(label), label.length, 0));
   s.found = {};
-  close(fd);
+  let_go(fd);
 }
 
 bool is_shown_read_only(const MountEntry& mount) {
@@ -76,7 +76,7 @@ int new_filesystem(Stage& s, const MountEntry& mount) {
   u64 attrs = mount.attr_set;
   if (is_written_first(s, mount)) attrs &= ~uapi::kMountAttrRdonly;
   int fd = check_context(s, fs, sys::fsmount(fs, attrs));
-  close(fs);
+  let_go(fs);
   label_root(s, fd, type);
   return fd;
 }
@@ -144,7 +144,7 @@ void copy_up(Stage& s, const MountEntry& mount, int target, int fd) {
   int own = s.check(openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   s.check(fchown(own, uid ? st.st_uid : static_cast<uid_t>(-1), gid ? st.st_gid : static_cast<gid_t>(-1)));
   if (mode) s.check(fchmod(own, st.st_mode & 07777));
-  close(own);
+  let_go(own);
 }
 
 // What a clone had done to it when it was taken.
@@ -163,10 +163,10 @@ void mount_long(Stage& s, u32 index) {
   int target = open_target(s, index, TargetKind::kDirectory);
   s.at(Step::kMount, index);
   int fd = mount_with_page(s, mount, target);
-  close(target);
+  let_go(target);
   s.at(Step::kMountAttributes, index);
   finish_fresh(s, mount, fd);
-  close(fd);
+  let_go(fd);
 }
 
 void mount_one(Stage& s, u32 index) {
@@ -189,14 +189,14 @@ void mount_one(Stage& s, u32 index) {
   }
   s.at(Step::kMount, index);
   s.check(sys::move_mount(fd, target));
-  close(target);
+  let_go(target);
   s.at(Step::kMountAttributes, index);
   if (fresh) finish_fresh(s, mount, fd);
   s.sources[index] = -1;
   if (fresh && is_written_first(s, mount))
     s.sources[index] = fd;
   else
-    close(fd);
+    let_go(fd);
 }
 
 }  // namespace
@@ -210,7 +210,7 @@ void protect_mounts(Stage& s) {
     if (s.sources[i] < 0) continue;
     s.at(Step::kMountAttributes, i);
     s.check(sys::mount_setattr(s.sources[i], "", uapi::kAtEmptyPath, {uapi::kMountAttrRdonly, 0, 0, 0}));
-    close(s.sources[i]);
+    let_go(s.sources[i]);
     s.sources[i] = -1;
   }
 }

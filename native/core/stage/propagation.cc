@@ -54,7 +54,7 @@ void require_propagation(Stage& s, int fd, u64 type) {
       s.found = point;
       s.fail(EINVAL);
     }
-    close(file);
+    let_go(file);
     return;
   }
   // ENOENT: a mount outside of the root directory that the monitor was started in

@@ -45,7 +45,7 @@ int open_source(Stage& s, const MountEntry& mount, u32 index) {
   require_propagation(s, fd, slave ? uapi::kMsSlave : mount.propagation & ~uapi::kMsRec);
   s.at(Step::kOpenSource, index);
   int cloned = s.check(sys::open_tree(fd, "", clone | unsigned{uapi::kAtEmptyPath}));
-  close(fd);
+  let_go(fd);
   return cloned;
 }
 

@@ -43,7 +43,7 @@ Made make_component(int parent, const char* name, bool directory) {
   } else {
     int fd = openat(parent, name, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0644);
     if (fd >= 0) {
-      close(fd);
+      close(fd);  // a writer would keep the root from becoming read-only
       return Made::kYes;
     }
   }
@@ -66,7 +66,7 @@ int walk(int root, PathBuffer& path, TargetKind kind, bool follow) {
 
     PathBuffer name;
     if (!name.set(part(path.view(), from, to - from)) || !prefix.set(part(path.view(), 0, to))) {
-      close(at);
+      let_go(at);
       errno = ENAMETOOLONG;
       return -1;
     }
@@ -97,13 +97,32 @@ int walk(int root, PathBuffer& path, TargetKind kind, bool follow) {
       }
     }
     int err = errno;
-    close(at);
+    let_go(at);
     errno = err;
     if (next < 0) return -1;
     at = next;
     from = rest;
   }
   return at;
+}
+
+// The common case: only the last component is missing.
+int make_last(int root, const PathBuffer& path, TargetKind kind, bool follow) {
+  const size_t slash = path.view().rfind('/');
+  const string_view last = part(path.view(), slash + 1);
+  PathBuffer above;
+  if (last.empty() || last == "." || last == ".." || slash == string_view::npos ||
+      !above.set(part(path.view(), 0, slash)))
+    return -1;
+  const bool directory = kind == TargetKind::kDirectory;
+  int parent = open_path(root, above.size == 0 ? "/" : above.text, true, follow);
+  if (parent < 0) return -1;
+  const char* name = path.text + slash + 1;
+  int fd = -1;
+  if (make_component(parent, name, directory) == Made::kYes)
+    fd = openat(parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC | (directory ? O_DIRECTORY : 0));
+  let_go(parent);
+  return fd;
 }
 
 }  // namespace
@@ -114,6 +133,8 @@ int reach(int root, string_view path, TargetKind kind, bool follow) {
   for (int tries = 0; tries < kExpansionsMax; ++tries) {
     int fd = open_path(root, buffer.text, kind == TargetKind::kDirectory, follow);
     if (fd >= 0 || errno != ENOENT) return fd;
+    fd = make_last(root, buffer, kind, follow);
+    if (fd >= 0) return fd;
     fd = walk(root, buffer, kind, follow);
     if (fd >= 0 || errno != ESTALE) return fd;
   }
