@@ -15,6 +15,13 @@ namespace {
 
 constexpr int kUndoTimeoutMs = 10'000;
 
+// The root of the hierarchy. Looked for once: a command asks several times, and the mount stays.
+Result<int> hierarchy() {
+  static int root = -1;
+  if (root < 0) root = CAISSON_TRY(open_cgroup_root()).dir.release();
+  return root;
+}
+
 bool no_permission(int err) { return err == EACCES || err == EPERM || err == EROFS; }
 
 Result<Placement> unplaced(span<const CgroupLimit> limits, const Error& why) {
@@ -74,10 +81,10 @@ bool may_enter(int root, string_view path) {
 
 Result<Placement> place_directory(const PlacementRequest& request, const PlanView& plan,
                                   span<const CgroupLimit> limits) {
-  auto mount = open_cgroup_root();
-  if (!mount && request.rootless) return unplaced(limits, mount.error());
-  if (!mount) return mount.error();
-  const int root = mount->dir.get();
+  auto mounted = hierarchy();
+  if (!mounted && request.rootless) return unplaced(limits, mounted.error());
+  if (!mounted) return mounted.error();
+  const int root = *mounted;
   const String own = CAISSON_TRY(cgroup_path_of(0));
   Placement placement;
   placement.record.driver = CgroupDriver::kCgroupfs;
@@ -107,7 +114,7 @@ Result<Placement> place_directory(const PlacementRequest& request, const PlanVie
 
 Result<Placement> place_scope(const PlacementRequest& request, const PlanView& plan, span<const CgroupLimit> limits) {
   const SystemdScope scope = CAISSON_TRY(systemd_scope(request.cgroups_path, request.id, request.rootless));
-  const CgroupMount mount = CAISSON_TRY(open_cgroup_root());
+  const int root = CAISSON_TRY(hierarchy());
   SystemdBus bus = CAISSON_TRY(SystemdBus::connect(request.rootless));
   PlaceholderProcess holder = CAISSON_TRY(start_placeholder());
   Placement placement;
@@ -133,14 +140,14 @@ Result<Placement> place_scope(const PlacementRequest& request, const PlanView& p
     object.append(scope.unit).append(": its process is in ").append(path);
     return Error(EIO, "systemd", object);
   }
-  if (request.rootless && !may_enter(mount.dir.get(), path)) {
+  if (request.rootless && !may_enter(root, path)) {
     String object("unit ");
     object.append(scope.unit)
         .append(": no permission to enter it from here: start under the user's manager (systemd-run --user --scope)");
     return Error(EACCES, "cgroup", object);
   }
   const Vec<string_view> needed = controllers_of(limits);
-  placement.cgroup = CAISSON_TRY(walk_cgroup(mount.dir.get(), path, needed, false)).cgroup;
+  placement.cgroup = CAISSON_TRY(walk_cgroup(root, path, needed, false)).cgroup;
   CAISSON_TRY(limit(placement, request, plan, early, true));
   undo.dismiss();
   return placement;
@@ -159,20 +166,21 @@ void remove_empty(int root, string_view path, string_view top) {
 
 Result<Vec<String>> offered_controllers(const PlacementRequest& request) {
   Vec<String> offered;
-  auto mount = open_cgroup_root();
-  if (!mount && request.rootless && !request.systemd) return offered;
-  if (!mount) return mount.error();
-  Fd owner = static_cast<Fd&&>(mount->dir);
+  auto mounted = hierarchy();
+  if (!mounted && request.rootless && !request.systemd) return offered;
+  if (!mounted) return mounted.error();
+  const int root = *mounted;
+  Fd owner;
   if (!request.systemd) {
     const String own = CAISSON_TRY(cgroup_path_of(0));
     const String path = CAISSON_TRY(cgroupfs_path(request.cgroups_path, request.id, own));
-    auto granted = granting_cgroup(owner.get(), path);
+    auto granted = granting_cgroup(root, path);
     if (!granted && request.rootless && granted.error().err == EACCES) return offered;
     if (!granted) return granted.error();
     owner = granted.take();
   }
   char text[1024];
-  string_view words = CAISSON_TRY(cgroup_read(owner.get(), "cgroup.controllers", text));
+  string_view words = CAISSON_TRY(cgroup_read(owner ? owner.get() : root, "cgroup.controllers", text));
   while (!words.empty()) {
     const size_t end = words.find(' ');
     if (end != 0) offered.push(String(part(words, 0, end)));
@@ -209,23 +217,25 @@ Status undo_placement(Placement& placement) {
   CAISSON_TRY(cgroup_wait_empty(placement.cgroup.get(), kUndoTimeoutMs));
   placement.cgroup.reset();
   if (placement.made.empty()) return ok();  // it was there before
-  const CgroupMount mount = CAISSON_TRY(open_cgroup_root());
-  CAISSON_TRY(cgroup_remove(mount.dir.get(), placement.record.path.c_str()));
-  remove_empty(mount.dir.get(), placement.record.path, placement.made);
+  const int root = CAISSON_TRY(hierarchy());
+  CAISSON_TRY(cgroup_remove(root, placement.record.path.c_str()));
+  remove_empty(root, placement.record.path, placement.made);
   return ok();
 }
 
 Result<Fd> open_placement(const PlacementRecord& record) {
   if (record.driver == CgroupDriver::kNone) return Fd();
-  const CgroupMount mount = CAISSON_TRY(open_cgroup_root());
-  return cgroup_open(mount.dir.get(), record.path.c_str());
+  return cgroup_open(CAISSON_TRY(hierarchy()), record.path.c_str());
 }
 
 Status remove_placement(const PlacementRecord& record, int timeout_ms) {
   if (record.driver == CgroupDriver::kNone) return ok();
-  const CgroupMount mount = CAISSON_TRY(open_cgroup_root());
-  const int root = mount.dir.get();
-  if (record.driver == CgroupDriver::kCgroupfs) return cgroup_destroy(root, record.path.c_str(), timeout_ms);
+  const int root = CAISSON_TRY(hierarchy());
+  if (record.driver == CgroupDriver::kCgroupfs) {
+    // Most often nobody is left in it.
+    if (unlinkat(root, record.path.c_str() + 1, AT_REMOVEDIR) == 0) return ok();
+    return cgroup_destroy(root, record.path.c_str(), timeout_ms);
+  }
   auto cgroup = cgroup_open(root, record.path.c_str());
   // systemd takes a scope's cgroup away with its last process, and the unit with it.
   if (!cgroup && cgroup.error().err == ENOENT) return ok();

@@ -62,7 +62,7 @@ Result<PlacementRecord> read_placement(const JsonValue& value) {
   PlacementRecord record;
   const string_view driver = CAISSON_TRY(value["driver"].string("cgroup.driver"));
   bool known = false;
-  for (u8 i = 0; i < sizeof kDrivers / sizeof kDrivers[0]; ++i) {
+  for (u32 i = 0; i < sizeof kDrivers / sizeof kDrivers[0]; ++i) {
     if (driver != kDrivers[i]) continue;
     record.driver = static_cast<CgroupDriver>(i);
     known = true;

@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <sys/wait.h>
 
+#include "core/packet_socket.h"
 #include "core/spawn.h"
 #include "core/sys.h"
 
@@ -61,6 +62,15 @@ Vec<String> bus_paths(bool user) {
   return paths;
 }
 
+// systemd reads the PIDs= of a scope as its own PID namespace numbers processes: told from another one, it would move,
+// and later kill, a stranger.
+Status check_peer(int socket, string_view path) {
+  if (CAISSON_TRY(peer_credentials(socket)).pid != 0) return ok();
+  String object(path);
+  object.append(": systemd is outside of this PID namespace");
+  return Error(EXDEV, "systemd", object);
+}
+
 String private_path(bool user) {
   String path;
   const char* run = user ? secure_getenv("XDG_RUNTIME_DIR") : "/run";
@@ -79,6 +89,7 @@ Result<SystemdBus> SystemdBus::connect(bool user, int timeout_ms) {
       if (first.err == 0) first = socket.error();
       continue;
     }
+    CAISSON_TRY(check_peer(socket->get(), path));
     SystemdBus bus(CAISSON_TRY(DbusConnection::open(socket.take(), true, timeout_ms)));
     bus.timeout_ms_ = timeout_ms;
     return bus;
@@ -88,6 +99,7 @@ Result<SystemdBus> SystemdBus::connect(bool user, int timeout_ms) {
   const String path = private_path(user);
   auto socket = connect_stream_socket(path, timeout_ms);
   if (!socket) return first;
+  CAISSON_TRY(check_peer(socket->get(), path));
   SystemdBus bus(CAISSON_TRY(DbusConnection::open(socket.take(), false, timeout_ms)));
   bus.timeout_ms_ = timeout_ms;
   return bus;

@@ -37,7 +37,8 @@ Status refuse_systemd_properties(const JsonValue& annotations);
 void append_unit_properties(DbusWriter& out, span<const CgroupLimit> limits);
 
 // The bus that systemd's manager is on: the system's or, rootless, the user's. Where there is no bus, root speaks to
-// systemd's own socket. Errors: ENOENT or ECONNREFUSED naming the socket, EACCES (SASL), those of connect(2).
+// systemd's own socket. Errors: ENOENT or ECONNREFUSED naming the socket, EACCES (SASL), EXDEV (another PID namespace),
+// those of connect(2).
 class SystemdBus {
  public:
   static Result<SystemdBus> connect(bool user, int timeout_ms = 30'000);

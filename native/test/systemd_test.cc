@@ -3,6 +3,7 @@
 #include "core/systemd.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/socket.h>
@@ -363,6 +364,22 @@ void real() {
   auto gone = bus->control_group(name);
   CHECK(!gone && gone.error().err == ENOENT);
   CHECK(end_placeholder(holder->pidfd.get()));
+
+  // Another PID namespace numbers processes otherwise.
+  const pid_t outer = fork();
+  if (outer == 0) {
+    test::failures = 0;
+    CHECK(unshare(CLONE_NEWPID) == 0);
+    const pid_t inner = fork();
+    if (inner == 0) {
+      auto foreign = SystemdBus::connect(false);
+      CHECK(!foreign && foreign.error().err == EXDEV);
+      _exit(test::failures == 0 ? 0 : 1);
+    }
+    ended_well(inner);
+    _exit(test::failures == 0 ? 0 : 1);
+  }
+  ended_well(outer);
 
   // Without a bus: systemd's own socket.
   CHECK(setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nowhere", 1) == 0);
