@@ -5,7 +5,8 @@ import t from 'tap'
 import { nativeTest } from '../helpers/native.ts'
 import { needsVm } from '../helpers/vm.ts'
 
-const skip = needsVm !== false ? needsVm : !existsSync('/run/systemd/system') && 'systemd is not pid 1: scripts/test systemd'
+const skip =
+  needsVm !== false ? needsVm : !existsSync('/run/systemd/system') && 'systemd is not pid 1: scripts/test systemd'
 
 t.test('systemd', { skip }, async (t) => {
   // placement_test places as this user
