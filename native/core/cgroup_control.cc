@@ -10,17 +10,9 @@ Result<string_view> cgroup_read(int cgroup, const char* file, span<char> out) {
   if (!is_file_name(file)) return Error(EINVAL, "openat", file);
   Fd fd(openat(cgroup, file, O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
   if (!fd) return Error::last("openat", file);
-  size_t filled = 0;
-  for (;;) {
-    if (filled == out.size()) return Error(EFBIG, "read", file);
-    ssize_t n = read(fd.get(), out.data() + filled, out.size() - filled);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return Error::last("read", file);
-    if (n == 0) break;
-    filled += static_cast<size_t>(n);
-  }
-  if (filled != 0 && out[filled - 1] == '\n') --filled;
-  return string_view(out.data(), filled);
+  string_view text = CAISSON_TRY(read_small(fd.get(), out, file));
+  if (text.ends_with('\n')) text.remove_suffix(1);
+  return text;
 }
 
 Status cgroup_write(int cgroup, const char* file, string_view value) {

@@ -4,29 +4,10 @@
 
 #include "core/cgroup.h"
 #include "core/deadline.h"
+#include "core/words.h"
 
 namespace caisson {
 namespace {
-
-// Calls visit(key, number) for each line "key number"; other lines are passed over.
-template <typename Visit>
-void each_count(string_view text, Visit visit) {
-  while (!text.empty()) {
-    size_t end = text.find('\n');
-    string_view line(text.data(), end == text.npos ? text.size() : end);
-    text.remove_prefix(end == text.npos ? text.size() : end + 1);
-    size_t blank = line.find(' ');
-    if (blank == line.npos) continue;
-    string_view digits(line.data() + blank + 1, line.size() - blank - 1);
-    u64 number = 0;
-    bool valid = !digits.empty();
-    for (char c : digits) {
-      valid = valid && c >= '0' && c <= '9' && !__builtin_mul_overflow(number, u64{10}, &number) &&
-              !__builtin_add_overflow(number, static_cast<u64>(c - '0'), &number);
-    }
-    if (valid) visit(string_view(line.data(), blank), number);
-  }
-}
 
 CgroupEvents parse_events(string_view text) {
   CgroupEvents events;

@@ -3,6 +3,7 @@
 
 #include "core/cgroup.h"
 #include "core/path.h"
+#include "core/words.h"
 
 namespace caisson {
 namespace {
@@ -13,15 +14,7 @@ constexpr string_view kDelegated = "cgroup.procs\ncgroup.threads\ncgroup.subtree
 Result<string_view> read_file(const char* path, span<char> out) {
   Fd file(open(path, O_RDONLY | O_CLOEXEC));
   if (!file) return Error::last("open", path);
-  size_t filled = 0;
-  while (filled < out.size()) {
-    const ssize_t n = read(file.get(), out.data() + filled, out.size() - filled);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return Error::last("read", path);
-    if (n == 0) return string_view(out.data(), filled);
-    filled += static_cast<size_t>(n);
-  }
-  return Error(EFBIG, "read", path);
+  return read_small(file.get(), out, path);
 }
 
 }  // namespace
@@ -36,9 +29,7 @@ Result<String> cgroup_path_of(int pid) {
   char text[16 * 1024];  // one line for each hierarchy, each with a path of at most 4096 bytes
   string_view rest = CAISSON_TRY(read_file(path.c_str(), text));
   while (!rest.empty()) {
-    const size_t end = rest.find('\n');
-    const string_view line = part(rest, 0, end);
-    rest = end == rest.npos ? string_view() : part(rest, end + 1);
+    const string_view line = take_until(rest, '\n');
     if (line.starts_with("0::/")) return String(part(line, 3));
   }
   return Error(ENODEV, "read", path);
@@ -51,9 +42,7 @@ Status cgroup_set_owner(int cgroup, u32 uid) {
   string_view rest = listed ? *listed : kDelegated;
   if (fchown(cgroup, uid, ~gid_t{0}) != 0) return Error::last("fchown", "cgroup");
   while (!rest.empty()) {
-    const size_t end = rest.find('\n');
-    const String name(part(rest, 0, end));
-    rest = end == rest.npos ? string_view() : part(rest, end + 1);
+    const String name(take_until(rest, '\n'));
     if (!is_file_name(name)) continue;
     // Not every controller is enabled here.
     if (fchownat(cgroup, name.c_str(), uid, ~gid_t{0}, AT_SYMLINK_NOFOLLOW) != 0 && errno != ENOENT)

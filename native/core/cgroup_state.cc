@@ -1,5 +1,6 @@
 #include "core/cgroup.h"
 #include "core/cgroup_update.h"
+#include "core/words.h"
 
 namespace caisson {
 namespace {
@@ -8,14 +9,7 @@ namespace {
 template <typename T>
 T number_or(string_view text, T fallback) {
   u64 number = 0;
-  size_t digits = 0;
-  while (digits < text.size() && text[digits] >= '0' && text[digits] <= '9') {
-    if (__builtin_mul_overflow(number, u64{10}, &number) ||
-        __builtin_add_overflow(number, static_cast<u64>(text[digits] - '0'), &number) || number > INT64_MAX)
-      return fallback;
-    ++digits;
-  }
-  return digits == 0 ? fallback : static_cast<T>(number);
+  return take_number(text, number) && number <= INT64_MAX ? static_cast<T>(number) : fallback;
 }
 
 // "" where the controller is not enabled.

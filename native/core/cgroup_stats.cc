@@ -5,6 +5,7 @@
 
 #include "core/cgroup.h"
 #include "core/directory.h"
+#include "core/words.h"
 
 namespace caisson {
 namespace {
@@ -12,41 +13,15 @@ namespace {
 constexpr u64 kMax = ~u64{0};
 constexpr size_t kDevicesMax = 4096;  // lines of io.stat that are kept
 
-// Takes the part up to `delimiter` off the front.
-string_view take(string_view& text, char delimiter) {
-  const size_t end = text.find(delimiter);
-  const string_view taken = part(text, 0, end);
-  text = end == text.npos ? string_view() : part(text, end + 1);
-  return taken;
-}
-
 // "max" or a number and nothing else.
 bool read_number(string_view text, u64& number) {
   number = kMax;
-  if (text == "max") return true;
-  number = 0;
-  for (const char c : text) {
-    if (c < '0' || c > '9' || __builtin_mul_overflow(number, u64{10}, &number) ||
-        __builtin_add_overflow(number, static_cast<u64>(c - '0'), &number))
-      return false;
-  }
-  return !text.empty();
-}
-
-// Calls visit(key, number) for each line "key number".
-template <typename Visit>
-void each_count(string_view text, Visit visit) {
-  while (!text.empty()) {
-    string_view line = take(text, '\n');
-    const string_view key = take(line, ' ');
-    u64 number = 0;
-    if (!key.empty() && read_number(line, number)) visit(key, number);
-  }
+  return text == "max" || is_number(text, number);
 }
 
 // "12.34" as 1234
 bool read_hundredths(string_view text, u32& out) {
-  const string_view whole = take(text, '.');
+  const string_view whole = take_until(text, '.');
   u64 units = 0;
   u64 rest = 0;
   if (!read_number(whole, units) || !read_number(text, rest) || units > 100 || text.size() != 2) return false;
@@ -147,16 +122,16 @@ void parse_memory_stat(CgroupStats& out, string_view text) {
 
 void parse_io_stat(CgroupStats& out, string_view text) {
   while (!text.empty() && out.io_bytes.size() < kDevicesMax) {
-    string_view line = take(text, '\n');
-    string_view device = take(line, ' ');
+    string_view line = take_until(text, '\n');
+    string_view device = take_until(line, ' ');
     u64 major = 0;
     u64 minor = 0;
-    if (!read_number(take(device, ':'), major) || !read_number(device, minor) || major > UINT32_MAX ||
+    if (!read_number(take_until(device, ':'), major) || !read_number(device, minor) || major > UINT32_MAX ||
         minor > UINT32_MAX)
       continue;
     while (!line.empty()) {
-      string_view pair = take(line, ' ');
-      const string_view key = take(pair, '=');
+      string_view pair = take_until(line, ' ');
+      const string_view key = take_until(pair, '=');
       IoCounter counter;
       counter.major = static_cast<u32>(major);
       counter.minor = static_cast<u32>(minor);
@@ -171,14 +146,14 @@ void parse_io_stat(CgroupStats& out, string_view text) {
 Pressure parse_pressure(string_view text) {
   Pressure pressure;
   while (!text.empty()) {
-    string_view line = take(text, '\n');
-    const string_view kind = take(line, ' ');
+    string_view line = take_until(text, '\n');
+    const string_view kind = take_until(line, ' ');
     PressureLine* into = kind == "some" ? &pressure.some : kind == "full" ? &pressure.full : nullptr;
     if (into == nullptr) continue;
     pressure.present = true;
     while (!line.empty()) {
-      string_view pair = take(line, ' ');
-      const string_view key = take(pair, '=');
+      string_view pair = take_until(line, ' ');
+      const string_view key = take_until(pair, '=');
       if (key == "avg10") read_hundredths(pair, into->avg10);
       if (key == "avg60") read_hundredths(pair, into->avg60);
       if (key == "avg300") read_hundredths(pair, into->avg300);
@@ -191,13 +166,13 @@ Pressure parse_pressure(string_view text) {
 Vec<RdmaStats> parse_rdma(string_view text) {
   Vec<RdmaStats> devices;
   while (!text.empty() && devices.size() < kDevicesMax) {
-    string_view line = take(text, '\n');
+    string_view line = take_until(text, '\n');
     RdmaStats device;
-    device.device = String(take(line, ' '));
+    device.device = String(take_until(line, ' '));
     if (device.device.empty()) continue;
     while (!line.empty()) {
-      string_view pair = take(line, ' ');
-      const string_view key = take(pair, '=');
+      string_view pair = take_until(line, ' ');
+      const string_view key = take_until(pair, '=');
       u64 number = 0;
       if (!read_number(pair, number)) continue;
       const u32 bounded = number > UINT32_MAX ? UINT32_MAX : static_cast<u32>(number);

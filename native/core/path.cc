@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "core/sys.h"
+#include "core/words.h"
 
 namespace caisson {
 
@@ -18,6 +19,30 @@ Result<Fd> open_at2(int dir, const char* path, u64 flags, u64 mode, u64 resolve)
 bool is_file_name(string_view name) {
   return !name.empty() && name.size() <= 255 && name != "." && name != ".." && name.find('/') == name.npos &&
          name.find('\0') == name.npos;
+}
+
+void append_clean_path(String& clean, string_view path) {
+  while (!path.empty()) {
+    const string_view component = take_until(path, '/');
+    if (component.empty() || component == ".") continue;
+    if (component == "..") {
+      const size_t slash = clean.view().rfind('/');
+      clean = String(part(clean.view(), 0, slash == string_view::npos ? 0 : slash));
+      continue;
+    }
+    clean.append('/').append(component);
+  }
+}
+
+Result<string_view> read_small(int fd, span<char> out, string_view name) {
+  for (size_t filled = 0;;) {
+    if (filled == out.size()) return Error(EFBIG, "read", name);
+    const ssize_t n = read(fd, out.data() + filled, out.size() - filled);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return Error::last("read", name);
+    if (n == 0) return string_view(out.data(), filled);
+    filled += static_cast<size_t>(n);
+  }
 }
 
 Result<Fd> make_directory_at(int dir, const char* name, u32 mode, bool reuse) {

@@ -4,6 +4,7 @@
 #include "core/base.h"
 #include "core/fd.h"
 #include "core/result.h"
+#include "core/text.h"
 
 namespace caisson {
 
@@ -13,6 +14,13 @@ Result<Fd> open_at2(int dir, const char* path, u64 flags, u64 mode, u64 resolve)
 
 // One component of a name as file systems take it: not empty, at most 255 bytes, no '/', not "." or "..".
 bool is_file_name(string_view name);
+
+// Appends the components of `path` to the clean path `clean` ("" or "/a/b"): "." and doubled slashes go, ".." takes the
+// last one away and stops at the root.
+void append_clean_path(String& clean, string_view path);
+
+// What is left of a file that fits into `out`. EFBIG: it is longer. `name` is for the error.
+Result<string_view> read_small(int fd, span<char> out, string_view name);
 
 // mkdirat(2) of one component and a descriptor of it (O_RDONLY | O_DIRECTORY, links not followed). EEXIST is an error
 // unless `reuse`. The mode is subject to the umask.

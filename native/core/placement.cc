@@ -9,6 +9,7 @@
 #include "core/path.h"
 #include "core/placement_walk.h"
 #include "core/systemd.h"
+#include "core/words.h"
 
 namespace caisson {
 namespace {
@@ -180,12 +181,8 @@ Result<Vec<String>> offered_controllers(const PlacementRequest& request) {
     owner = granted.take();
   }
   char text[1024];
-  string_view words = CAISSON_TRY(cgroup_read(owner ? owner.get() : root, "cgroup.controllers", text));
-  while (!words.empty()) {
-    const size_t end = words.find(' ');
-    if (end != 0) offered.push(String(part(words, 0, end)));
-    words = end == words.npos ? string_view() : part(words, end + 1);
-  }
+  const string_view words = CAISSON_TRY(cgroup_read(owner ? owner.get() : root, "cgroup.controllers", text));
+  each_word(words, [&](string_view word) { offered.push(String(word)); });
   return offered;
 }
 

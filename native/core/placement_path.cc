@@ -1,5 +1,6 @@
 // The pure half of placement.h: paths, records, and whose a cgroup is to be.
 #include "core/cgroup.h"
+#include "core/path.h"
 #include "core/placement.h"
 #include "core/uapi.h"
 #include "core/user_namespace.h"
@@ -8,22 +9,6 @@ namespace caisson {
 namespace {
 
 constexpr string_view kDrivers[] = {"none", "cgroupfs", "systemd"};
-
-// Appends the components of `path` to a clean path: "." and doubled slashes go, ".." takes the last one away.
-void append_path(String& clean, string_view path) {
-  while (!path.empty()) {
-    const size_t end = path.find('/');
-    const string_view component = part(path, 0, end);
-    path = end == path.npos ? string_view() : part(path, end + 1);
-    if (component.empty() || component == ".") continue;
-    if (component == "..") {
-      const size_t slash = clean.view().rfind('/');
-      clean = String(part(clean.view(), 0, slash == string_view::npos ? 0 : slash));
-      continue;
-    }
-    clean.append('/').append(component);
-  }
-}
 
 // The host's uid of a uid of the container; ENOENT: there is none that is known.
 Result<u32> host_uid(const PlanView& plan, int user_namespace) {
@@ -41,10 +26,10 @@ Result<u32> host_uid(const PlanView& plan, int user_namespace) {
 
 Result<String> cgroupfs_path(string_view cgroups_path, string_view id, string_view own) {
   String path;
-  if (!cgroups_path.starts_with('/')) append_path(path, part(own, 0, own.rfind('/')));
+  if (!cgroups_path.starts_with('/')) append_clean_path(path, part(own, 0, own.rfind('/')));
   // A relative path stays below where it starts, whatever ".." it holds.
   String below;
-  append_path(below, cgroups_path.empty() ? id : cgroups_path);
+  append_clean_path(below, cgroups_path.empty() ? id : cgroups_path);
   path.append(below);
   if (below.empty()) return Error(EINVAL, "linux.cgroupsPath", "the root of the hierarchy is no container's cgroup");
   if (path.size() >= static_cast<size_t>(kCgroupPathMax)) return Error(ENAMETOOLONG, "linux.cgroupsPath", path);
@@ -73,7 +58,7 @@ Result<PlacementRecord> read_placement(const JsonValue& value) {
   record.user_bus = CAISSON_TRY(value["userBus"].boolean("cgroup.userBus"));
   // What is removed by this path must never be the whole hierarchy.
   String clean;
-  append_path(clean, record.path);
+  append_clean_path(clean, record.path);
   if (record.driver != CgroupDriver::kNone && (clean.empty() || clean.view() != record.path.view()))
     return Error(EINVAL, "parse", "cgroup.path");
   return record;

@@ -6,6 +6,7 @@
 
 #include "core/cgroup.h"
 #include "core/path.h"
+#include "core/words.h"
 
 namespace caisson {
 namespace {
@@ -16,17 +17,6 @@ bool listed(span<const string_view> words, string_view word) {
   return false;
 }
 
-// Calls visit(word) for the words of a line; stops at its first error.
-template <typename Visit>
-Status each_word(string_view words, Visit visit) {
-  while (!words.empty()) {
-    const size_t end = words.find(' ');
-    if (end != 0) CAISSON_TRY(visit(part(words, 0, end)));
-    words = end == words.npos ? string_view() : part(words, end + 1);
-  }
-  return ok();
-}
-
 // Hands down all that the cgroup has: in one write, or one by one where the kernel refuses that.
 Status hand_down(int cgroup, string_view path, span<const string_view> needed) {
   char offered_text[1024];
@@ -34,20 +24,22 @@ Status hand_down(int cgroup, string_view path, span<const string_view> needed) {
   const string_view offered = CAISSON_TRY(cgroup_read(cgroup, "cgroup.controllers", offered_text));
   const string_view enabled = CAISSON_TRY(cgroup_read(cgroup, "cgroup.subtree_control", enabled_text));
   String all;
-  CAISSON_TRY(each_word(offered, [&](string_view word) {
+  each_word(offered, [&](string_view word) {
     if (!cgroup_has_word(enabled, word)) all.append(all.empty() ? "+" : " +").append(word);
-    return ok();
-  }));
+  });
   if (all.empty() || cgroup_write(cgroup, "cgroup.subtree_control", all)) return ok();
-  return each_word(offered, [&](string_view word) -> Status {
-    if (cgroup_has_word(enabled, word)) return ok();
+  Error first;
+  each_word(offered, [&](string_view word) {
+    if (cgroup_has_word(enabled, word)) return;
     String one("+");
     auto written = cgroup_write(cgroup, "cgroup.subtree_control", one.append(word));
-    if (written || !listed(needed, word)) return ok();
+    if (written || !listed(needed, word) || first.err != 0) return;
     String object(path);
     object.append("/cgroup.subtree_control (").append(one).append(')');
-    return Error(written.error().err, "write", object);
+    first = Error(written.error().err, "write", object);
   });
+  if (first.err != 0) return first;
+  return ok();
 }
 
 Status check_leaf(int cgroup, string_view path, span<const string_view> needed) {
@@ -74,10 +66,7 @@ Status take_back(int cgroup) {
   char text[1024];
   const string_view enabled = CAISSON_TRY(cgroup_read(cgroup, "cgroup.subtree_control", text));
   String order;
-  CAISSON_TRY(each_word(enabled, [&](string_view word) {
-    order.append(order.empty() ? "-" : " -").append(word);
-    return ok();
-  }));
+  each_word(enabled, [&](string_view word) { order.append(order.empty() ? "-" : " -").append(word); });
   return order.empty() ? ok() : cgroup_write(cgroup, "cgroup.subtree_control", order);
 }
 

@@ -16,17 +16,9 @@ constexpr u64 kResolve = uapi::kResolveBeneath | uapi::kResolveNoSymlinks;
 Result<string_view> rdt_read(int root, string_view path, span<char> out) {
   const String name(path);
   Fd file = CAISSON_TRY(open_at2(root, name.c_str(), O_RDONLY, 0, kResolve));
-  size_t filled = 0;
-  for (;;) {
-    if (filled == out.size()) return Error(EFBIG, "read", path);
-    const ssize_t n = read(file.get(), out.data() + filled, out.size() - filled);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return Error::last("read", path);
-    if (n == 0) break;
-    filled += static_cast<size_t>(n);
-  }
-  while (filled != 0 && out[filled - 1] == '\n') --filled;
-  return string_view(out.data(), filled);
+  string_view text = CAISSON_TRY(read_small(file.get(), out, path));
+  while (text.ends_with('\n')) text.remove_suffix(1);
+  return text;
 }
 
 Status rdt_write(int root, string_view path, string_view value) {

@@ -6,6 +6,7 @@
 #include "core/path.h"
 #include "core/resctrl.h"
 #include "core/resctrl_files.h"
+#include "core/words.h"
 
 namespace caisson {
 namespace {
@@ -18,26 +19,12 @@ string_view trimmed(string_view text) {
   return text;
 }
 
-string_view take(string_view& text, char delimiter) {
-  const size_t end = text.find(delimiter);
-  const string_view taken = part(text, 0, end);
-  text = end == text.npos ? string_view() : part(text, end + 1);
-  return trimmed(taken);
-}
+string_view take(string_view& text, char delimiter) { return trimmed(take_until(text, delimiter)); }
 
+// Masks are hexadecimal, with "0x" or without.
 bool read_number(string_view text, u32 base, u64& number) {
   if (base == 16 && (text.starts_with("0x") || text.starts_with("0X"))) text.remove_prefix(2);
-  number = 0;
-  for (const char c : text) {
-    u32 digit = 16;
-    if (c >= '0' && c <= '9') digit = static_cast<u32>(c - '0');
-    if (c >= 'a' && c <= 'f') digit = static_cast<u32>(c - 'a') + 10;
-    if (c >= 'A' && c <= 'F') digit = static_cast<u32>(c - 'A') + 10;
-    if (digit >= base || __builtin_mul_overflow(number, u64{base}, &number) ||
-        __builtin_add_overflow(number, u64{digit}, &number))
-      return false;
-  }
-  return !text.empty();
+  return is_number(text, number, base);
 }
 
 // The part behind "L3:" of the line of a schemata file; "" where it has none.

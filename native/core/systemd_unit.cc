@@ -1,5 +1,6 @@
 // Names of units and slices, and limits as unit properties: the pure half of systemd.h.
 #include "core/systemd.h"
+#include "core/words.h"
 
 namespace caisson {
 namespace {
@@ -32,19 +33,6 @@ void append_escaped(String& out, string_view text) {
   }
 }
 
-bool read_number(string_view& text, u64& number) {
-  size_t digits = 0;
-  number = 0;
-  while (digits < text.size() && text[digits] >= '0' && text[digits] <= '9') {
-    if (__builtin_mul_overflow(number, u64{10}, &number) ||
-        __builtin_add_overflow(number, static_cast<u64>(text[digits] - '0'), &number))
-      return false;
-    ++digits;
-  }
-  text.remove_prefix(digits);
-  return digits != 0;
-}
-
 string_view trimmed(string_view text) {
   while (!text.empty() && (text.front() == ' ' || text.front() == '\t' || text.front() == '\n')) text.remove_prefix(1);
   while (!text.empty() && (text.back() == ' ' || text.back() == '\t' || text.back() == '\n')) text.remove_suffix(1);
@@ -58,7 +46,7 @@ bool read_limit(string_view text, u64& number) {
     number = kInfinity;
     return true;
   }
-  return read_number(text, number) && text.empty();
+  return is_number(text, number);
 }
 
 void put(DbusWriter& out, string_view name, u64 value) {
@@ -89,11 +77,11 @@ void put_set(DbusWriter& out, string_view name, string_view list) {
   list = trimmed(list);
   while (!list.empty()) {
     u64 first = 0;
-    if (!read_number(list, first)) return;
+    if (!take_number(list, first)) return;
     u64 last = first;
     if (!list.empty() && list.front() == '-') {
       list.remove_prefix(1);
-      if (!read_number(list, last)) return;
+      if (!take_number(list, last)) return;
     }
     if (last >= kCpusMax || first > last) return;
     for (u64 i = first; i <= last; ++i) mask[i / 8] = static_cast<u8>(mask[i / 8] | 1u << i % 8);

@@ -1,5 +1,7 @@
 #include "core/compile/context.h"
 
+#include "core/path.h"
+
 namespace caisson::compile {
 
 namespace {
@@ -29,21 +31,10 @@ Result<String> host_path(const Context& context, const Property& property) {
 }
 
 Result<String> container_path(const Property& property) {
-  string_view rest = CAISSON_TRY(property.text(kPathMax));
-  if (rest.empty()) return property.error(EINVAL, "is empty");
+  const string_view path = CAISSON_TRY(property.text(kPathMax));
+  if (path.empty()) return property.error(EINVAL, "is empty");
   String clean;
-  while (!rest.empty()) {
-    const size_t end = rest.find('/');
-    const string_view component = part(rest, 0, end);
-    rest = end == string_view::npos ? string_view() : part(rest, end + 1);
-    if (component.empty() || component == ".") continue;
-    if (component == "..") {
-      const size_t slash = clean.view().rfind('/');
-      clean = String(part(clean.view(), 0, slash == string_view::npos ? 0 : slash));
-      continue;
-    }
-    clean.append('/').append(component);
-  }
+  append_clean_path(clean, path);
   if (clean.empty()) clean.append('/');
   CAISSON_TRY(check_path(property, clean));
   return clean;

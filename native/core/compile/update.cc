@@ -1,6 +1,7 @@
 // The limits of a cgroup in use.
 #include "core/compile.h"
 #include "core/compile/limits.h"
+#include "core/words.h"
 
 namespace caisson {
 
@@ -14,12 +15,7 @@ Vec<CgroupLimit> CgroupUpdate::limits() const {
 Result<CgroupUpdate> compile_update(string_view resources, const CgroupState& state) {
   const JsonDocument document = CAISSON_TRY(JsonDocument::parse(resources));
   compile::Context context(PlanKind::kContainer);
-  string_view words = state.controllers;
-  while (!words.empty()) {
-    const size_t end = words.find(' ');
-    if (end != 0) context.controllers.push(part(words, 0, end));
-    words = end == words.npos ? string_view() : part(words, end + 1);
-  }
+  each_word(state.controllers, [&](string_view word) { context.controllers.push(word); });
   const compile::Property root(document.root());
   CAISSON_TRY(root.object());
   compile::LimitWriter out(context, &state);
