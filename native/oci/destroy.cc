@@ -107,6 +107,14 @@ Done destroy(const Slot& slot, const State& state) {
   return static_cast<Fault&&>(faults[0]);
 }
 
+void destroy_ended(Slot& slot, const State& state) {
+  if (Done locked = slot.lock(kPatienceMs); !locked) {
+    if (load_state(slot)) log(Level::kWarning, locked.error().text);
+    return;
+  }
+  if (Done gone = destroy(slot, state); !gone) log(Level::kWarning, gone.error().text);
+}
+
 Done clear_leftovers(const Slot& slot) {
   if (!slot.has("state.json")) return done();
   const State state = OCI_TRY(load_state(slot));

@@ -9,6 +9,10 @@ namespace caisson::oci {
 // Under its lock. The first fault is reported, the rest is tried. Hooks that fail are warnings.
 Done destroy(const Slot& slot, const State& state);
 
+// After a foreground run: takes the lock and destroys the container, unless somebody else has done so meanwhile. What
+// goes wrong is a warning: the status of the process is what counts.
+void destroy_ended(Slot& slot, const State& state);
+
 // What a create that died left behind, before another one takes its directory over.
 Done clear_leftovers(const Slot& slot);
 

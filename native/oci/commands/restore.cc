@@ -15,7 +15,6 @@ namespace caisson::oci {
 
 namespace {
 
-constexpr int kLockMs = 10'000;
 constexpr int kNetworkFd = 3;  // where criu finds the network namespace to join
 
 constexpr Flag kFlags[] = {
@@ -169,8 +168,7 @@ Outcome<int> run(const Call& call) {
   HostTerminal terminal;
   Outcome<int> status = attend({pid, pidfd.get(), creation.signals(), &terminal});
   if (!status) return status;
-  OCI_TRY(creation.slot().lock(kLockMs));
-  if (Done gone = destroy(creation.slot(), creation.state()); !gone) log(Level::kWarning, gone.error().text);
+  destroy_ended(creation.slot(), creation.state());
   return status;
 }
 

@@ -1,25 +1,13 @@
 #include "oci/attend.h"
 #include "oci/create.h"
 #include "oci/destroy.h"
-#include "oci/log.h"
 
 namespace caisson::oci {
 
 namespace {
 
-constexpr int kLockMs = 10'000;
-
 constexpr Flag kFlags[] = {kBundleFlag,  kConsoleSocketFlag, kPidfdSocketFlag, kDetachFlag,       kKeepFlag,
                            kPidFileFlag, kNoSubreaperFlag,   kNoPivotFlag,     kNoNewKeyringFlag, kPreserveFdsFlag};
-
-// The container has ended, and is deleted unless somebody else has done it meanwhile.
-Done end(Slot& slot, const State& state) {
-  if (Done locked = slot.lock(kLockMs); !locked) {
-    Outcome<State> there = load_state(slot);
-    return there ? Done(fault_of(locked.error())) : done();
-  }
-  return destroy(slot, state);
-}
 
 Outcome<int> run(const Call& call) {
   CreateRequest request = create_request(call);
@@ -40,7 +28,7 @@ Outcome<int> run(const Call& call) {
   Outcome<int> status = attend({delivery.pid(), delivery.pidfd().get(), creation.signals(), &terminal});
   if (!status) return status;
   if (keep) return status;
-  if (Done ended = end(creation.slot(), creation.state()); !ended) log(Level::kWarning, ended.error().text);
+  destroy_ended(creation.slot(), creation.state());
   return status;
 }
 
