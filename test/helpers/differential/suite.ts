@@ -75,7 +75,9 @@ class Suite {
     for (const [runtime, observed] of entries(seen)) {
       const reason = runtime === 'caisson-oci' ? undefined : one.but?.[runtime]
       const unexpected =
-        runtime === 'caisson-oci' || reason === undefined ? expectations(one, observed, own, runtime) : []
+        runtime === 'caisson-oci' || reason === undefined
+          ? expectations(one, observed, [...own, ...(this.#family.differences ?? [])], runtime)
+          : []
       problems.push(...unexpected.map((problem) => `${runtime}: ${problem}`))
       // what was refused has shown nothing, and what ran instead shows everything: one line says it
       if (reason === undefined && unexpected.length === 0) judges[runtime] = observed

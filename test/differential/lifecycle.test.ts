@@ -1,0 +1,413 @@
+/** The command line: what each command answers in each state of a container, and what it leaves. */
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Change, Place } from '../helpers/differential/bundle.ts'
+import { type Case, differential } from '../helpers/differential/suite.ts'
+
+const shell =
+  (script: string): Change =>
+  (spec) => {
+    spec.process.args = ['/bin/sh', '-c', script]
+  }
+const sleeping: Change = (spec) => {
+  spec.process.args = ['/bin/sleep', '1000']
+}
+const up = ['create -b $B $ID', 'start $ID']
+const write =
+  (name: string, content: object | string) =>
+  (place: Place): void =>
+    writeFileSync(join(place.directory, name), typeof content === 'string' ? content : JSON.stringify(content))
+
+differential(
+  'states',
+  {
+    spec: sleeping,
+    differences: [
+      {
+        at: /: (owner|rootfs|systemd-scope|ociVersion)$/,
+        follow: 'any',
+        why: 'members beyond the specification’s, and the version that each runtime knows',
+      },
+    ],
+  },
+  [
+    { name: 'created', steps: ['create -b $B $ID', '> state $ID'] },
+    { name: 'running', steps: [...up, '> state $ID'] },
+    { name: 'stopped', steps: [...up, 'kill $ID KILL', '@await stopped', '> state $ID'] },
+    { name: 'paused', steps: [...up, 'pause $ID', '> state $ID', 'resume $ID', '> state $ID'] },
+    { name: 'deleted', steps: [...up, 'kill $ID KILL', '@await stopped', 'delete $ID', 'state $ID'] },
+    {
+      name: 'annotations',
+      spec: { annotations: { 'org.example.a': 'b', empty: '' } },
+      steps: ['create -b $B $ID', '> state $ID'],
+    },
+    {
+      name: 'of none',
+      steps: [
+        'state $ID',
+        'start $ID',
+        'kill $ID KILL',
+        'delete $ID',
+        'exec $ID /bin/true',
+        'pause $ID',
+        'resume $ID',
+        'ps $ID',
+        'update --pids-limit 5 $ID',
+      ],
+    },
+    { name: 'delete --force of none', steps: ['delete --force $ID'] },
+    {
+      name: 'without an id',
+      steps: ['state', 'start', 'kill', 'delete', 'exec', 'pause', 'resume', 'ps', 'create -b $B'],
+    },
+    { name: 'with too many arguments', steps: ['state $ID more', 'start $ID more', 'delete $ID more'] },
+    { name: 'create twice', steps: ['create -b $B $ID', 'create -b $B $ID', '> state $ID'] },
+    { name: 'run of one that is there', steps: ['create -b $B $ID', 'run -b $B $ID'] },
+    { name: 'start twice', steps: [...up, 'start $ID'] },
+    { name: 'start of a stopped one', steps: [...up, 'kill $ID KILL', '@await stopped', 'start $ID'] },
+    {
+      name: 'kill of a created one',
+      steps: ['create -b $B $ID', 'kill $ID KILL', '@await stopped', 'start $ID', 'delete $ID'],
+    },
+    {
+      name: 'kill of a stopped one',
+      steps: [...up, 'kill $ID KILL', '@await stopped', 'kill $ID KILL', 'kill $ID TERM', 'kill $ID 0'],
+    },
+    { name: 'kill of a paused one', steps: [...up, 'pause $ID', 'kill $ID KILL', 'resume $ID', '@await stopped'] },
+    { name: 'delete of a created one', steps: ['create -b $B $ID', 'delete $ID', 'state $ID'] },
+    { name: 'delete of a running one', steps: [...up, 'delete $ID', '> state $ID'] },
+    { name: 'delete --force of a running one', steps: [...up, 'delete --force $ID', 'state $ID'] },
+    { name: 'delete -f of a paused one', steps: [...up, 'pause $ID', 'delete -f $ID', 'state $ID'] },
+    { name: 'delete of a paused one', steps: [...up, 'pause $ID', 'delete $ID'] },
+    { name: 'delete twice', steps: [...up, 'kill $ID 9', '@await stopped', 'delete $ID', 'delete $ID'] },
+    { name: 'pause of a created one', steps: ['create -b $B $ID', 'pause $ID', '> state $ID'] },
+    { name: 'pause of a paused one', steps: [...up, 'pause $ID', 'pause $ID'] },
+    { name: 'resume of a running one', steps: [...up, 'resume $ID'] },
+    { name: 'pause of a stopped one', steps: [...up, 'kill $ID KILL', '@await stopped', 'pause $ID', 'resume $ID'] },
+    {
+      name: 'exec in a paused one',
+      steps: [...up, 'pause $ID', 'exec $ID /bin/true', 'resume $ID', 'exec $ID /bin/true'],
+    },
+    { name: 'exec in a created one', steps: ['create -b $B $ID', 'exec $ID /bin/echo x', 'start $ID', '> state $ID'] },
+    { name: 'exec in a stopped one', steps: [...up, 'kill $ID KILL', '@await stopped', 'exec $ID /bin/true'] },
+    {
+      name: 'a config that changes after create',
+      steps: [
+        'create -b $B $ID',
+        ({ place }) => {
+          writeFileSync(join(place.bundle, 'config.json'), '{}')
+          return {}
+        },
+        'start $ID',
+        '> state $ID',
+      ],
+    },
+    { name: 'a bundle that is not there', steps: ['create -b $D/nothing $ID', 'state $ID'] },
+    { name: 'no config.json', steps: ['create -b $D $ID', 'state $ID'] },
+    { name: 'a relative bundle', steps: ['create -b bundle $ID', '> state $ID'] },
+  ],
+)
+
+differential(
+  'signals',
+  {
+    spec: (spec) => {
+      spec.process.args = [
+        '/bin/sh',
+        '-c',
+        'trap "echo usr1; exit 11" USR1; trap "echo hup; exit 12" HUP; trap "exit 13" TERM; echo ready >/data/ready; while :; do sleep 0.05; done',
+      ]
+    },
+  },
+  [
+    ...['USR1', 'SIGUSR1', '10', 'sigusr1', 'HUP', '1', 'TERM', ''].map((signal): Case => ({
+      name: signal === '' ? 'none named' : signal,
+      steps: [...up, '@sleep 150', `kill $ID ${signal}`, '@await stopped'],
+    })),
+    ...['NOTHING', '65', '-1', 'SIGRTMAX+1', '9x'].map((signal): Case => ({
+      name: `${signal}, which there is not`,
+      steps: [...up, `kill $ID ${signal}`, '> state $ID'],
+      differences: [
+        { at: /: (owner|rootfs|systemd-scope|ociVersion)$/, follow: 'any', why: 'members beyond the specification’s' },
+      ],
+    })),
+    ...['RTMIN', 'SIGRTMIN+3', '34', '0'].map((signal): Case => ({
+      name: signal,
+      steps: [...up, '@sleep 100', `kill $ID ${signal}`],
+    })),
+    { name: '--all', steps: [...up, 'kill --all $ID KILL', '@await stopped'] },
+    { name: '-a', steps: [...up, 'kill -a $ID KILL', '@await stopped'] },
+    { name: '--all of a stopped one', steps: [...up, 'kill $ID KILL', '@await stopped', 'kill --all $ID KILL'] },
+  ],
+)
+
+differential('exit status of run', {}, [
+  { name: '0', spec: shell('exit 0'), steps: ['run -b $B $ID', 'state $ID'] },
+  { name: '7', spec: shell('exit 7'), steps: ['run -b $B $ID', 'state $ID'] },
+  { name: '255', spec: shell('exit 255'), steps: ['run -b $B $ID'] },
+  { name: 'a signal', spec: shell('kill -KILL $$; /bin/kill -KILL 1; sleep 1; exit 3'), steps: ['run -b $B $ID'] },
+  {
+    name: 'SIGTERM in a host’s pid namespace',
+    spec: (spec) => {
+      spec.process.args = ['/bin/sh', '-c', 'kill -TERM $$']
+      spec.linux.namespaces = spec.linux.namespaces.filter(({ type }) => type !== 'pid')
+    },
+    steps: ['run -b $B $ID'],
+  },
+  { name: 'output', spec: shell('echo out; echo err >&2'), steps: ['> run -b $B $ID'] },
+  { name: 'input', spec: shell('cat'), steps: ['stdin some text | > run -b $B $ID'] },
+  {
+    name: 'a program that is not there',
+    spec: (spec) => {
+      spec.process.args = ['/nothing']
+    },
+    steps: ['run -b $B $ID', 'state $ID'],
+  },
+  {
+    name: 'detached',
+    spec: sleeping,
+    steps: ['run --detach -b $B $ID', '> state $ID'],
+    differences: [
+      { at: /: (owner|rootfs|systemd-scope|ociVersion)$/, follow: 'any', why: 'members beyond the specification’s' },
+    ],
+  },
+  { name: 'detached, with a pid file', spec: sleeping, steps: ['run -d --pid-file $D/pid -b $B $ID', '@file pid'] },
+  { name: '--keep', spec: shell('exit 3'), steps: ['run --keep -b $B $ID', 'delete $ID'] },
+])
+
+differential('files and descriptors', { spec: sleeping }, [
+  { name: 'a pid file', steps: ['create --pid-file $D/pid -b $B $ID', '@file pid'] },
+  { name: 'a relative pid file', steps: ['create --pid-file pid -b $B $ID', '@file pid'] },
+  {
+    name: 'a pid file in a directory that is not there',
+    steps: ['create --pid-file $D/no/pid -b $B $ID', 'state $ID'],
+  },
+  { name: 'a pid file that is there', steps: ['@write pid old', 'create --pid-file $D/pid -b $B $ID', '@file pid'] },
+  {
+    name: 'no descriptor of the caller',
+    spec: (spec) => {
+      spec.process.args = ['/witness']
+    },
+    steps: ['fds 3 > run -b $B $ID'],
+    differences: [{ at: /.*/, follow: 'any', why: 'compared by other cases' }],
+    sees: { '1 fds 3 > run -b $B $ID: descriptors.3': undefined },
+  },
+  {
+    name: '--preserve-fds',
+    spec: (spec) => {
+      spec.process.args = ['/witness']
+    },
+    steps: ['fds 3 > run --preserve-fds 3 -b $B $ID'],
+    differences: [{ at: /.*/, follow: 'any', why: 'compared by other cases' }],
+    sees: {
+      '1 fds 3 > run --preserve-fds 3 -b $B $ID: descriptors.3': /./,
+      '1 fds 3 > run --preserve-fds 3 -b $B $ID: descriptors.5': /./,
+      '1 fds 3 > run --preserve-fds 3 -b $B $ID: descriptors.6': undefined,
+    },
+  },
+  {
+    name: '--preserve-fds of one of three',
+    spec: (spec) => {
+      spec.process.args = ['/witness']
+    },
+    steps: ['fds 3 > run --preserve-fds 1 -b $B $ID'],
+    differences: [{ at: /.*/, follow: 'any', why: 'compared by other cases' }],
+    sees: {
+      '1 fds 3 > run --preserve-fds 1 -b $B $ID: descriptors.3': /./,
+      '1 fds 3 > run --preserve-fds 1 -b $B $ID: descriptors.4': undefined,
+    },
+  },
+  { name: '--preserve-fds of what is not there', steps: ['create --preserve-fds 5 -b $B $ID', 'state $ID'] },
+  {
+    name: 'LISTEN_FDS',
+    spec: shell('echo $LISTEN_FDS $LISTEN_PID; ls /proc/$$/fd'),
+    steps: ['env LISTEN_FDS=2 env LISTEN_PID=1 fds 2 > run -b $B $ID'],
+  },
+  {
+    name: 'LISTEN_FDS and --preserve-fds',
+    spec: shell('echo $LISTEN_FDS; ls /proc/$$/fd'),
+    steps: ['env LISTEN_FDS=1 fds 3 > run --preserve-fds 1 -b $B $ID'],
+  },
+])
+
+const exec = (name: string, command: string, more: Partial<Case> = {}): Case => ({
+  name,
+  steps: [...up, command],
+  ...more,
+})
+const running = [
+  {
+    at: /^\d+ .*: (descriptors\.\d|session\.parent|terminal\..*)$/,
+    follow: 'either' as const,
+    why: 'runc copies through pipes of its own',
+  },
+]
+void running
+
+differential(
+  'exec',
+  {
+    spec: (spec) => {
+      spec.process.args = ['/bin/sleep', '1000']
+      spec.process.env.push('OF=container')
+    },
+  },
+  [
+    exec('status 0', 'exec $ID /bin/true'),
+    exec('status 1', 'exec $ID /bin/false'),
+    exec('status 9', "exec $ID /bin/sh -c 'exit 9'"),
+    exec('a signal', "exec $ID /bin/sh -c 'kill -KILL $$'"),
+    exec('output', '> exec $ID /bin/echo a b'),
+    exec('input', 'stdin words | > exec $ID /bin/cat'),
+    exec('a program of $PATH', '> exec $ID echo x'),
+    exec('a program that is not there', 'exec $ID /nothing'),
+    exec('a program that is not in $PATH', 'exec $ID nothing'),
+    exec('a program that may not be executed', 'exec $ID /etc/passwd'),
+    exec('arguments that look like flags', '> exec $ID echo -n --version'),
+    exec('the environment of the container', "> exec $ID sh -c 'echo $OF'"),
+    exec('--env', "> exec --env A=1 -e B=2 $ID sh -c 'echo $A $B $OF'"),
+    exec('--env over the container’s', "> exec --env OF=exec $ID sh -c 'echo $OF'"),
+    exec('--cwd', '> exec --cwd /data $ID sh -c pwd'),
+    exec('--cwd that is not there', 'exec --cwd /nothing $ID /bin/true'),
+    exec('--cwd of a descriptor (CVE-2024-21626)', 'exec --cwd /proc/self/fd/7 $ID /bin/true'),
+    exec('--user', '> exec --user 1000 $ID id -u'),
+    exec('--user with a group', "> exec --user 1000:2000 $ID sh -c 'id -u; id -g'"),
+    ...['1000:', '4294967296', '-1', 'nobody', ':', '1:x', '0x1'].map((user) =>
+      exec(`--user ${user}`, `exec --user '${user}' $ID /bin/true`),
+    ),
+    exec('--additional-gids', '> exec --user 1:1 --additional-gids 5 --additional-gids 6 $ID id -G'),
+    exec('--cap', "> exec --cap CAP_SYS_PTRACE $ID sh -c 'cat /proc/self/status'", {
+      differences: [{ at: /output$/, follow: 'any', why: 'the whole of a status; the capabilities are looked at' }],
+      sees: {
+        "3 > exec --cap CAP_SYS_PTRACE $ID sh -c 'cat /proc/self/status': output":
+          /CapInh:\t0000000000000000\nCapPrm:\t00000000a80c05fb/,
+      },
+    }),
+    exec('--cap that is unknown', 'exec --cap CAP_NOTHING $ID /bin/true'),
+    exec(
+      '--no-new-privs',
+      "> exec --no-new-privs $ID sh -c 'grep NoNewPrivs /proc/self/status || cat /proc/self/status'",
+      {
+        differences: [{ at: /output$/, follow: 'any', why: 'the whole of a status' }],
+        sees: {
+          "3 > exec --no-new-privs $ID sh -c 'grep NoNewPrivs /proc/self/status || cat /proc/self/status': output":
+            /NoNewPrivs:\t1/,
+        },
+      },
+    ),
+    exec('--detach and --pid-file', 'exec --detach --pid-file $D/pid $ID /bin/sleep 100', {
+      steps: [...up, 'exec --detach --pid-file $D/pid $ID /bin/sleep 100', '@file pid'],
+    }),
+    {
+      name: '--process',
+      prepare: write('process.json', {
+        args: ['sh', '-c', 'echo $X $OF; pwd; id -u; id -G'],
+        env: ['PATH=/bin', 'X=y'],
+        cwd: '/data',
+        user: { uid: 5, gid: 6, additionalGids: [7] },
+      }),
+      steps: [...up, '> exec --process $D/process.json $ID'],
+    },
+    {
+      name: '--process of a terminal-less process with limits',
+      prepare: write('process.json', {
+        args: ['sh', '-c', 'ulimit -n'],
+        env: ['PATH=/bin'],
+        cwd: '/',
+        user: { uid: 0, gid: 0 },
+        rlimits: [{ type: 'RLIMIT_NOFILE', soft: 100, hard: 200 }],
+      }),
+      steps: [...up, '> exec --process $D/process.json $ID'],
+    },
+    { name: '--process of a file that is not there', steps: [...up, 'exec --process $D/nothing $ID'] },
+    {
+      name: '--process of no JSON',
+      prepare: write('process.json', '{'),
+      steps: [...up, 'exec --process $D/process.json $ID'],
+    },
+    {
+      name: '--process without a working directory',
+      prepare: write('process.json', { args: ['/bin/true'], env: [], user: { uid: 0, gid: 0 } }),
+      steps: [...up, 'exec --process $D/process.json $ID'],
+    },
+    {
+      name: '--process without arguments',
+      prepare: write('process.json', { args: [], cwd: '/', env: [], user: { uid: 0, gid: 0 } }),
+      steps: [...up, 'exec --process $D/process.json $ID'],
+    },
+    exec('no program', 'exec $ID'),
+    exec('--preserve-fds', "fds 2 > exec --preserve-fds 2 $ID sh -c 'ls /proc/$$/fd'"),
+    exec('no descriptor of the caller', "fds 2 > exec $ID sh -c 'ls /proc/$$/fd'"),
+    exec('many', 'exec $ID /bin/true', { steps: [...up, ...Array.from({ length: 6 }, () => 'exec $ID /bin/true')] }),
+    exec('the cgroup of the container', '> exec $ID cat /proc/self/cgroup', {
+      differences: [{ at: /output$/, follow: 'any', why: 'a hybrid host has more lines' }],
+      sees: { '3 > exec $ID cat /proc/self/cgroup: output': /0::\/$/ },
+    }),
+  ],
+)
+
+differential('lists', { spec: sleeping }, [
+  { name: 'list of none', steps: ['> list', '> list --quiet', '> list --format json'] },
+  { name: 'list --quiet', steps: [...up, '> list --quiet', '> list -q'] },
+  {
+    name: 'list --format json',
+    steps: [...up, '> list --format json'],
+    differences: [{ at: /: \d+\.(owner|rootfs|systemd-scope|ociVersion)$/, follow: 'any', why: 'members of its own' }],
+  },
+  { name: 'list of an unknown format', steps: ['list --format xml'] },
+  { name: 'ps --format json', steps: [...up, '? ps --format json $ID'] },
+  { name: 'ps', steps: [...up, 'ps $ID'] },
+  { name: 'ps of an unknown format', steps: [...up, 'ps --format xml $ID'] },
+  { name: 'ps of a stopped one', steps: [...up, 'kill $ID KILL', '@await stopped', 'ps --format json $ID'] },
+  { name: 'a root that is not there', steps: ['> list --quiet'] },
+  {
+    name: 'spec',
+    steps: [
+      ({ place }) => {
+        writeFileSync(join(place.directory, 'x'), '')
+        return {}
+      },
+      'spec',
+      '@file config.json',
+      'spec',
+    ],
+  },
+  { name: 'spec --bundle', steps: ['spec --bundle $D/nothing'] },
+  { name: 'an unknown command', steps: ['nothing'] },
+  { name: 'an unknown flag', steps: ['state --nothing $ID', '--nothing state $ID'] },
+  { name: '--version', steps: ['--version', '-v'] },
+  { name: '--help', steps: ['--help', 'create --help'] },
+  { name: 'features', steps: ['features'], but: { crun: 'crun 1.8.1 does not have it' } },
+  { name: 'update of what cannot be limited here', steps: [...up, 'update --cpu-share many $ID'] },
+  { name: 'update of an empty JSON', steps: [...up, 'stdin {} | update --resources - $ID'] },
+  { name: 'update of no JSON', steps: [...up, 'stdin {{ | update --resources - $ID'] },
+  { name: 'update of a file that is not there', steps: [...up, 'update --resources $D/nothing $ID'] },
+  { name: 'events --stats', steps: [...up, '? events --stats $ID'], but: { crun: 'crun has no events' } },
+  {
+    name: 'events --stats of a stopped one',
+    steps: [...up, 'kill $ID KILL', '@await stopped', 'events --stats $ID'],
+    but: { crun: 'crun has no events' },
+  },
+])
+
+const ids: [string, string][] = [
+  ['with a slash', 'a/b'],
+  ['of two dots', '..'],
+  ['of a dot', '.'],
+  ['that leaves the directory', '../x'],
+  ['absolute', '/x'],
+  ['with a blank', "'a b'"],
+  ['with a newline', "'a\nb'"],
+  ['empty', "''"],
+  ['of 2000 bytes', 'x'.repeat(2000)],
+  ['with a colon', 'a:b'],
+  ['that is not ASCII', 'ü'],
+]
+
+differential('ids', { spec: sleeping }, [
+  ...ids.map(([name, id]): Case => ({ name, steps: [`create -b $B ${id}`, `state ${id}`] })),
+  ...['a.b', 'A_b-c+1', '0', '-x', 'x'.repeat(64)].map((id): Case => ({
+    name: id,
+    steps: [`create -b $B -- ${id}`, `delete --force -- ${id}`],
+  })),
+])
