@@ -122,7 +122,7 @@ enum ProcessFlag : u32 {
   kProcessLookupUser = 1u << 6,    // `user` is looked up in the assembled root; else uid, gid, groups as they stand
   kProcessGid = 1u << 7,           // with kProcessLookupUser: `gid` wins over the primary group
   kProcessGroupsStrict = 1u << 8,  // with kProcessLookupUser: groups are the listed ones only (KEP-3619)
-  kProcessSetHome = 1u << 9,       // with kProcessLookupUser: HOME from passwd when env has none
+  kProcessSetHome = 1u << 9,       // HOME from passwd when env has none
   kProcessNewKeyring = 1u << 10,   // a session keyring of its own, named _ses.<id>; without an id: nameless
   kProcessLateLookup = 1u << 11,   // a missing executable fails the start (CRI), not the creation (OCI)
   kProcessPersonality = 1u << 12,

@@ -102,6 +102,12 @@ const notRecursive = follow('crun', 'runc leaves words for trees out on what is 
 const propagation = follow('runc', 'crun 1.8.1 makes every mount private at the end')
 const wrongFlag = follow('runc', 'crun 1.8.1 takes nosymfollow and relatime of trees for each other')
 
+const shows = (ours: RegExp): Allowed => ({
+  differences: [
+    { at: 'mounts./mnt', follow: { ours }, why: 'runc leaves words for trees out on what is no bind mount' },
+  ],
+})
+
 const onTmpfs: Partial<Record<(typeof words)[number], Allowed>> = {
   defaults: { but: { runc: asData } },
   iversion: { but: { crun: asData } },
@@ -110,30 +116,37 @@ const onTmpfs: Partial<Record<(typeof words)[number], Allowed>> = {
   nosymfollow: { but: { crun: asData } },
   ratime: alone,
   rdiratime: alone,
-  rnoatime: alone,
+  rnoatime: { ...alone, ...shows(/noatime/) },
   rnodev: notRecursive,
-  rnodiratime: alone,
+  rnodiratime: { ...alone, ...shows(/nodiratime/) },
   rnoexec: notRecursive,
   rnostrictatime: alone,
   rnosuid: notRecursive,
-  rnosymfollow: { but: { crun: asData } },
+  rnosymfollow: { but: { crun: asData }, ...shows(/nosymfollow/) },
   rrelatime: wrongFlag,
   rro: notRecursive,
   rshared: propagation,
-  rstrictatime: alone,
+  rstrictatime: { ...alone, ...shows(/rw \|/) },
   rsymfollow: { but: { crun: asData } },
   runbindable: propagation,
   shared: propagation,
   silent: { but: { crun: asData } },
   symfollow: { but: { crun: asData } },
   unbindable: propagation,
+  tmpcopyup: {
+    differences: [
+      { at: 'asked.look=/mnt', follow: { ours: /^directory 0755/ }, why: 'the mode of what it covers is copied, too' },
+    ],
+  },
 }
 
 const onBind: Partial<Record<(typeof words)[number], Allowed>> = {
   nosymfollow: follow('runc', 'crun 1.8.1 does not know the word'),
   ratime: neither,
   rdiratime: alone,
-  remount: { refused: true },
+  remount: {
+    but: { crun: 'tries to mount again what is not mounted yet', runc: 'tries to mount again what is not mounted yet' },
+  },
   rnoatime: alone,
   rnodiratime: alone,
   rnostrictatime: neither,
@@ -144,7 +157,7 @@ const onBind: Partial<Record<(typeof words)[number], Allowed>> = {
   runbindable: propagation,
   shared: propagation,
   unbindable: propagation,
-  tmpcopyup: { but: { crun: 'refuses the word for what is no tmpfs' } },
+  tmpcopyup: { refused: true, but: { runc: 'ignores the word for what is no tmpfs' } },
 }
 
 differential(
@@ -206,8 +219,23 @@ differential('options together', {}, [
   },
   { name: 'unknown data', spec: mount('/mnt', 'tmpfs', 'x', ['nothing=1']), refused: true },
   { name: 'an unknown word for a bind mount', prepare: makeSource, spec: bind(['bind', 'nothing']), sees: {} },
-  { name: 'an empty word', spec: mount('/mnt', 'tmpfs', 'x', ['', 'ro']), sees: {} },
-  { name: 'the type bind alone', refused: true, prepare: makeSource, spec: bind([]), args: looks },
+  {
+    name: 'an empty word',
+    spec: mount('/mnt', 'tmpfs', 'x', ['', 'ro']),
+    refused: true,
+    but: { crun: 'ignores it', runc: 'ignores it' },
+  },
+  {
+    name: 'the type bind alone',
+    sees: { 'asked.look=/mnt/file': /filled/ },
+    but: {
+      crun: 'takes the type for a file system unless the options say bind, too',
+      runc: 'takes the type for a file system unless the options say bind, too',
+    },
+    prepare: makeSource,
+    spec: bind([]),
+    args: looks,
+  },
   {
     name: 'bind without the type',
     prepare: makeSource,
@@ -294,6 +322,14 @@ differential('options together', {}, [
     sees: { 'asked.look=/data/file': /^file 0644/ },
   },
 ])
+
+const ownCgroup: Case['differences'] = [
+  {
+    at: /fs\/cgroup/,
+    follow: { ours: /<cgroup>$|^file/ },
+    why: 'theirs is the host’s whole hierarchy, ours the container’s own cgroup (CVE-2023-25809)',
+  },
+]
 
 differential('file systems', {}, [
   { name: 'an unknown one', spec: mount('/mnt', 'nothing', 'nothing'), refused: true },
@@ -415,6 +451,7 @@ differential('file systems', {}, [
   },
   {
     name: 'a cgroup mount without the namespace',
+    differences: ownCgroup,
     spec: (spec) => {
       spec.linux.namespaces = spec.linux.namespaces.filter(({ type }) => type !== 'cgroup')
     },

@@ -19,6 +19,7 @@ Status check_version(const Property& version) {
 
 Status compile_ways(Context& context, const Property& input) {
   if (CAISSON_TRY(input["lateLookup"].flag_or(false))) context.plan.process().flags |= kProcessLateLookup;
+  if (CAISSON_TRY(input["setHome"].flag_or(false))) context.plan.process().flags |= kProcessSetHome;
   if (CAISSON_TRY(input["noPivot"].flag_or(false))) context.plan.root().flags |= kRootNoPivot;
   return ok();
 }

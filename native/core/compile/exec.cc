@@ -11,6 +11,7 @@ Result<Compiled> compile_exec(string_view json) {
   compile::Context context(PlanKind::kExec);
   CAISSON_TRY(compile::compile_id(context, input));
   CAISSON_TRY(compile::compile_process(context, input["process"]));
+  if (CAISSON_TRY(input["setHome"].flag_or(false))) context.plan.process().flags |= kProcessSetHome;
   CAISSON_TRY(compile::compile_memory_policy(context, input["memoryPolicy"]));
   CAISSON_TRY(compile::compile_personality(context, input["personality"]));
   CAISSON_TRY(compile::compile_identity(context, input["process"], input["user"]));

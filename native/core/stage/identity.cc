@@ -53,11 +53,16 @@ struct Account {
   size_t name_size = 0;
 };
 
-void set_home(Stage& s, string_view home) {
-  if ((s.plan->process().flags & kProcessSetHome) == 0) return;
+bool wants_home(Stage& s) {
+  if ((s.plan->process().flags & kProcessSetHome) == 0) return false;
   for (Str each : s.plan->env()) {
-    if (s.plan->text(each).starts_with("HOME=")) return;
+    if (s.plan->text(each).starts_with("HOME=")) return false;
   }
+  return true;
+}
+
+void set_home(Stage& s, string_view home) {
+  if (!wants_home(s)) return;
   if (home.empty()) home = "/";
   if (home.size() + 6 > sizeof s.home) s.fail(ENAMETOOLONG);
   memcpy(s.home, "HOME=", 5);
@@ -96,6 +101,7 @@ void resolve_identity(Stage& s) {
   s.at(Step::kResolveUser, kUserPart);
   if ((process.flags & kProcessLookupUser) == 0) {
     for (u32 gid : s.plan->groups()) add_group(s, gid);
+    if (wants_home(s)) find_account(s, {}, IdText::kNumber);
     return;
   }
   string_view text = s.plan->text(process.user);

@@ -50,17 +50,19 @@ void drop_bounding(Stage& s) {
   }
 }
 
-void change_directory(Stage& s, bool final) {
+// Before the change of identity, since a working directory may be one that only root can enter, as under crun and runc.
+// Returns whether it is there: root may be refused where the user is not (NFS with root_squash, FUSE).
+bool change_directory(Stage& s, bool final) {
   s.at(Step::kCwd);
   if (chdir(s.plan->c_str(s.plan->process().cwd)) != 0) {
-    // Root may be refused where the user is not (NFS with root_squash, FUSE).
-    if (!final && errno == EACCES) return;
+    if (!final && errno == EACCES) return false;
     s.fail(errno);
   }
   // CVE-2024-21626: a working directory of /proc/self/fd/N lay outside; the kernel then says "(unreachable)".
   char path[kPlanPathMax + 1];
   s.check(sys::getcwd(path, sizeof path));
   if (path[0] != '/') s.fail(EXDEV);
+  return true;
 }
 
 void take_identity(Stage& s) {
@@ -136,7 +138,7 @@ void finish(Stage& s) {
   // From here on no directory of the host or of the start is open: not the working directory nor the executable can be
   // reached through /proc/self/fd (CVE-2024-21626).
   keep_listed(s);
-  change_directory(s, false);
+  const bool there = change_directory(s, false);
   const bool late = (process.flags & kProcessLateLookup) != 0;
   if (!late) look_up_executable(s);
 
@@ -169,7 +171,7 @@ void finish(Stage& s) {
   s.at(Step::kCapabilities);
   if ((process.flags & kProcessCapabilities) != 0) drop_bounding(s);
   take_identity(s);
-  change_directory(s, true);
+  if (!there) change_directory(s, true);
   run_own_hooks(s, HookKind::kStartContainer);
   umask((process.flags & kProcessUmask) != 0 ? process.umask : 022);
   default_signals(s);

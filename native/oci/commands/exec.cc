@@ -62,7 +62,7 @@ Outcome<Compilation> compile(const Options& options, const Config& config) {
   }
   String text;
   JsonWriter json(text);
-  json.begin_object().key("process").raw(process);
+  json.begin_object().member("setHome", true).key("process").raw(process);
   const JsonValue& linux = config.root()["linux"];
   for (const string_view key : {"seccomp", "memoryPolicy", "personality"})
     if (linux[key].present()) json.key(key).value(linux[key]);

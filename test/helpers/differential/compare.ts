@@ -48,18 +48,20 @@ export function compare(seen: Observations, differences: readonly Difference[]):
       continue
     }
     verdict.used.add(difference)
-    if (ours !== undefined && !follows(difference.follow, o, c, r)) {
+    if (ours !== undefined && !follows(difference.follow, path, seen)) {
       verdict.problems.push(`${path}: ${all}; it should be ${described(difference.follow)}: ${difference.why}`)
     }
   }
   return verdict
 }
 
-function follows(follow: Follow, o: string | undefined, c: string | undefined, r: string | undefined): boolean {
+function follows(follow: Follow, path: string, { crun, runc, 'caisson-oci': ours }: Observations): boolean {
+  const o = ours?.[path]
   if (follow === 'any') return true
-  if (follow === 'crun') return o === c
-  if (follow === 'runc') return o === r
-  if (follow === 'either') return o === c || o === r
+  // one that does something else altogether in this case is no judge: then nothing is known
+  if (follow === 'crun') return crun === undefined || o === crun[path]
+  if (follow === 'runc') return runc === undefined || o === runc[path]
+  if (follow === 'either') return crun === undefined || runc === undefined || o === crun[path] || o === runc[path]
   return follow.ours instanceof RegExp ? o !== undefined && follow.ours.test(o) : o === follow.ours
 }
 

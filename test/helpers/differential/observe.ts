@@ -31,6 +31,13 @@ function namespaceOf(type: string, link: string, { runner, holder }: Place): str
   return link === readlinkSync(`/proc/${holder}/ns/${type}`) ? 'holder' : 'own'
 }
 
+/**
+ * What has no meaning: the source of a cgroup mount (cgroup for runc, cgroup2 for crun), and who owns the host's null device,
+ * which crun 1.8.1 gives away where it is some container's standard input.
+ */
+const nameless = (value: string): string =>
+  value.replace(/^(cgroup2 .*) \| cgroup2? \| /, '$1 | ').replace(/^(character device 0666) \d+:\d+ 1:3/, '$1 0:0 1:3')
+
 /** The witness's report. */
 export function report(text: string, place: Place): Seen | undefined {
   let json: unknown
@@ -43,7 +50,7 @@ export function report(text: string, place: Place): Seen | undefined {
   for (const [path, value] of Object.entries(flatten(json))) {
     const [section, name = ''] = [path.slice(0, path.indexOf('.')), path.slice(path.indexOf('.') + 1)]
     if (section === 'namespaces') seen[path] = namespaceOf(name, value, place)
-    else seen[anonymous(path, place)] = anonymous(value, place)
+    else seen[anonymous(path, place)] = nameless(anonymous(value, place))
   }
   return seen
 }

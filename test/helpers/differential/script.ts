@@ -91,7 +91,7 @@ class Player {
     if (outcome.status !== 0 && args[0] !== 'exec' && args[0] !== 'run') {
       this.complaints.push(...unclear(outcome, place).map((complaint) => `${text}: ${complaint}`))
     }
-    const seen: Seen = status ? { '': String(outcome.status) } : {}
+    const seen: Seen = status ? { exit: String(outcome.status) } : {}
     if (output) Object.assign(seen, outputOf(outcome.stdout, place))
     // kept for whoever reads a failure
     if (outcome.status !== 0) seen['error'] = outcome.stderr.trim()
