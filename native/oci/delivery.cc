@@ -103,6 +103,9 @@ Outcome<GateReport> Delivery::wait() {
 }
 
 Done Delivery::release(string_view hook_state) {
+  // Before the process executes: it does not wait for the agent, only for its listener to be taken from it.
+  if (plan_ != nullptr && plan_->head().listener_path.length != 0 && !agent_)
+    agent_ = OCI_TRY(connect_stream(plan_->text(plan_->head().listener_path)));
   released_ = true;
   if (hook_state.empty()) {
     OCI_TRY(release_gate(gate_.get()));
@@ -123,7 +126,6 @@ Fault Delivery::failed(const GateReport& report) {
 // seccomp_unotify(2); runtime-spec config-linux.md "The Container Process State".
 Done Delivery::send_listener(int listener) {
   if (plan_ == nullptr) return Fault::text_of("a seccomp listener without a plan");
-  const string_view path = plan_->text(plan_->head().listener_path);
   String text;
   JsonWriter json(text);
   json.begin_object().member("ociVersion", state_.version);
@@ -132,8 +134,8 @@ Done Delivery::send_listener(int listener) {
   json.key("state");
   append_state(json, state_, status_, false);
   json.end_object();
-  const Fd agent = OCI_TRY(connect_stream(path));
-  OCI_TRY(send_descriptor(agent.get(), text, listener));
+  OCI_TRY(send_descriptor(agent_.get(), text, listener));
+  agent_.reset();
   return done();
 }
 

@@ -62,6 +62,7 @@ class Delivery {
   Fd pidfd_;
   Fd gate_;
   Fd terminal_;
+  Fd agent_;  // of the seccomp listener, connected before it exists
   GateReport failure_;
 };
 

@@ -77,7 +77,7 @@ differential('device nodes', {}, [
   },
   {
     name: 'one that is there, another',
-    
+
     spec: devices({ path: '/dev/null', type: 'c', major: 1, minor: 5 }),
     sees: { 'devices.null': /1:[35]$/ },
   },

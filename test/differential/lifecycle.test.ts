@@ -299,7 +299,9 @@ differential(
     exec('a program that may not be executed', 'exec $ID /etc/passwd'),
     exec('arguments that look like flags', '> exec $ID echo -n --version'),
     exec('the environment of the container', "> exec $ID sh -c 'echo $OF'"),
-    exec('--env', "> exec --env A=1 --env B=2 $ID sh -c 'echo $A $OF'", { but: { crun: 'ends with 255 where --env is given' } }),
+    exec('--env', "> exec --env A=1 --env B=2 $ID sh -c 'echo $A $OF'", {
+      but: { crun: 'ends with 255 where --env is given' },
+    }),
     exec('--env over the container’s', "> exec --env OF=exec $ID sh -c 'echo $OF'", {
       but: { crun: 'ends with 255 where --env is given' },
     }),
