@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include "core/passing.h"
 #include "core/path.h"
 #include "core/text.h"
 
@@ -48,24 +49,10 @@ Result<Fd> connect_stream(string_view path) {
 }
 
 Status send_descriptor(int socket, string_view text, int fd) {
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  iovec part = {const_cast<char*>(text.data()), text.size()};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof control;
-  cmsghdr* header = CMSG_FIRSTHDR(&message);
-  header->cmsg_level = SOL_SOCKET;
-  header->cmsg_type = SCM_RIGHTS;
-  header->cmsg_len = CMSG_LEN(sizeof(int));
-  memcpy(CMSG_DATA(header), &fd, sizeof fd);
-  ssize_t sent = 0;
-  do sent = sendmsg(socket, &message, MSG_NOSIGNAL);
-  while (sent < 0 && errno == EINTR);
+  const ssize_t sent = send_passing(socket, text.data(), text.size(), fd);
   if (sent < 0) return Error::last("sendmsg");
   // A stream may take less; the descriptor has gone with the first byte.
-  for (string_view rest = caisson::part(text, static_cast<size_t>(sent)); !rest.empty();) {
+  for (string_view rest = part(text, static_cast<size_t>(sent)); !rest.empty();) {
     const ssize_t n = send(socket, rest.data(), rest.size(), MSG_NOSIGNAL);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return Error::last("send");

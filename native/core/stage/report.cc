@@ -1,26 +1,13 @@
 // The gate as a stage sees it: reports out, the release in.
 #include <sys/socket.h>
 
+#include "core/passing.h"
 #include "core/stage/stage.h"
 
 namespace caisson {
 
 bool Stage::try_report(GateReport& message, int fd) const {
-  iovec part = {&message, sizeof message};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  msghdr header = {};
-  header.msg_iov = &part;
-  header.msg_iovlen = 1;
-  if (fd >= 0) {
-    header.msg_control = control;
-    header.msg_controllen = sizeof control;
-    cmsghdr* c = CMSG_FIRSTHDR(&header);
-    c->cmsg_level = SOL_SOCKET;
-    c->cmsg_type = SCM_RIGHTS;
-    c->cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(c), &fd, sizeof fd);
-  }
-  return sendmsg(gate, &header, MSG_NOSIGNAL) >= 0;
+  return send_passing(gate, &message, sizeof message, fd) >= 0;
 }
 
 void Stage::report(GateReport& message, int fd) {
@@ -44,21 +31,11 @@ namespace {
 // False when whoever holds the other end has gone.
 bool take_release(Stage& s) {
   char byte = 0;
-  iovec part = {&byte, 1};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  msghdr header = {};
-  header.msg_iov = &part;
-  header.msg_iovlen = 1;
-  header.msg_control = control;
-  header.msg_controllen = sizeof control;
-  ssize_t n = 0;
-  do n = recvmsg(s.gate, &header, MSG_CMSG_CLOEXEC);
-  while (n < 0 && errno == EINTR);
-  if (n != 1) return false;
-  const cmsghdr* c = CMSG_FIRSTHDR(&header);
-  if (c == nullptr || c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) return true;
+  int state = -1;
+  if (receive_passing(s.gate, &byte, 1, state) != 1) return false;
+  if (state < 0) return true;
   if (s.state >= 0) close(s.state);
-  memcpy(&s.state, CMSG_DATA(c), sizeof s.state);
+  s.state = state;
   return true;
 }
 
