@@ -34,6 +34,7 @@ Creation::~Creation() {
     if (!status) log(Level::kWarning, Fault::of(status.error()).text);
   };
   delivery_.reset();
+  if (pid_file_written_) remove_file(request_.pid_file);
   net_devices_.move_back();
   if (placed_) warn(undo_placement(placement_));
   if (state_.rdt.present) warn(rdt_remove(rdt_root_.get(), state_.rdt));
@@ -199,7 +200,7 @@ Done Creation::hand_over() {
   if (pidfd_socket_) OCI_TRY(send_descriptor(pidfd_socket_.get(), "standard", delivery_->pidfd().get()));
   state_.creating = request_.run;
   if (!request_.run) OCI_TRY(save_state(*slot_, state_));  // start() writes it soon
-  if (!request_.pid_file.empty()) OCI_TRY(write_pid_file(request_.pid_file, state_.pid));
+  OCI_TRY(tell_pid());
   if (request_.run) return done();
   return delivery_->release();
 }
@@ -211,7 +212,13 @@ Done Creation::adopt(int pid) {
   if (state_.rdt.present) OCI_TRY(rdt_assign(rdt_root_.get(), state_.rdt, pid));
   state_.creating = false;
   OCI_TRY(save_state(*slot_, state_));
-  if (!request_.pid_file.empty()) OCI_TRY(write_pid_file(request_.pid_file, pid));
+  return tell_pid();
+}
+
+Done Creation::tell_pid() {
+  if (request_.pid_file.empty()) return done();
+  OCI_TRY(write_pid_file(request_.pid_file, state_.pid));
+  pid_file_written_ = true;
   return done();
 }
 

@@ -59,6 +59,7 @@ class Creation {
   Done give_birth();
   Done held();
   Done hand_over();
+  Done tell_pid();
 
   const Globals& globals_;
   const CreateRequest& request_;
@@ -78,6 +79,7 @@ class Creation {
   u32 listen_fds_ = 0;
   bool placed_ = false;
   bool hooks_began_ = false;
+  bool pid_file_written_ = false;
   bool kept_ = false;
 };
 

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "core/fd.h"
+#include "oci/log.h"
 
 namespace caisson::oci {
 
@@ -67,6 +68,11 @@ Status write_pid_file(string_view path, int pid) {
   String text;
   text.append_i64(pid);
   return replace_file(AT_FDCWD, fresh, String(path), text, O_EXCL | O_NOFOLLOW, 0644);
+}
+
+void remove_file(string_view path) {
+  if (unlink(String(path).c_str()) != 0 && errno != ENOENT)
+    log(Level::kWarning, Fault::of(Error::last("unlink", path)).text);
 }
 
 }  // namespace caisson::oci

@@ -22,6 +22,9 @@ Status replace_file(int dir, const String& fresh, const String& name, string_vie
 // The number in decimal, without a newline; written beside and renamed over, so that a reader finds all or nothing.
 Status write_pid_file(string_view path, int pid);
 
+// Of something that failed: it may have gone, and what cannot be removed is a warning.
+void remove_file(string_view path);
+
 // The bytes of a configuration that are read; more is refused by name.
 inline constexpr size_t kConfigMax =
     (size_t{4} << 20) - 8192;  // the JSON reader's bound, and what is wrapped around it

@@ -363,12 +363,23 @@ t.test('bad input leaves nothing behind', { skip: needsRoot }, async (t) => {
     /exec: "none": executable file not found in \$PATH/,
   )
   gone(t, 'seven')
+  const pidFile = join(directory, 'pid-of-none')
+  const hooks = { startContainer: [{ path: '/bin/false' }] }
+  const late = await bundle(shell('true'), {}, { hooks })
+  refused(t, oci(['run', '-b', late, '--pid-file', pidFile, 'seven']), /startContainer hook/)
+  t.notOk(existsSync(pidFile), 'no pid file')
 
   // a directory that a create left when it was killed, one of somebody else's, one that is no directory
   mkdirSync(join(root, 'eight'))
   writeFileSync(join(root, 'eight', 'config.json'), '{')
   t.equal(oci(['list', '-q']).stdout, '')
   t.equal(oci(['run', '-b', path, 'eight']).status, 0)
+  gone(t, 'eight')
+  mkdirSync(join(root, 'eight'))
+  writeFileSync(join(root, 'eight', 'state.json'), '{"v":1,')
+  refused(t, oci(['state', 'eight']), /line 1 column/)
+  refused(t, oci(['delete', 'eight']), /line 1 column/)
+  t.equal(oci(['delete', '--force', 'eight']).status, 0)
   gone(t, 'eight')
   symlinkSync('/etc', join(root, 'nine'))
   t.equal(oci(['delete', '--force', 'nine']).status, 0, 'no container of ours')

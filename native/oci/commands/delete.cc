@@ -3,6 +3,7 @@
 #include "core/spawn.h"
 #include "oci/destroy.h"
 #include "oci/listing.h"
+#include "oci/log.h"
 
 namespace caisson::oci {
 
@@ -16,8 +17,15 @@ constexpr Flag kFlags[] = {
 Done remove(Store& store, string_view id, bool force) {
   Slot slot = OCI_TRY(store.find(id));
   OCI_TRY(slot.lock(kLockMs));
+  Outcome<bool> abandoned = is_abandoned(slot);
+  if (!abandoned && force) {
+    // A record that nobody can read tells of nothing to clear away, and must not stay for ever.
+    log(Level::kWarning, abandoned.error().text);
+    OCI_TRY(slot.remove());
+    return done();
+  }
   // A create that died: nothing but what it made is left.
-  if (OCI_TRY(is_abandoned(slot))) {
+  if (OCI_TRY(static_cast<Outcome<bool>&&>(abandoned))) {
     const bool had_record = slot.has("state.json");
     OCI_TRY(clear_leftovers(slot));
     OCI_TRY(slot.remove());

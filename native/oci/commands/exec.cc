@@ -133,12 +133,16 @@ class Exec {
     if (console_) OCI_TRY(send_descriptor(console_.get(), "/dev/ptmx", delivery.terminal().get()));
     if (pidfd_socket_) OCI_TRY(send_descriptor(pidfd_socket_.get(), "setns", delivery.pidfd().get()));
     if (!detach_ && delivery.terminal()) OCI_TRY(terminal.open(static_cast<Fd&&>(delivery.terminal())));
-    if (const string_view file = options_.text("pid-file"); !file.empty())
-      OCI_TRY(write_pid_file(file, delivery.pid()));
+    const string_view pid_file = options_.text("pid-file");
+    if (!pid_file.empty()) OCI_TRY(write_pid_file(pid_file, delivery.pid()));
+    Defer forget([pid_file] {
+      if (!pid_file.empty()) remove_file(pid_file);
+    });
     OCI_TRY(delivery.release());
     while (OCI_TRY(delivery.next()) != Delivery::Progress::kExecuted) {
     }
     delivery.leave();
+    forget.dismiss();
     if (detach_) return 0;
     return attend({delivery.pid(), delivery.pidfd().get(), signals_.get(), &terminal});
   }
