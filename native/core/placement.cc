@@ -23,6 +23,13 @@ Result<int> hierarchy() {
   return root;
 }
 
+// linux.cgroupsPath below the hierarchy's root. Where the caller is itself matters to a relative one only.
+Result<String> path_of(const PlacementRequest& request) {
+  if (request.cgroups_path.starts_with('/')) return cgroupfs_path(request.cgroups_path, request.id, "/");
+  const String own = CAISSON_TRY(cgroup_path_of(0));
+  return cgroupfs_path(request.cgroups_path, request.id, own);
+}
+
 bool no_permission(int err) { return err == EACCES || err == EPERM || err == EROFS; }
 
 Result<Placement> unplaced(span<const CgroupLimit> limits, const Error& why) {
@@ -86,10 +93,9 @@ Result<Placement> place_directory(const PlacementRequest& request, const PlanVie
   if (!mounted && request.rootless) return unplaced(limits, mounted.error());
   if (!mounted) return mounted.error();
   const int root = *mounted;
-  const String own = CAISSON_TRY(cgroup_path_of(0));
   Placement placement;
   placement.record.driver = CgroupDriver::kCgroupfs;
-  placement.record.path = CAISSON_TRY(cgroupfs_path(request.cgroups_path, request.id, own));
+  placement.record.path = CAISSON_TRY(path_of(request));
   const Vec<string_view> needed = controllers_of(limits);
   auto walked = walk_cgroup(root, placement.record.path, needed, true);
   if (!walked && request.rootless && no_permission(walked.error().err)) return unplaced(limits, walked.error());
@@ -173,8 +179,7 @@ Result<Vec<String>> offered_controllers(const PlacementRequest& request) {
   const int root = *mounted;
   Fd owner;
   if (!request.systemd) {
-    const String own = CAISSON_TRY(cgroup_path_of(0));
-    const String path = CAISSON_TRY(cgroupfs_path(request.cgroups_path, request.id, own));
+    const String path = CAISSON_TRY(path_of(request));
     auto granted = granting_cgroup(root, path);
     if (!granted && request.rootless && granted.error().err == EACCES) return offered;
     if (!granted) return granted.error();
