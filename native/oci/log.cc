@@ -75,9 +75,18 @@ void log(Level level, string_view message) {
 }
 
 void log_error(string_view message) {
-  log(Level::kError, message);
+  // One line, whatever an id or a path in it holds.
+  String line;
+  for (const char c : message) {
+    if (static_cast<u8>(c) >= 0x20 && c != 0x7f) {
+      line.append(c);
+      continue;
+    }
+    static constexpr char kDigits[] = "0123456789abcdef";
+    line.append("\\x").append(kDigits[static_cast<u8>(c) >> 4]).append(kDigits[c & 0xf]);
+  }
+  log(Level::kError, line);
   if (the_log.fd == STDERR_FILENO) return;
-  String line(message);
   line.append('\n');
   put(STDERR_FILENO, line);
 }

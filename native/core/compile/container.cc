@@ -56,6 +56,15 @@ Status check_deadline(Context& context, const Property& spec, const Property& li
   return ok();
 }
 
+// What the caller reads for itself has its type, at least.
+Status check_others(const Property& spec, const Property& linux) {
+  CAISSON_TRY(linux["cgroupsPath"].text_or({}, kPathMax));
+  const Property annotations = spec["annotations"];
+  const u32 count = CAISSON_TRY(annotations.map(~u32{0}));
+  for (u32 i = 0; i < count; ++i) CAISSON_TRY(annotations.at(i).text(~u32{0}));
+  return ok();
+}
+
 Status compile(Context& context, const Property& input) {
   CAISSON_TRY(input.object());
   Property spec = CAISSON_TRY(input.object("spec"));
@@ -66,6 +75,7 @@ Status compile(Context& context, const Property& input) {
   const Property linux = CAISSON_TRY(spec.object("linux"));
   if (!linux.present()) return linux.error(EINVAL, "is missing");
   CAISSON_TRY(refuse_other_platforms(spec));
+  CAISSON_TRY(check_others(spec, linux));
 
   CAISSON_TRY(compile_facts(context, input));
   CAISSON_TRY(compile_id(context, input));

@@ -4,6 +4,9 @@
 //
 // Reports first, then does what was asked in order: `look`, `cat`, `call` and `write` become members of the report;
 // `exit` and `sleep` come after it was written. `quiet` leaves out all but what was asked for.
+//
+//   witness receive=SOCKET     on the host: waits there for one descriptor, says what it is, copies the output of a
+//   terminal
 
 #include <errno.h>
 #include <fcntl.h>
@@ -74,6 +77,10 @@ void sleep_for(int seconds) {
 }
 
 int run(char** argv, char** envp) {
+  for (char** argument = argv; *argument != nullptr; ++argument) {
+    string_view path;
+    if (starts(*argument, "receive=", path)) return receive_descriptor(path.data());
+  }
   bool quiet = false;
   for (char** argument = argv; *argument != nullptr; ++argument) quiet |= string_view(*argument) == "quiet";
   String out;

@@ -35,6 +35,8 @@ void write_files(JsonWriter& json);
 
 // files.cc: what a path is, and whether it can be read, written and executed
 String look(const char* path);
+// receiver.cc: what a runtime sends to a console socket or a pidfd socket
+int receive_descriptor(const char* path);
 // calls.cc: what a system call answers, tried in a child; "unknown" for a name that is not in the table
 String call(string_view name);
 

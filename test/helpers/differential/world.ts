@@ -2,6 +2,7 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import {
+  chmodSync,
   copyFileSync,
   existsSync,
   mkdirSync,
@@ -116,6 +117,7 @@ export class World {
    */
   static async open(t: Test): Promise<World> {
     const directory = mkdtempSync(join(tmpdir(), 'csn-diff-'))
+    chmodSync(directory, 0o711) // a container's root that is mapped passes through it
     const namespaces = ['--mount', '--propagation', 'private', '--uts', '--ipc', '--net']
     const command = [...namespaces, 'sh', '-ec', prepare, 'sh', cgroupRoot(), directory]
     const holder = spawn('unshare', command, { stdio: ['pipe', 'pipe', 'inherit'] })
@@ -227,7 +229,8 @@ export class World {
   /** Ends what a case has left, and says what that was: only ours is held to it. */
   async clean(place: Place): Promise<string[]> {
     const left: string[] = []
-    if (existsSync(place.state)) left.push(...readdirSync(place.state).map((name) => `state ${name}`))
+    if (existsSync(place.state) && statSync(place.state).isDirectory())
+      left.push(...readdirSync(place.state).map((name) => `state ${name}`))
     if (existsSync(place.cgroupDirectory)) {
       left.push('cgroup')
       await removeCgroup(place.cgroupDirectory)
