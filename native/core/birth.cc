@@ -82,19 +82,9 @@ void enter_namespaces(Stage& s) {
   enter_namespaces(s);
   join_namespace(s, NamespaceType::kCgroup);
   join_namespace(s, NamespaceType::kPid);
-  s.at(Step::kStageTwo);
-  int pidfd = -1;
-  uapi::CloneArgs args = {};
-  // CLONE_PARENT: the monitor is to be the parent that reaps the container.
-  args.flags = uapi::kCloneParent | uapi::kClonePidfd | uapi::kCloneNewns | (s.create & kStageTwoNamespaces);
-  args.pidfd = reinterpret_cast<u64>(&pidfd);
-  int pid = s.check(sys::clone3(args));
-  if (pid == 0) stage_two(s);
-  GateReport child;
-  child.kind = GateReport::kChild;
-  child.pid = pid;
-  s.report(child, pidfd);
-  _exit(0);
+  // The monitor is to be the parent that reaps the container.
+  change_generation(s, uapi::kCloneNewns | (s.create & kStageTwoNamespaces));
+  stage_two(s);
 }
 
 [[noreturn]] void stage_one(Stage& s) {
@@ -114,6 +104,8 @@ void enter_namespaces(Stage& s) {
     copy_host_tree(s);
     open_sources(s);
   } else {
+    if (s.confined && !s.has_user_namespace() && s.ns(NamespaceType::kPid) >= 0)
+      enter_pid_namespace(s, s.ns(NamespaceType::kPid));
     open_sources(s);
     if (s.in_place())
       copy_host_tree(s);
@@ -272,12 +264,14 @@ Result<Birth> begin_birth(const BirthRequest& request) {
   s.preserve = request.preserve;
   s.hold = request.hold;
   s.rootless = request.rootless;
+  s.confined = request.confined;
   s.seed = request.pod != nullptr ? request.pod->seed.get() : -1;
   s.cgroup = request.cgroup;
   for (int i = 0; i < 3; ++i) s.stdio[i] = request.stdio[i];
 
-  // A PID namespace is that of the children: the parent enters it for one clone. With a user namespace stage 1 does.
-  int pid_ns = s.has_user_namespace() ? -1 : std::exchange(s.ns(NamespaceType::kPid), -1);
+  // A PID namespace is that of the children: the parent enters it for one clone, unless it could not come back; then,
+  // and with a user namespace, stage 1 does.
+  int pid_ns = s.has_user_namespace() || s.confined ? -1 : std::exchange(s.ns(NamespaceType::kPid), -1);
   u64 flags = s.has_user_namespace() ? 0 : s.create & uapi::kCloneNewpid;
   return give_birth(s, flags, pid_ns, request.cgroup, stage_one);
 }

@@ -73,6 +73,38 @@ bool selinux_enabled() {
   return statfs("/sys/fs/selinux", &fs) == 0 && static_cast<u64>(fs.f_type) == uapi::kSelinuxMagic;
 }
 
+void change_generation(Stage& s, u64 flags) {
+  s.at(Step::kStageTwo);
+  int ends[2];
+  s.check(pipe2(ends, O_CLOEXEC));
+  int pidfd = -1;
+  uapi::CloneArgs args = {};
+  args.flags = flags | uapi::kCloneParent | uapi::kClonePidfd;
+  args.pidfd = reinterpret_cast<u64>(&pidfd);
+  const int pid = s.check(sys::clone3(args));
+  char told = 0;
+  if (pid == 0) {
+    let_go(ends[1]);
+    // A report of the second stage that overtook the first's would be taken for one of the first.
+    if (read(ends[0], &told, 1) != 1) s.fail(ESRCH);
+    let_go(ends[0]);
+    return;
+  }
+  GateReport child;
+  child.kind = GateReport::kChild;
+  child.pid = pid;
+  s.report(child, pidfd);
+  s.check(static_cast<int>(write(ends[1], &told, 1)));
+  _exit(0);
+}
+
+void enter_pid_namespace(Stage& s, int fd) {
+  s.at(Step::kJoinNamespace, static_cast<u32>(NamespaceType::kPid));
+  s.check(sys::setns(fd, uapi::kCloneNewpid));
+  change_generation(s, 0);
+  s.check(sys::prctl(uapi::kPrSetPdeathsig, SIGKILL));  // a clone has none
+}
+
 Result<Birth> give_birth(Stage& s, u64 flags, int pid_ns, int cgroup, void (*stage)(Stage&)) {
   int ends[2];
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) return Error::last("socketpair", "gate");
@@ -93,6 +125,8 @@ Result<Birth> give_birth(Stage& s, u64 flags, int pid_ns, int cgroup, void (*sta
   if (pid_ns >= 0) {
     own = Fd(open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC));
     if (!own) return Error::last("open", "/proc/self/ns/pid");
+    // It may belong to a user namespace above the caller's: then there is no way back from another one.
+    if (sys::setns(own.get(), uapi::kCloneNewpid) != 0) return Error::last("setns", "the caller's pid namespace");
     if (sys::setns(pid_ns, uapi::kCloneNewpid) != 0) return Error::last("setns", "pid namespace");
   }
   int pidfd = -1;

@@ -30,6 +30,14 @@ bool selinux_enabled();
 // the processes of a shared PID namespace before it can protect itself.
 Result<Birth> give_birth(Stage& s, u64 flags, int pid_ns, int cgroup, void (*stage)(Stage&));
 
+// A second stage, a child of the same parent, goes on where the first calls this; the first tells of it
+// (GateReport::kChild) and ends. `flags`: CLONE_NEW*.
+void change_generation(Stage& s, u64 flags);
+
+// For a stage whose caller could not come back from that PID namespace: its own one belongs to a user namespace above
+// the caller's. It is that of children: the generation changes.
+void enter_pid_namespace(Stage& s, int fd);
+
 // joining.cc
 String proc_file(int pid, string_view name);  // "/proc/<pid>/<name>"
 // The pid behind a pidfd, as /proc/self/fdinfo tells it. ESRCH: it has been reaped.

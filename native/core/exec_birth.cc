@@ -9,25 +9,6 @@ namespace caisson {
 
 namespace {
 
-// Without privileges the PID namespace can be entered from inside the user namespace only, and is that of children: a
-// second process goes on, a child of the same parent.
-void change_generation(Stage& s) {
-  s.at(Step::kJoinNamespace, static_cast<u32>(NamespaceType::kPid));
-  s.check(sys::setns(s.seed, uapi::kCloneNewpid));
-  s.at(Step::kStageTwo);
-  int pidfd = -1;
-  uapi::CloneArgs args = {};
-  args.flags = uapi::kCloneParent | uapi::kClonePidfd;
-  args.pidfd = reinterpret_cast<u64>(&pidfd);
-  int pid = s.check(sys::clone3(args));
-  if (pid == 0) return;
-  GateReport child;
-  child.kind = GateReport::kChild;
-  child.pid = pid;
-  s.report(child, pidfd);
-  _exit(0);
-}
-
 [[noreturn]] void stage_exec(Stage& s) {
   s.at(Step::kPrepare);
   s.check(sys::prctl(uapi::kPrSetPdeathsig, SIGKILL));
@@ -43,7 +24,7 @@ void change_generation(Stage& s) {
   if (s.create != 0) s.check(sys::setns(s.seed, s.create));
   if (s.joined_root >= 0) enter_root(s, s.joined_root);
   if (user) become_root(s);
-  if (s.rootless) change_generation(s);
+  if (s.ns(NamespaceType::kPid) >= 0) enter_pid_namespace(s, s.ns(NamespaceType::kPid));
   if (user) s.check(sys::prctl(uapi::kPrSetPdeathsig, SIGKILL));  // the change of credentials cleared it
   s.at(Step::kOpenRoot);
   s.root = s.check(open("/", O_PATH | O_DIRECTORY | O_CLOEXEC));
@@ -118,6 +99,11 @@ Result<Birth> begin_exec(const ExecRequest& request) {
   int pid = CAISSON_TRY(pid_of(request.init));
   Stage s;
   s.create = CAISSON_TRY(differing_namespaces(pid));
+  // It is that of children: the caller enters it for one clone, unless it could not come back; then the stage does.
+  int pid_ns = -1;
+  if ((s.create & uapi::kCloneNewpid) != 0)
+    (request.rootless || request.confined ? s.ns(NamespaceType::kPid) : pid_ns) = request.init;
+  s.create &= ~uapi::kCloneNewpid;
   if ((s.create & uapi::kCloneNewuser) != 0) {
     String path = proc_file(pid, "ns/user");
     Fd user(open(path.c_str(), O_RDONLY | O_CLOEXEC));
@@ -141,14 +127,14 @@ Result<Birth> begin_exec(const ExecRequest& request) {
   s.seed = request.init;
   for (int i = 0; i < 3; ++i) s.stdio[i] = request.stdio[i];
   s.rootless = request.rootless;
+  s.confined = request.confined;
   InitialAffinity affinity;
   CAISSON_TRY(affinity.take(plan.cpus_initial()));
-  if (s.rootless) return give_birth(s, 0, -1, request.cgroup, stage_exec);
-  Result<Birth> birth = give_birth(s, 0, request.init, request.cgroup, stage_exec);
+  Result<Birth> birth = give_birth(s, 0, pid_ns, request.cgroup, stage_exec);
   if (birth || request.cgroup < 0 || birth.error().err != EBUSY) return birth;
   // The container has enabled controllers below its cgroup (systemd inside), which then takes no processes.
   Fd cgroup = CAISSON_TRY(cgroup_of(pid, request.cgroup));
-  return give_birth(s, 0, request.init, cgroup.get(), stage_exec);
+  return give_birth(s, 0, pid_ns, cgroup.get(), stage_exec);
 }
 
 }  // namespace caisson

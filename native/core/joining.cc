@@ -37,7 +37,7 @@ Result<u64> differing_namespaces(int pid) {
     u64 flag;
   } kFiles[] = {{"ns/user", uapi::kCloneNewuser}, {"ns/mnt", uapi::kCloneNewns},  {"ns/net", uapi::kCloneNewnet},
                 {"ns/ipc", uapi::kCloneNewipc},   {"ns/uts", uapi::kCloneNewuts}, {"ns/cgroup", uapi::kCloneNewcgroup},
-                {"ns/time", uapi::kCloneNewtime}};
+                {"ns/time", uapi::kCloneNewtime}, {"ns/pid", uapi::kCloneNewpid}};
   u64 flags = 0;
   for (auto each : kFiles) {
     struct stat theirs = {};

@@ -48,6 +48,9 @@ struct BirthRequest {
   bool hold = false;  // kHeld is reported, and a release awaited, when all is mounted and nothing pivoted
   // The caller has no privileges over the host: the new user namespace is entered before any mount is taken.
   bool rootless = false;
+  // The caller is itself in a user namespace (rootless podman calls so, as its root): it may mount, but makes no device
+  // nodes and sees no fresh /proc or /sys of the host, and enters no PID namespace that it would have to leave again.
+  bool confined = false;
 };
 
 struct ExecRequest {
@@ -57,6 +60,7 @@ struct ExecRequest {
   int stdio[3] = {-1, -1, -1};
   u32 preserve = 0;       // as of BirthRequest
   bool rootless = false;  // as of BirthRequest: the container's user namespace is entered first
+  bool confined = false;  // as of BirthRequest
   // The container joined a mount namespace by its path: its root is that of its first process, not of the namespace.
   bool joined_mounts = false;
 };

@@ -96,7 +96,7 @@ Result<GateReport> change_live_mounts(const LiveMountsRequest& request) {
     return Error(EINVAL, "change the mounts of", "a container without a mount namespace of its own");
   const int pid = CAISSON_TRY(pid_of(request.init));
   Stage s;
-  s.create = CAISSON_TRY(differing_namespaces(pid));
+  s.create = CAISSON_TRY(differing_namespaces(pid)) & ~uapi::kCloneNewpid;  // that one is entered at birth
   Fd user;
   if ((s.create & uapi::kCloneNewuser) != 0) {
     const String path = proc_file(pid, "ns/user");

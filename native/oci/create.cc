@@ -169,6 +169,7 @@ Done Creation::give_birth() {
   request.hold = plan.has_hook(HookKind::kPrestart) || plan.has_hook(HookKind::kCreateRuntime) ||
                  plan.has_hook(HookKind::kCreateContainer) || !plan.net_devices().empty();
   request.rootless = geteuid() != 0;
+  request.confined = in_user_namespace();
   delivery_.emplace(&plan, state_, ContainerStatus::kCreating, signals_.get());
   delivery_->begin(OCI_TRY(begin_birth(request)));
   return done();

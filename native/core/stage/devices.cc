@@ -63,7 +63,7 @@ void make_devices(Stage& s) {
     s.at(Step::kDevice, i);
     Name name;
     int parent = open_parent(s, s.plan->text(devices[i].path), name);
-    if (s.has_user_namespace() && devices[i].type != S_IFIFO)
+    if (s.lends_devices() && devices[i].type != S_IFIFO)
       lend_node(s, s.devices[i], parent, name.text);
     else
       make_node(s, devices[i], parent, name.text);

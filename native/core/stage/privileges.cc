@@ -113,7 +113,7 @@ void prepare_limits(Stage& s) {
     }
     int fd = s.check(open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC));
     // Without privileges nobody lowers it: the container then keeps its caller's, as under runc and crun.
-    if (write(fd, text, n) < 0 && !(s.rootless && errno == EACCES)) s.fail(errno);
+    if (write(fd, text, n) < 0 && !((s.rootless || s.confined) && errno == EACCES)) s.fail(errno);
     let_go(fd);
   }
   // To raise a hard limit takes CAP_SYS_RESOURCE in the initial user namespace; the final values come before exec,

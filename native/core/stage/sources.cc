@@ -140,8 +140,7 @@ void open_mount_sources(Stage& s) {
 void open_sources(Stage& s) {
   open_root(s);
   open_mount_sources(s);
-  if (s.has_user_namespace()) {
-    // Nodes cannot be made in a user namespace (mknod(2), EPERM); the host's are lent.
+  if (s.lends_devices()) {
     for (u32 i = 0; i < s.plan->devices().size(); ++i) {
       if (s.plan->devices()[i].type != S_IFIFO) open_device(s, i);
     }

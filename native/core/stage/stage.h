@@ -59,6 +59,7 @@ struct Stage {
   u32 preserve = 0;          // BirthRequest::preserve
   bool hold = false;
   bool rootless = false;
+  bool confined = false;
   u64 ignored = 0;      // ignored_signals() of the parent
   u32 live_mounts = 0;  // live_mounts.cc: so many of the plan's mounts are meant
   u32 host_uid = 0;     // the container's root on the host
@@ -81,10 +82,12 @@ struct Stage {
   string_view found = {};  // GateReport::found of a failure
 
   bool has_user_namespace() const { return join[static_cast<u32>(NamespaceType::kUser)] >= 0; }
+  // Nodes cannot be made in a user namespace (mknod(2), EPERM); the host's are lent.
+  bool lends_devices() const { return has_user_namespace() || confined; }
   // The root is attached at its own path in a copy of the host's tree: without a pod there is no seed to begin from,
   // and a seed of its own is only worth its price where a user namespace wants to see a whole /proc and /sys.
   bool in_place() const {
-    if (rootless || (plan->root().flags & kRootInPlace) != 0) return true;
+    if (rootless || confined || (plan->root().flags & kRootInPlace) != 0) return true;
     return seed < 0 && plan->root().kind == RootKind::kBind && !has_user_namespace();
   }
   int& ns(NamespaceType type) { return join[static_cast<u32>(type)]; }

@@ -10,6 +10,7 @@
 #include "oci/listing.h"
 #include "oci/log.h"
 #include "oci/preserve.h"
+#include "oci/rootless.h"
 #include "oci/unix_socket.h"
 
 namespace caisson::oci {
@@ -124,6 +125,7 @@ class Exec {
     for (int i = 0; i < 3; ++i) request.stdio[i] = i;
     request.preserve = static_cast<u32>(options_.number("preserve-fds", 0));
     request.rootless = geteuid() != 0;
+    request.confined = in_user_namespace();
     request.joined_mounts = joined_mounts;
     Delivery delivery(&plan, state, ContainerStatus::kRunning, signals_.get());
     delivery.begin(OCI_TRY(begin_exec(request)));

@@ -4,6 +4,7 @@
 #include "core/signals.h"
 #include "core/spawn.h"
 #include "oci/listing.h"
+#include "oci/log.h"
 #include "oci/state.h"
 
 namespace caisson::oci {
@@ -48,8 +49,9 @@ Outcome<int> run(const Call& call) {
     return 0;
   }
   if (!process || number == 0) return 0;
+  // Rootless without delegation. As runc since 1.2: the first process is signalled whatever becomes of the others.
   if (all && (number != SIGKILL || state.shares_pids))
-    return Fault::text_of("container without a cgroup of its own: --all cannot tell its processes");
+    log(Level::kWarning, "container without a cgroup of its own: only its first process is signalled");
   const Status sent = send_signal(process->get(), number);
   if (!sent && is_gone(sent.error().err)) return Fault::text_of("container not running");
   if (!sent) return sent.error();
