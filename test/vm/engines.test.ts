@@ -1,10 +1,12 @@
-/** podman and containerd with the runtime under test where every controller is: limits, their changes, the OOM killer. */
+/** podman and containerd with the runtime under test where every controller is: limits, their changes, the OOM killer, checkpoints. */
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { cannotRun } from '../helpers/conformance.ts'
 import { image, openPodman, sleeps } from '../helpers/podman.ts'
 import { openContainerd } from '../helpers/containerd.ts'
+import { until } from '../helpers/service.ts'
+import { missingTools } from '../helpers/tools.ts'
 import { needsVm } from '../helpers/vm.ts'
 
 const read = (...files: string[]): string[] => ['sh', '-c', `cd /sys/fs/cgroup && grep . ${files.join(' ')} /dev/null`]
@@ -35,6 +37,21 @@ void t.test('podman', { skip: needsVm || cannotRun('podman', 'conmon', 'skopeo')
   await podman.ok('rm', '-f', '-t', '0', 'l')
   const killed = await podman.once(['--memory', '16m', '--memory-swap', '16m'], 'tail', '/dev/zero')
   t.equal(killed.status, 137, 'the OOM killer')
+
+  await t.test('checkpoint and restore', { skip: missingTools('criu') }, async (t) => {
+    const count = 'i=0; while :; do i=$((i+1)); echo $i >/tmp/n; sleep 0.1; done'
+    await podman.ok('run', '-d', '--name', 'c', image, 'sh', '-c', count)
+    const counted = async (): Promise<number> => Number(await podman.ok('exec', 'c', 'cat', '/tmp/n'))
+    await until(async () => (await counted()) > 3)
+    await podman.ok('container', 'checkpoint', 'c')
+    t.equal(await podman.inspect('c', '.State.Checkpointed'), 'true')
+    await podman.ok('container', 'restore', 'c')
+    t.equal(await podman.inspect('c', '.State.Status'), 'running')
+    const there = await counted()
+    t.ok(there > 3, 'it goes on where it was')
+    await until(async () => (await counted()) > there)
+    await podman.ok('rm', '-f', '-t', '0', 'c')
+  })
 })
 
 void t.test('containerd', { skip: needsVm || cannotRun('containerd', 'ctr', 'skopeo') }, async (t) => {
