@@ -11,9 +11,7 @@
 #include "core/clock.h"
 #include "test/check.h"
 
-using caisson::Fd;
-using caisson::String;
-using caisson::string_view;
+using namespace caisson;
 using namespace caisson::monitor;
 
 namespace {
