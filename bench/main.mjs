@@ -8,6 +8,7 @@ import { cgroupRoot, probeImage, project, TestService } from '../build/test/help
 import { findTool } from '../build/test/helpers/tools.js'
 import { measureContainers } from './containers.mjs'
 import { measureMemory } from './memory.mjs'
+import { measureOci } from './oci.mjs'
 import { measurePull } from './pull.mjs'
 import { measureSeccomp } from './seccomp.mjs'
 import { Spawner } from './spawner.mjs'
@@ -18,7 +19,7 @@ const { values } = parseArgs({
     rounds: { type: 'string', default: '50' },
     'pull-rounds': { type: 'string', default: '5' },
     pods: { type: 'string', default: '10' },
-    only: { type: 'string', multiple: true, default: ['containers', 'memory', 'pull', 'seccomp'] },
+    only: { type: 'string', multiple: true, default: ['containers', 'oci', 'memory', 'pull', 'seccomp'] },
   },
 })
 const count = (name) => {
@@ -44,6 +45,8 @@ const programs = {
   bare: `${project}/build/bench/bare`,
   spawner: `${project}/build/bench/spawner`,
   memlock: `${project}/build/bench/memlock.so`,
+  witness: `${project}/build/Release/caisson-witness`,
+  busybox: findTool('busybox'),
 }
 const common = { service, cgroupRoot: cgroupRoot(), directory, image: probeImage, programs, peers, progress, notes }
 const figures = []
@@ -54,6 +57,7 @@ try {
   await service.importImage(`${project}/build/Release/embedded-image`, probeImage)
   if (values.only.includes('containers'))
     figures.push(...(await measureContainers({ ...common, rounds: count('rounds') })))
+  if (values.only.includes('oci')) figures.push(...(await measureOci({ ...common, rounds: count('rounds') })))
   if (values.only.includes('memory')) {
     const conmon = findTool('conmon') ?? null
     if (conmon === null) notes.push('conmon is not installed')

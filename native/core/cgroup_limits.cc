@@ -14,8 +14,12 @@ bool waits_for_birth(const CgroupLimit& limit) {
 
 Vec<CgroupLimit> limits_of_phase(span<const CgroupLimit> limits, LimitPhase phase) {
   Vec<CgroupLimit> chosen;
-  for (const CgroupLimit& limit : limits)
-    if (waits_for_birth(limit) == (phase == LimitPhase::kAfterBirth)) chosen.push(limit);
+  bool waits = false;  // what comes after one that waits, and overrides it, waits too
+  for (const CgroupLimit& limit : limits) {
+    waits = waits || waits_for_birth(limit);
+    const bool late = waits && string_view(limit.file) == "pids.max";
+    if (late == (phase == LimitPhase::kAfterBirth)) chosen.push(limit);
+  }
   return chosen;
 }
 
