@@ -151,7 +151,7 @@ void t.test('podman, options', { skip, timeout: 280_000 }, async (t) => {
     t.same(joined.split('\n').slice(0, 4), first.split('\n').slice(0, 4), 'joined by path')
     t.not(joined.split('\n')[4], first.split('\n')[4], 'mounts of its own')
     t.match(await podman.shell(['--pid', 'container:n'], 'ps -o args'), 'trap')
-    await podman.ok('rm', '-f', '-t', '0', 'n')
+    await podman.remove('n')
     t.equal(await podman.shell(['--cgroupns', 'private'], 'cat /proc/self/cgroup | grep ^0'), '0::/')
     t.match(await podman.shell(['--cgroupns', 'host'], 'cat /proc/self/cgroup | grep ^0'), 'libpod_parent/libpod-')
     t.match(await podman.shell(['--cgroupns', 'private'], 'grep /sys/fs/cgroup /proc/self/mountinfo'), /ro.* - cgroup2/)
@@ -174,7 +174,7 @@ void t.test('podman, options', { skip, timeout: 280_000 }, async (t) => {
     t.equal(await podman.ok('exec', '-u', '7', 'u', 'id', '-u'), '7')
     const mount = await podman.run(['exec', 'u', 'mount', '-t', 'tmpfs', 'x', '/tmp'])
     t.not(mount.status, 0, 'without CAP_SYS_ADMIN')
-    await podman.ok('rm', '-f', '-t', '0', 'u')
+    await podman.remove('u')
   })
 
   test('limits of the process, sysctls, OOM score', async (t) => {

@@ -72,7 +72,7 @@ void t.test('podman', { skip, timeout: 280_000 }, async (t) => {
     await until(async () => (await podman.run(['exec', 'e', 'test', '-e', '/tmp/made'])).status === 0)
     const many = await Promise.all(Array.from({ length: 4 }, (_, at) => podman.ok('exec', 'e', 'echo', String(at))))
     t.same(many, ['0', '1', '2', '3'], 'four at once')
-    await podman.ok('rm', '-f', '-t', '0', 'e')
+    await podman.remove('e')
   })
 
   test('a terminal', async (t) => {
@@ -99,7 +99,7 @@ void t.test('podman', { skip, timeout: 280_000 }, async (t) => {
     t.equal(typed.status, 6)
     const console = await podman.ok('run', '--rm', '-t', image, 'ls', '-l', '/dev/console')
     t.match(console, /^c/, '/dev/console is the terminal')
-    await podman.ok('rm', '-f', '-t', '0', 'tty')
+    await podman.remove('tty')
   })
 
   test('logs, wait, inspect, top', async (t) => {
@@ -139,7 +139,7 @@ void t.test('podman', { skip, timeout: 280_000 }, async (t) => {
     await podman.ok('restart', '-t', '0', 'r')
     t.not(await podman.inspect('r', '.State.Pid'), before)
     await until(async () => (await podman.ok('exec', 'r', 'cat', '/count')) === 'started\nstarted')
-    await podman.ok('rm', '-f', '-t', '0', 'r')
+    await podman.remove('r')
   })
 
   test('stop and kill', async (t) => {
@@ -179,11 +179,11 @@ void t.test('podman', { skip, timeout: 280_000 }, async (t) => {
     await podman.ok('rm', 'k')
 
     await podman.ok('run', '-d', '--name', 'k', image, 'sleep', '100')
-    await podman.ok('rm', '-f', '-t', '0', 'k')
+    await podman.remove('k')
     t.equal(await podman.ok('ps', '-aq'), '', 'rm -f')
     // the first process of the host's pid namespace ends on signals that others get from a parent: all must go
     await podman.ok('run', '-d', '--name', 'k', '--pid', 'host', image, 'sh', '-c', 'sleep 101 & sleep 102 & wait')
-    await podman.ok('rm', '-f', '-t', '0', 'k')
+    await podman.remove('k')
     const processes = await enclave.must(['ps', 'ax', '-o', 'args'])
     t.notMatch(processes, /sleep 10[12]/, 'no process is left of a container without a pid namespace')
   })
@@ -205,7 +205,7 @@ void t.test('podman', { skip, timeout: 280_000 }, async (t) => {
     t.equal(await podman.inspect('p', '.State.Status'), 'running')
     t.equal(await podman.ok('exec', 'p', 'echo', 'awake'), 'awake')
     await podman.ok('pause', 'p')
-    await podman.ok('rm', '-f', '-t', '0', 'p')
+    await podman.remove('p')
     t.equal(await podman.ok('ps', '-aq'), '', 'a paused one can be removed')
   })
 
@@ -229,7 +229,7 @@ void t.test('podman', { skip, timeout: 280_000 }, async (t) => {
     await podman.ok('exec', 'h', 'touch', '/tmp/well')
     await podman.ok('healthcheck', 'run', 'h')
     t.equal(await podman.inspect('h', '.State.Health.Status'), 'healthy')
-    await podman.ok('rm', '-f', '-t', '0', 'h')
+    await podman.remove('h')
   })
 
   test('hooks', async (t) => {

@@ -53,6 +53,18 @@ export class Podman {
     return this.enclave.terminal(quoted(['podman', ...this.#globals, ...args]), { env: this.#environment, input })
   }
 
+  /**
+   * Ends and removes a container. podman's own clean-up, which conmon calls at the end of a container, may be at it at the same
+   * time: the loser finds the container's /dev/shm busy, and tries again.
+   */
+  async remove(name: string): Promise<void> {
+    await until(async () => {
+      const { status, stderr } = await this.run(['rm', '-f', '-t', '0', '--ignore', name])
+      if (status !== 0 && !stderr.includes('device or resource busy')) throw new Error(stderr)
+      return status === 0
+    })
+  }
+
   /** A field of `podman inspect`. */
   inspect(name: string, field: string): Promise<string> {
     return this.ok('inspect', name, '--format', `{{${field}}}`)
