@@ -9,7 +9,7 @@ import { saveBusybox } from '../helpers/image.ts'
 import { image, sleeps, statusField } from '../helpers/podman.ts'
 import { type CommandResult, until } from '../helpers/service.ts'
 
-const known: Known = {}
+const known: Known = { runc: { privileged: 'Debian 12: refuses a capability that this root has not got to give' } }
 const skip = cannotRun('dockerd', 'containerd', 'skopeo') || noDeviceProgram()
 // a wrapper of that name may stand in front of Debian's
 const client = ['/usr/bin/docker', '-H', 'unix:///run/docker.sock']
@@ -82,7 +82,7 @@ void t.test('docker', { skip, timeout: 280_000 }, async (t) => {
       'life',
       'sh',
       '-c',
-      'tty; until stty size | grep -v "^0 0"; do :; done',
+      'tty; until stty size 2>/dev/null | grep -v "^0 0"; do :; done',
     ])
     t.match((await enclave.terminal(line, { env: { HOME: directory } })).stdout, /\/dev\/pts\/0\s+33 77/)
     await ok('stop', '-t', '10', 'life')
@@ -92,6 +92,13 @@ void t.test('docker', { skip, timeout: 280_000 }, async (t) => {
     await until(async () => (await inspect('life', '.State.Status')) === 'exited')
     t.equal(await inspect('life', '.State.ExitCode'), '137')
     await ok('rm', 'life')
+  })
+
+  test('privileged', async (t) => {
+    t.match(
+      await shell(['--privileged'], 'grep Seccomp: /proc/self/status; touch /proc/sys/kernel/panic && echo made'),
+      /0\nmade$/,
+    )
   })
 
   test('options, seen from inside', async (t) => {
@@ -107,10 +114,6 @@ void t.test('docker', { skip, timeout: 280_000 }, async (t) => {
     )
     t.match(await once(options, 'touch', '/x'), { stderr: 'Read-only file system' })
     t.match(await once(options, 'touch', '/e/x'), { stderr: 'Read-only file system' })
-    t.match(
-      await shell(['--privileged'], 'grep Seccomp: /proc/self/status; touch /proc/sys/kernel/panic && echo made'),
-      /0\nmade$/,
-    )
     await ok('run', '-d', '--name', 'first', '--network', 'none', '--ipc', 'shareable', image, ...sleeps)
     const links = 'for n in net ipc pid; do readlink /proc/self/ns/$n; done'
     const joined = ['--network', 'container:first', '--ipc', 'container:first', '--pid', 'container:first']

@@ -100,7 +100,7 @@ void t.test('podman, rootless', { skip, timeout: 280_000 }, async (t) => {
       'x',
       'sh',
       '-c',
-      'tty; until stty size | grep -v "^0 0"; do :; done',
+      'tty; until stty size 2>/dev/null | grep -v "^0 0"; do :; done',
     ])
     t.match((await enclave.terminal(line, { env, cwd: home })).stdout, /\/dev\/pts\/0\s+33 77/)
     await until(async () => (await ok('logs', 'x')) === 'ready')

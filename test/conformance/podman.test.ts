@@ -77,7 +77,7 @@ void t.test('podman', { skip, timeout: 280_000 }, async (t) => {
 
   test('a terminal', async (t) => {
     // the size is told once the process is there
-    const size = 'until stty size | grep -v "^0 0"; do :; done'
+    const size = 'until stty size 2>/dev/null | grep -v "^0 0"; do :; done'
     const run = await podman.terminal(['run', '--rm', '-it', image, 'sh', '-c', `tty; ${size}; exit 4`])
     t.match(run.stdout, '/dev/pts/0')
     t.match(run.stdout, '33 77', 'with the size of the one outside')
