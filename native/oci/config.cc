@@ -64,7 +64,7 @@ Outcome<Compilation> compile_config(string_view spec, const CompileInput& input)
   json.member("missingController", input.controllers != nullptr ? "error" : "warn");
   json.member("noPivot", input.no_pivot).member("newKeyring", input.new_keyring);
   json.member("setHome", true);  // as crun and runc, and programs count on it
-  json.key("spec").raw(spec);  // one JSON value, as read_config() has seen
+  json.key("spec").raw(spec);    // one JSON value, as read_config() has seen
   json.end_object();
   Result<Compiled> compiled = compile_container(text);
   if (compiled && input.controllers != nullptr)
