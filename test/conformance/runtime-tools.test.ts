@@ -84,6 +84,12 @@ const lacking: Readonly<Record<string, string>> = {
   process_rlimits: 'runtimetest, built by Go 1.19 or later, raises its own soft limit of files',
 }
 
+/** Programs that race with the process that they start: a pass among five tries counts. */
+const racing: Readonly<Record<string, string>> = {
+  killsig: 'it signals a shell that may not have set its trap yet',
+  poststart: 'it wants the first line of the process before that of a hook that follows execve',
+}
+
 interface Verdict {
   passed: number
   failed: string[]
@@ -139,7 +145,10 @@ void t.test('runtime-tools', { skip, timeout: 280_000 }, async (t) => {
     test(name, async (t) => {
       const result = await results.get(name)
       if (result === undefined) throw new Error('it has not run')
-      const { passed, failed } = judge(result)
+      let { passed, failed } = judge(result)
+      for (let tries = 1; failed.length > 0 && racing[name] !== undefined && tries < 5; tries++) {
+        ;({ passed, failed } = judge(await validate(enclave, name, runtime)))
+      }
       const excuses = disputed[name] ?? []
       const left = failed.filter((text) => !excuses.some(([pattern]) => pattern.test(text)))
       const excused = failed.length - left.length
