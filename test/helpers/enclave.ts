@@ -56,7 +56,7 @@ export class Enclave {
   readonly cgroup: string
   readonly #first: ChildProcess
   readonly #pid: number
-  #mounts: Set<string>
+  readonly #mounts: ReadonlySet<string>
 
   private constructor(directory: string, cgroup: string, first: ChildProcess, pid: number) {
     this.directory = directory
@@ -79,7 +79,11 @@ export class Enclave {
       once(first.stdout, 'data'),
       once(first, 'exit').then(([code]: unknown[]) => [`ended with ${String(code)}`]),
     ])) as [unknown]
-    if (String(line).trim() !== 'ready') throw new Error(`no namespaces of its own: ${String(line)}: ${trouble}`)
+    if (String(line).trim() !== 'ready') {
+      await until(() => removeCgroups(cgroup))
+      await rm(directory, { recursive: true })
+      throw new Error(`no namespaces of its own: ${String(line)}: ${trouble}`)
+    }
     const parent = first.pid ?? 0
     const pid = Number(readFileSync(`/proc/${parent}/task/${parent}/children`, 'utf8').trim())
     await writeFile(join(cgroup, 'driver', 'cgroup.procs'), String(parent))
@@ -95,7 +99,7 @@ export class Enclave {
     return ['-c', enter, 'sh', this.cgroup, String(this.#pid), ...command]
   }
 
-  /** Starts a program in the room. A signal to the returned process does not reach it: use `kill` of the room. */
+  /** Starts a program in the room. A signal to the returned process does not reach it: it is ended from inside. */
   spawn(command: readonly string[], options: SpawnOptions = {}): ChildProcess {
     return spawn('sh', this.#entering(command), options)
   }
@@ -158,11 +162,6 @@ export class Enclave {
     for (const point of this.#mountPoints()) if (!this.#mounts.has(point)) found.push(`mount ${point}`)
     for (const name of readdirSync(this.path('/run/netns'))) found.push(`network ${name}`)
     return found.filter((what) => !engine.some((pattern) => pattern.test(what)))
-  }
-
-  /** Mounts made so far count as the engine's own. */
-  acceptMounts(): void {
-    this.#mounts = new Set(this.#mountPoints())
   }
 
   /** Ends every process in the room; mounts go with the last of them. */
