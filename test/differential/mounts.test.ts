@@ -100,6 +100,16 @@ const follow = (peer: 'crun' | 'runc', why: string): Allowed => ({
 })
 const notRecursive = follow('crun', 'runc leaves words for trees out on what is no bind mount')
 const propagation = follow('runc', 'crun 1.8.1 makes every mount private at the end')
+/** Its peer, where runc makes it its slave first unless the root is shared, too. */
+const bidirectional: Allowed = {
+  differences: [
+    {
+      at: /^mounts\.\/mnt(\/sub)?$/,
+      follow: { ours: /\| shared \|/ },
+      why: 'in the peer group of its source, as a volume that is Bidirectional must be; under runc only with rootfsPropagation',
+    },
+  ],
+}
 const wrongFlag = follow('runc', 'crun 1.8.1 takes nosymfollow and relatime of trees for each other')
 
 const shows = (ours: RegExp): Allowed => ({
@@ -144,9 +154,7 @@ const onBind: Partial<Record<(typeof words)[number], Allowed>> = {
   nosymfollow: follow('runc', 'crun 1.8.1 does not know the word'),
   ratime: neither,
   rdiratime: alone,
-  remount: {
-    but: { crun: 'tries to mount again what is not mounted yet', runc: 'tries to mount again what is not mounted yet' },
-  },
+  remount: { refused: true },
   rnoatime: alone,
   rnodiratime: alone,
   rnostrictatime: neither,
@@ -198,6 +206,13 @@ differential(
     ...onBind[word],
   })),
 )
+
+/** As runc does since 1.2. */
+const coveredMode = {
+  at: 'mounts./data',
+  follow: { ours: /mode=755/ },
+  why: 'a tmpfs without a mode has that of the directory that it covers',
+}
 
 differential('options together', {}, [
   {
@@ -293,13 +308,14 @@ differential('options together', {}, [
   },
   ...['private', 'rprivate', 'slave', 'rslave', 'shared', 'rshared', 'unbindable', 'runbindable'].map((word): Case => ({
     name: `${word} of a source that is shared`,
-    ...(word !== 'rprivate' && propagation),
+    ...(word.includes('shared') ? bidirectional : word !== 'rprivate' && propagation),
     spec: bind(['rbind', word], '/mnt', (place) => place.shared),
     sees: { 'mounts./mnt': /^tmpfs / },
   })),
   {
     name: 'tmpcopyup',
     differences: [
+      coveredMode,
       { at: 'asked.look=/data', follow: 'runc', why: 'crun 1.8.1 copies what is in the directory, not its mode' },
     ],
     spec: mount('/data', 'tmpfs', 'x', ['tmpcopyup']),
@@ -317,6 +333,7 @@ differential('options together', {}, [
   },
   {
     name: 'tmpcopyup and read-only',
+    differences: [coveredMode],
     spec: mount('/data', 'tmpfs', 'x', ['tmpcopyup', 'ro']),
     args: ['look=/data/file'],
     sees: { 'asked.look=/data/file': /^file 0644/ },
@@ -368,6 +385,13 @@ differential('file systems', {}, [
   { name: 'proc with hidepid', spec: mount('/mnt', 'proc', 'x', ['hidepid=2']), sees: { 'mounts./mnt': /hidepid/ } },
   {
     name: 'no proc at all',
+    differences: [
+      {
+        at: /^devices\.(fd|std\w+)$/,
+        follow: { ours: undefined },
+        why: 'links into a /proc that is not there: the specification has them only where /proc/self/fd exists',
+      },
+    ],
     but: { runc: 'counts on /proc of the container to close its descriptors' },
     spec: (spec) => {
       spec.mounts = spec.mounts.filter(({ type }) => type !== 'proc')
@@ -376,12 +400,20 @@ differential('file systems', {}, [
   },
   {
     name: 'no mounts at all',
+    differences: [
+      {
+        at: /^devices\.(fd|std\w+)$/,
+        follow: { ours: undefined },
+        why: 'links into a /proc that is not there: the specification has them only where /proc/self/fd exists',
+      },
+    ],
     but: { runc: 'counts on /proc of the container to close its descriptors' },
     spec: { mounts: [] },
     sees: { 'mounts./dev': undefined },
   },
   {
     name: 'mounts that are null',
+
     but: {
       crun: 'wants the property, which is optional',
       runc: 'counts on /proc of the container to close its descriptors',
@@ -501,6 +533,7 @@ differential('destinations', {}, [
   { name: 'several slashes', spec: mount('//mnt///x/', 'tmpfs', 'x'), sees: { 'mounts./mnt/x': /^tmpfs/ } },
   {
     name: 'an absolute link',
+    differences: [coveredMode],
     prepare: link('/data', 'link'),
     spec: mount('/link', 'tmpfs', 'x'),
     sees: { 'mounts./data': /^tmpfs/ },
@@ -513,6 +546,7 @@ differential('destinations', {}, [
   },
   {
     name: 'a relative link',
+    differences: [coveredMode],
     prepare: link('data', 'link'),
     spec: mount('/link', 'tmpfs', 'x'),
     sees: { 'mounts./data': /^tmpfs/ },

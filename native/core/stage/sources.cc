@@ -129,10 +129,14 @@ void open_mount_sources(Stage& s) {
     // A cgroup that nobody made for the container is not the container's to change.
     if (bare_cgroup && s.cgroup < 0) set_attributes(s, fd, false, {uapi::kMountAttrRdonly, 0, 0, 0});
     // MS_SHARED leaves a clone in the peer group of its source: that is what makes a volume Bidirectional.
-    if (mount.propagation == 0)
+    if (mount.propagation == 0) {
       set_attributes(s, fd, true, {0, 0, unsaid, 0});
-    else
+    } else {
+      // A word for the mount alone says nothing of those below it: as under runc they receive, and never hand on to the host.
+      if ((mount.propagation & (uapi::kMsRec | uapi::kMsShared)) == 0)
+        set_attributes(s, fd, true, {0, 0, uapi::kMsSlave, 0});
       set_propagation(s, fd, mount);
+    }
     s.sources[i] = fd;
   }
 }

@@ -160,7 +160,7 @@ function merge(target: unknown, patch: unknown): unknown {
   if (!isObject(patch)) return patch
   const result: Record<string, unknown> = isObject(target) ? { ...target } : {}
   for (const [key, value] of Object.entries(patch)) {
-    if (value === null) delete result[key]
+    if (value === null) Reflect.deleteProperty(result, key)
     else result[key] = merge(result[key], value)
   }
   return result

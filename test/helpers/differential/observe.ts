@@ -48,7 +48,7 @@ export function report(text: string, place: Place): Seen | undefined {
   }
   const seen: Seen = {}
   for (const [path, value] of Object.entries(flatten(json))) {
-    const [section, name = ''] = [path.slice(0, path.indexOf('.')), path.slice(path.indexOf('.') + 1)]
+    const [section, name] = [path.slice(0, path.indexOf('.')), path.slice(path.indexOf('.') + 1)]
     if (section === 'namespaces') seen[path] = namespaceOf(name, value, place)
     else seen[anonymous(path, place)] = nameless(anonymous(value, place))
   }

@@ -7,7 +7,7 @@ import { compare, type Difference, type Observations } from './compare.ts'
 import { alwaysDifferent } from './differences.ts'
 import { report, type Seen } from './observe.ts'
 import { play, type Step } from './script.ts'
-import { cannotRun, type Outcome, type Runtime, World } from './world.ts'
+import { cannotRun, type Outcome, World } from './world.ts'
 
 export interface Case {
   name: string
@@ -204,5 +204,3 @@ export function unclear(outcome: Outcome, place: Place): string[] {
   }
   return complaints
 }
-
-export type { Runtime }

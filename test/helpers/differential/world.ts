@@ -12,6 +12,7 @@ import {
   rmdirSync,
   rmSync,
   statSync,
+  writeFileSync,
   renameSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -121,14 +122,12 @@ export class World {
     const namespaces = ['--mount', '--propagation', 'private', '--uts', '--ipc', '--net']
     const command = [...namespaces, 'sh', '-ec', prepare, 'sh', cgroupRoot(), directory]
     const holder = spawn('unshare', command, { stdio: ['pipe', 'pipe', 'inherit'] })
-    if (holder.stdout === null) throw new Error('no output')
     const [ready] = (await once(holder.stdout, 'data')) as [Buffer]
     if (ready.toString() !== 'ready\n') throw new Error(`the mount namespace: ${ready.toString()}`)
     const others = ['--net', '--ipc', '--uts', '--cgroup', '--pid', '--fork', '--kill-child']
     const joined = spawn('unshare', [...others, 'sh', '-c', 'echo ready; exec cat'], {
       stdio: ['pipe', 'pipe', 'inherit'],
     })
-    if (joined.stdout === null) throw new Error('no output')
     await once(joined.stdout, 'data')
     const world = new World(directory, holder, joined)
     t.teardown(() => world.#close())
@@ -253,7 +252,6 @@ export class World {
 export async function removeCgroup(directory: string): Promise<void> {
   if (!existsSync(directory)) return
   try {
-    const { writeFileSync } = await import('node:fs')
     writeFileSync(join(directory, 'cgroup.kill'), '1')
   } catch {
     // gone meanwhile
