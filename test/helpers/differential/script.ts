@@ -3,7 +3,6 @@ import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Place } from './bundle.ts'
 import { anonymous, flatten, report, type Seen } from './observe.ts'
-import { unclear } from './suite.ts'
 import type { Outcome, Runtime, World } from './world.ts'
 
 /**
@@ -187,4 +186,21 @@ function outputOf(text: string, place: Place): Seen {
           : anonymous(value, place),
     ]),
   )
+}
+
+/** A failure is one line on standard error, and an entry of the JSON log with the same text. */
+export function unclear(outcome: Outcome, place: Place): string[] {
+  const lines = outcome.stderr.split('\n').filter((line) => line !== '')
+  const complaints: string[] = []
+  if (lines.length !== 1) complaints.push(`an error of ${lines.length} lines: ${JSON.stringify(outcome.stderr)}`)
+  const log = join(place.directory, 'log.json')
+  const entries = existsSync(log) ? readFileSync(log, 'utf8').trimEnd().split('\n') : []
+  try {
+    const entry = JSON.parse(entries.at(-1) ?? '') as { level?: string; msg?: string; time?: string }
+    if (entry.level !== 'error' || !entry.msg || Number.isNaN(Date.parse(entry.time ?? ''))) throw new Error()
+    if (!outcome.stderr.includes(entry.msg)) complaints.push(`the log says ${entry.msg}, not ${outcome.stderr}`)
+  } catch {
+    complaints.push(`the log's last entry is no error: ${entries.at(-1)}`)
+  }
+  return complaints
 }

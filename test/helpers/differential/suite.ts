@@ -1,12 +1,12 @@
 /** Runs a table of cases under every runtime and compares. */
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { baseSpec, change, makeRootfs, type Change, type Place } from './bundle.ts'
 import { compare, type Difference, type Observations } from './compare.ts'
 import { alwaysDifferent } from './differences.ts'
 import { report, type Seen } from './observe.ts'
-import { play, type Step } from './script.ts'
+import { play, type Step, unclear } from './script.ts'
 import { cannotRun, type Outcome, World } from './world.ts'
 
 export interface Case {
@@ -186,21 +186,4 @@ function ran(outcome: Outcome, place: Place): Seen {
   if (seen !== undefined) return { ...seen, outcome: 'ran', status: String(outcome.status) }
   const status = place.runtime === 'caisson-oci' || outcome.status === 0 ? String(outcome.status) : '1'
   return { outcome: 'refused', status, error: outcome.stderr.trim() || outcome.stdout.slice(0, 200) }
-}
-
-/** A failure is one line on standard error, and an entry of the JSON log with the same text. */
-export function unclear(outcome: Outcome, place: Place): string[] {
-  const lines = outcome.stderr.split('\n').filter((line) => line !== '')
-  const complaints: string[] = []
-  if (lines.length !== 1) complaints.push(`an error of ${lines.length} lines: ${JSON.stringify(outcome.stderr)}`)
-  const log = join(place.directory, 'log.json')
-  const entries = existsSync(log) ? readFileSync(log, 'utf8').trimEnd().split('\n') : []
-  try {
-    const entry = JSON.parse(entries.at(-1) ?? '') as { level?: string; msg?: string; time?: string }
-    if (entry.level !== 'error' || !entry.msg || Number.isNaN(Date.parse(entry.time ?? ''))) throw new Error()
-    if (!outcome.stderr.includes(entry.msg)) complaints.push(`the log says ${entry.msg}, not ${outcome.stderr}`)
-  } catch {
-    complaints.push(`the log's last entry is no error: ${entries.at(-1)}`)
-  }
-  return complaints
 }
