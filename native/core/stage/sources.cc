@@ -132,7 +132,8 @@ void open_mount_sources(Stage& s) {
     if (mount.propagation == 0) {
       set_attributes(s, fd, true, {0, 0, unsaid, 0});
     } else {
-      // A word for the mount alone says nothing of those below it: as under runc they receive, and never hand on to the host.
+      // A word for the mount alone says nothing of those below it: as under runc they receive, and never hand on to the
+      // host.
       if ((mount.propagation & (uapi::kMsRec | uapi::kMsShared)) == 0)
         set_attributes(s, fd, true, {0, 0, uapi::kMsSlave, 0});
       set_propagation(s, fd, mount);

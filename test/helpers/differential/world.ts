@@ -134,6 +134,11 @@ export class World {
     return world
   }
 
+  /** Whether all three are here: only then is every listed difference to be seen. */
+  get complete(): boolean {
+    return this.runtimes.length === 3
+  }
+
   get pid(): number {
     return this.#holder.pid ?? 0
   }
