@@ -115,8 +115,11 @@ void phases() {
   const CgroupLimit limits[] = {{"pids.max", "0", 0},  {"memory.max", "5", 0}, {"pids.max", "19", 0},
                                 {"pids.max", "20", 0}, {"pids.max", "max", 0}, {"cpu.weight", "1", 0}};
   const auto late = limits_of_phase(limits, LimitPhase::kAfterBirth);
-  CHECK(late.size() == 2 && late[0].value == "0" && late[1].value == "19");
-  CHECK(limits_of_phase(limits, LimitPhase::kBeforeBirth).size() == 4);
+  // with what comes after it and overrides it
+  CHECK(late.size() == 4 && late[0].value == "0" && late[1].value == "19" && late[3].value == "max");
+  CHECK(limits_of_phase(limits, LimitPhase::kBeforeBirth).size() == 2);
+  const CgroupLimit large[] = {{"pids.max", "20", 0}, {"pids.max", "19", 0}};
+  CHECK(limits_of_phase(large, LimitPhase::kAfterBirth).size() == 1);
   const CgroupLimit kinds[] = {{"memory.max", "1", 0},    {"cgroup.max.depth", "1", 0},
                                {"memory.high", "1", 0},   {"cpu.pressure", "1", 0},
                                {"io.bfq.weight", "1", 0}, {"io.weight", "1", kCgroupIfPreviousMissing}};
