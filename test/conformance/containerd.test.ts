@@ -4,7 +4,7 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
 import { cannotRun, type Known, noDeviceProgram, subtests, words } from '../helpers/conformance.ts'
-import { openContainerd } from '../helpers/containerd.ts'
+import { openContainerd, spoken } from '../helpers/containerd.ts'
 import { type CommandResult, until } from '../helpers/service.ts'
 
 const known: Known = { runc: { 'a shared root': 'Debian 12: makes it a slave' } }
@@ -17,7 +17,10 @@ void t.test('containerd', { skip, timeout: 280_000 }, async (t) => {
   const test = subtests(t, known)
 
   test('a process, its output, its status', async (t) => {
-    const { status, stdout, stderr } = await containerd.once('a', [], 'sh', '-c', 'echo out; echo err >&2; exit 3')
+    const { status, stdout, stderr } = await spoken(
+      () => containerd.once('a', [], 'sh', '-c', 'echo out; echo err >&2; exit 3'),
+      (said) => said.stdout !== '',
+    )
     t.same({ status, stdout, stderr }, { status: 3, stdout: 'out\n', stderr: 'err\n' })
     t.equal(await containerd.ok('task', 'ls', '-q'), '')
     t.equal(await containerd.ok('container', 'ls', '-q'), '')
@@ -52,15 +55,23 @@ void t.test('containerd', { skip, timeout: 280_000 }, async (t) => {
     t.match(await containerd.ok('task', 'ps', 'c'), new RegExp(`^${pid}\\b`, 'm'))
     const exec = (id: string, ...command: string[]): Promise<CommandResult> =>
       containerd.ctr(['task', 'exec', '--exec-id', id, ...command])
-    const shell = await exec('e1', 'c', 'sh', '-c', 'echo out; echo err >&2; exit 5')
+    const told = (id: string, ...command: string[]): Promise<CommandResult> =>
+      spoken(
+        () => exec(id, ...command),
+        ({ stdout }) => stdout !== '',
+      )
+    const shell = await told('e1', 'c', 'sh', '-c', 'echo out; echo err >&2; exit 5')
     t.same([shell.status, shell.stdout, shell.stderr], [5, 'out\n', 'err\n'])
-    t.match(await exec('e2', '--user', '1000:1000', '--cwd', '/tmp', 'c', 'sh', '-c', 'id -u; pwd'), {
+    t.match(await told('e2', '--user', '1000:1000', '--cwd', '/tmp', 'c', 'sh', '-c', 'id -u; pwd'), {
       stdout: '1000\n/tmp\n',
     })
     const missing = await exec('e3', 'c', 'none')
     t.match(missing.stderr, 'OCI runtime exec failed: ')
     t.match(missing.stderr, words.notInPath)
-    const fed = await containerd.ctr(['task', 'exec', '--exec-id', 'e4', 'c', 'cat'], 'through standard input')
+    const fed = await spoken(
+      () => containerd.ctr(['task', 'exec', '--exec-id', 'e4', 'c', 'cat'], 'through standard input'),
+      ({ stdout }) => stdout !== '',
+    )
     t.equal(fed.stdout, 'through standard input')
     await exec('e5', '-d', 'c', 'sleep', '55')
     await until(async () => (await containerd.ok('task', 'ps', 'c')).trim().split('\n').length >= 3)
