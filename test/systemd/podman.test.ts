@@ -43,7 +43,8 @@ const skip = needsVm || systemd || cannotRun('podman', 'conmon', 'skopeo')
 
 void t.test('podman', { skip }, async (t) => {
   const directory = await mkdtemp('/tmp/csn-')
-  t.teardown(() => rm(directory, { recursive: true, force: true }))
+  // what podman leaves behind to clean up after it may still write there
+  t.teardown(() => rm(directory, { recursive: true, force: true, maxRetries: 10, retryDelay: 500 }))
   await saveBusybox(directory, 'localhost/busybox:latest')
   const result = await new Promise<CommandResult>((resolve) => {
     const options = { cwd: directory, timeout: 400_000, env: { ...process.env, RUNTIME: runtime } }
