@@ -53,7 +53,6 @@ constexpr StepWords kCalls[] = {
     {Step::kConsole, "move_mount"},
     {Step::kStdio, "dup2"},
     {Step::kStageTwo, "clone3"},
-    {Step::kMapIds, "write"},
     {Step::kTimeOffsets, "write"},
     {Step::kHook, "execve"},
     {Step::kGate, "recvmsg"},

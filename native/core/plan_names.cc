@@ -47,7 +47,6 @@ constexpr const char* kSteps[] = {
     "console",
     "stdio",
     "second stage",
-    "map ids",
     "time offsets",
     "hook",
     "gate",

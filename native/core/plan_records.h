@@ -50,7 +50,6 @@ enum class Step : u32 {
   kConsole,
   kStdio,
   kStageTwo,
-  kMapIds,
   kTimeOffsets,
   kHook,  // index: hook
   kGate,

@@ -10,7 +10,9 @@
 
 namespace caisson::oci {
 
-bool in_user_namespace() {
+namespace {
+
+bool read_user_namespace() {
   Fd file(openat(AT_FDCWD, "/proc/self/uid_map", O_RDONLY | O_CLOEXEC));
   char text[128];
   const ssize_t n = file ? read(file.get(), text, sizeof text) : -1;
@@ -24,6 +26,13 @@ bool in_user_namespace() {
       field = field * 10 + static_cast<u64>(text[at] - '0');
   }
   return fields[0] != 0 || fields[1] != 0 || fields[2] != 0xffffffff;
+}
+
+}  // namespace
+
+bool in_user_namespace() {
+  static const bool inside = read_user_namespace();  // a command stays in the one that it was started in
+  return inside;
 }
 
 bool is_rootless(const Globals& globals) {
