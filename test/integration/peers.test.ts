@@ -11,6 +11,7 @@ import t from 'tap'
 import { runtime as cri } from '#src/gen/cri.ts'
 import { capabilitySets } from '#src/oci/capabilities.ts'
 import { runtimeDefaultSeccomp } from '#src/oci/seccomp-default.ts'
+import { usualMounts } from '../helpers/differential/bundle.ts'
 import { type ContainerOptions, ProfileType, runPod, runShell } from '../helpers/pods.ts'
 import { type MountSeen, parseMounts, parseProbe, peers, probeScript, runBundle, type Seen } from '../helpers/peers.ts'
 import { cgroupRoot, needsRoot, startService } from '../helpers/service.ts'
@@ -126,38 +127,7 @@ function config(scenario: Scenario, rootfs: string, files: string, cgroupsPath: 
       noNewPrivileges: peer.noNewPrivileges ?? false,
     },
     root: { path: rootfs, readonly: peer.readonlyRoot ?? false },
-    mounts: [
-      { destination: '/proc', type: 'proc', source: 'proc', options: ['nosuid', 'noexec', 'nodev'] },
-      {
-        destination: '/dev',
-        type: 'tmpfs',
-        source: 'tmpfs',
-        options: ['nosuid', 'strictatime', 'mode=755', 'size=65536k'],
-      },
-      {
-        destination: '/dev/pts',
-        type: 'devpts',
-        source: 'devpts',
-        options: ['nosuid', 'noexec', 'newinstance', 'ptmxmode=0666', 'mode=0620', 'gid=5'],
-      },
-      {
-        destination: '/dev/shm',
-        type: 'tmpfs',
-        source: 'shm',
-        options: ['nosuid', 'noexec', 'nodev', 'mode=1777', 'size=65536k'],
-      },
-      { destination: '/dev/mqueue', type: 'mqueue', source: 'mqueue', options: ['nosuid', 'noexec', 'nodev'] },
-      { destination: '/sys', type: 'sysfs', source: 'sysfs', options: ['nosuid', 'noexec', 'nodev', 'ro'] },
-      {
-        destination: '/sys/fs/cgroup',
-        type: 'cgroup',
-        source: 'cgroup',
-        options: ['nosuid', 'noexec', 'nodev', 'relatime', 'ro'],
-      },
-      file('hostname'),
-      file('hosts'),
-      file('resolv.conf'),
-    ],
+    mounts: [...usualMounts(), file('hostname'), file('hosts'), file('resolv.conf')],
     linux: {
       namespaces: ['mount', 'cgroup', 'network', 'uts', 'ipc', 'pid'].map((type) => ({ type })),
       cgroupsPath,
