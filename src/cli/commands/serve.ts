@@ -5,7 +5,7 @@ import { serveCri } from '../../cri/server.ts'
 import { Runtime } from '../../index.ts'
 import { parseMixed, UsageError } from '../args.ts'
 import type { Command } from '../command.ts'
-import { loadConfig } from '../config.ts'
+import { loadConfig } from '../../config/index.ts'
 
 const graceMs = 5000
 const levels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']

@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import t from 'tap'
 
-import { loadConfig } from '#src/cli/config.ts'
+import { loadConfig } from '#src/config/index.ts'
 
 t.test('the file, then the drop-ins in the order of their names', async (t) => {
   const directory = t.testdir({
@@ -13,7 +13,7 @@ t.test('the file, then the drop-ins in the order of their names', async (t) => {
     },
   })
   const path = join(directory, 'config.toml')
-  t.strictSame(await loadConfig(path), {
+  t.match(await loadConfig(path), {
     cgroup: { monitors: '/b.slice', pods: '/caisson.slice/pods', missingController: 'warn' },
     registry: { insecure: ['r:5000'] },
     path,
