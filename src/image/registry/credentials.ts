@@ -21,7 +21,7 @@ export type Credentials =
   | { readonly kind: 'identity'; readonly username: string; readonly token: string }
   | { readonly kind: 'registry'; readonly token: string }
 
-const anonymous: Credentials = { kind: 'anonymous' }
+export const anonymous: Credentials = { kind: 'anonymous' }
 const fieldMax = 64 << 10
 
 /**
@@ -73,7 +73,7 @@ function headerSafe(what: string, value: string): string {
 }
 
 /** `https://index.docker.io/v1/` and `docker.io` are one registry. */
-function canonicalServer(address: string): string {
+export function canonicalServer(address: string): string {
   const host =
     address
       .replace(/^https?:\/\//, '')
