@@ -1,7 +1,8 @@
 import { mkdir } from 'node:fs/promises'
 
 import { CaissonError } from './errors.ts'
-import { ImageService } from './image/index.ts'
+import { ImageService, type RegistryOptions } from './image/index.ts'
+import { defaultHostsDirectories } from './image/registry/hosts.ts'
 import { buildId, monitorExecutable, native } from './native/index.ts'
 import type { NativeFd } from './native/types.ts'
 import { Containers } from './pod/containers.ts'
@@ -11,7 +12,7 @@ import { Layout } from './pod/layout.ts'
 import { Pods } from './pod/pods.ts'
 import { reconcile } from './pod/reconcile.ts'
 
-export type { FsInfo, Image, PullProgress, RegistryAuth } from './image/index.ts'
+export type { FsInfo, Image, PullProgress, RegistryAuth, RegistryOptions } from './image/index.ts'
 export { CaissonError, errorKind, errorMessage, isCaissonError, type ErrorCode } from './errors.ts'
 export type * from './pod/config.ts'
 export type { ContainerExit } from './pod/container.ts'
@@ -30,8 +31,8 @@ export interface RuntimeOptions {
   /** `bound` (default): pods end with this process. `detached`: they go on, and the next one to open takes them over. */
   lease?: 'bound' | 'detached'
   cgroup?: Partial<CgroupSettings>
-  /** Registries, as `host[:port]`, that are spoken to over plain HTTP; loopback always is. */
-  insecureRegistries?: readonly string[]
+  /** How images are fetched. `hostsDirectories`, where it is left out: /etc/caisson/certs.d, then containerd's and Docker's. */
+  registry?: RegistryOptions
   logger?: Logger
 }
 
@@ -85,7 +86,7 @@ export class Runtime {
       native,
       logger,
       instance: layout.instance,
-      insecureRegistries: options.insecureRegistries ?? [],
+      registry: { hostsDirectories: defaultHostsDirectories, ...options.registry },
     })
     try {
       const context: Context = {

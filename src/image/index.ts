@@ -7,10 +7,9 @@ import type { ImageLogger } from './logger.ts'
 import type { Descriptor } from './manifest.ts'
 import { Puller, type PullProgress } from './pull.ts'
 import { parseReference, repositoryName, storeName, type Reference } from './reference.ts'
-import { credentialsKey, credentialsFor, type RegistryAuth } from './registry/credentials.ts'
+import { credentialsKey, type RegistryAuth } from './registry/credentials.ts'
 import { cancelled } from './registry/errors.ts'
-import { RegistryClient } from './registry/client.ts'
-import type { TransportOptions } from './registry/transport.ts'
+import { RegistryClient, type RegistryOptions } from './registry/client.ts'
 import { SingleFlight } from './single-flight.ts'
 import type { Image } from './snapshot.ts'
 import { ImageStore, type StoreNative } from './store.ts'
@@ -19,6 +18,7 @@ import type { FsInfo } from './usage.ts'
 export type { ImageConfig } from './config.ts'
 export type { ImageLogger } from './logger.ts'
 export type { LayerState, PullProgress } from './pull.ts'
+export type { RegistryOptions } from './registry/client.ts'
 export type { RegistryAuth } from './registry/credentials.ts'
 export type { Image } from './snapshot.ts'
 export type { FsInfo } from './usage.ts'
@@ -30,9 +30,7 @@ export interface ImageServiceOptions {
   logger: ImageLogger
   /** Whose container leases this process adopts; services and libraries that share a root each have their own. */
   instance?: string
-  /** Registries (`host:port`) that plain HTTP is allowed with, beside loopback. */
-  insecureRegistries?: readonly string[]
-  transport?: Omit<TransportOptions, 'insecureRegistries'>
+  registry?: RegistryOptions
 }
 
 export interface PullOptions {
@@ -64,10 +62,7 @@ export class ImageService {
   private constructor(store: ImageStore, options: ImageServiceOptions) {
     this.#store = store
     this.#logger = options.logger
-    this.#client = new RegistryClient({
-      ...options.transport,
-      insecureRegistries: options.insecureRegistries ?? [],
-    })
+    this.#client = new RegistryClient(options.registry ?? {}, options.logger)
     this.#puller = new Puller(store)
   }
 
@@ -85,8 +80,9 @@ export class ImageService {
    */
   async pull(text: string, options: PullOptions = {}): Promise<Image> {
     const reference = parseReference(text)
-    const source = this.#client.source(reference, options.auth)
-    const key = `${storeName(reference)} ${credentialsKey(credentialsFor(reference.domain, options.auth))}`
+    const credentials = await this.#client.credentials(reference, options.auth)
+    const source = await this.#client.repository(reference, credentials)
+    const key = `${storeName(reference)} ${credentialsKey(credentials)}`
     return this.#shared(key, source.label, options, (signal, onProgress) =>
       this.#puller.pull(source, { signal, onProgress, names: (found) => namesOf(reference, found) }),
     )

@@ -47,13 +47,9 @@ export class LayoutSource implements ImageSource {
     return { body: await this.#read(join('blobs', 'sha256', hexOf(digest)), manifestSizeMax), mediaType: '' }
   }
 
-  async blob(descriptor: Descriptor): Promise<Readable> {
+  async blob(descriptor: Descriptor, _signal: AbortSignal, offset = 0): Promise<Readable> {
     const file = await this.#open(join('blobs', 'sha256', hexOf(descriptor.digest)))
-    return file.createReadStream({ highWaterMark: 256 << 10 })
-  }
-
-  isTransient(): boolean {
-    return false
+    return file.createReadStream({ highWaterMark: 256 << 10, start: offset })
   }
 
   async #open(name: string): Promise<FileHandle> {

@@ -3,6 +3,7 @@ import { parseDigest, type Digest } from './digest.ts'
 import { JsonCursor } from './json.ts'
 import {
   isConfigType,
+  isForeignLayer,
   isIndexType,
   isManifestType,
   isSchema1Type,
@@ -20,6 +21,7 @@ export const configSizeMax = 8 << 20
 export const layerCountMax = 127
 const indexEntriesMax = 1024
 const mediaTypeMax = 255
+const urlsMax = 16
 /** A compressed layer; above any that is in use, below what breaks arithmetic. */
 const layerSizeMax = 2 ** 40
 
@@ -29,6 +31,8 @@ export interface Descriptor {
   readonly digest: Digest
   /** Bytes. */
   readonly size: number
+  /** Where else the content may be; of foreign layers. */
+  readonly urls?: readonly string[]
 }
 
 export interface LayerDescriptor extends Descriptor {
@@ -145,7 +149,8 @@ function parseImageManifest(root: JsonCursor, mediaType: string): ImageManifest 
           `${root.where}: layer ${descriptor.digest} has media type ${descriptor.mediaType}, which is no file system layer`,
         )
       }
-      return { ...descriptor, compression }
+      const urls = isForeignLayer(descriptor.mediaType) ? cursor.get('urls')?.strings(urlsMax, 2048) : undefined
+      return { ...descriptor, compression, ...(urls !== undefined && { urls }) }
     })
   return { kind: 'manifest', mediaType, config, layers }
 }

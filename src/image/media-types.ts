@@ -52,3 +52,8 @@ const layerPatterns: readonly (readonly [RegExp, LayerCompression])[] = [
 export function layerCompression(mediaType: string): LayerCompression | null {
   return layerPatterns.find(([pattern]) => pattern.test(mediaType))?.[1] ?? null
 }
+
+/** A layer that registries need not have and nobody may push: image-spec layer.md, "Non-Distributable Layers". */
+export function isForeignLayer(mediaType: string): boolean {
+  return /\.(?:nondistributable|foreign)\./.test(mediaType) && layerCompression(mediaType) !== null
+}

@@ -36,8 +36,6 @@ export interface PullProgress {
 
 /** Layers of one pull that are fetched or unpacked at once: what Docker and kubelets are used to. */
 const parallelLayers = 3
-/** Attempts for a blob whose transfer breaks off. */
-const transferAttempts = 3
 
 interface Document {
   readonly descriptor: Descriptor
@@ -199,20 +197,8 @@ export class Puller {
     onBytes: (bytes: number) => void,
   ): Promise<void> {
     const what = `layer ${layer.digest} of image "${source.label}"`
-    for (let attempt = 1; ; attempt++) {
-      try {
-        const stream = await source.blob(layer, signal)
-        await this.#store.blobs.ingest(layer, stream as AsyncIterable<Buffer>, { what, onBytes })
-        return
-      } catch (error) {
-        if (signal.aborted || !source.isTransient(error)) throw error
-        if (attempt >= transferAttempts) {
-          throw new CaissonError('ERR_REGISTRY_UNAVAILABLE', `the transfer of ${what} broke off`, {
-            cause: error,
-          })
-        }
-      }
-    }
+    const stream = await source.blob(layer, signal)
+    await this.#store.blobs.ingest(layer, stream as AsyncIterable<Buffer>, { what, onBytes })
   }
 }
 

@@ -18,7 +18,9 @@ export interface ImageSource {
   resolve(signal: AbortSignal): Promise<ResolvedImage>
   /** At most manifestSizeMax bytes; unverified. */
   manifest(digest: Digest, signal: AbortSignal): Promise<{ body: Buffer; mediaType: string }>
-  /** The bytes as they come; unverified. Errors of the stream that are worth another attempt satisfy `isTransient`. */
-  blob(descriptor: Descriptor, signal: AbortSignal): Promise<Readable>
-  isTransient(error: unknown): boolean
+  /**
+   * The bytes as they come, from `offset` on; unverified. What breaks on the way to them is mended by the source: an error of the
+   * stream is final.
+   */
+  blob(descriptor: Descriptor, signal: AbortSignal, offset?: number): Promise<Readable>
 }

@@ -14,6 +14,8 @@ export async function temporary(t: Test): Promise<string> {
   return path
 }
 
+const shortTimes = { stallTimeoutMs: 2000, backoffMs: 20, attempts: 3 }
+
 /** An image service on a root of its own; times are short, so that failures are quick. */
 export async function openImages(
   t: Test,
@@ -24,8 +26,8 @@ export async function openImages(
     root,
     native,
     logger: quiet,
-    transport: { stallTimeoutMs: 2000, backoffMs: 20, attempts: 3 },
     ...options,
+    registry: { ...options.registry, transport: { ...shortTimes, ...options.registry?.transport } },
   })
   t.teardown(() => images.close())
   return images

@@ -12,6 +12,10 @@ const passwordHash = '$2y$05$abcdefghijklmnopqrstuuZ0Fx87Pb/Aqb0E90lfvCwzXnaFKUH
 export interface RegistryOptions {
   /** `basic`: the account above. `token`: bearer tokens of another server, see registry/distribution auth/token. */
   auth?: 'basic' | { realm: string; service: string; issuer: string; rootCertificate: string }
+  /** Serves TLS; with `clientCa`, only to clients that it has signed. */
+  /** Another registry's storage, to be served too. */
+  data?: string
+  tls?: { certificate: string; key: string; clientCa?: string }
 }
 
 export interface TestRegistry {
@@ -28,8 +32,8 @@ export interface TestRegistry {
 /** Starts Debian's docker-registry on a free loopback port with an empty temporary store. */
 export async function startRegistry(options: RegistryOptions = {}): Promise<TestRegistry> {
   const home = await mkdtemp(join(tmpdir(), 'caisson-registry-'))
-  const data = join(home, 'data')
-  await mkdir(data)
+  const data = options.data ?? join(home, 'data')
+  await mkdir(data, { recursive: true })
   await writeFile(join(home, 'htpasswd'), `${account.username}:${passwordHash}\n`)
   const auth =
     options.auth === undefined
@@ -44,12 +48,14 @@ export async function startRegistry(options: RegistryOptions = {}): Promise<Test
               rootcertbundle: options.auth.rootCertificate,
             },
           }
+  const { certificate, key, clientCa } = options.tls ?? {}
+  const tls = options.tls && { certificate, key, ...(clientCa !== undefined && { clientcas: [clientCa] }) }
   // JSON is YAML; port 0 lets the kernel choose, and the log says which
   const config = {
     version: '0.1',
     log: { level: 'info', formatter: 'json' },
     storage: { filesystem: { rootdirectory: data }, delete: { enabled: true } },
-    http: { addr: '127.0.0.1:0', secret: 'caisson-test' },
+    http: { addr: '127.0.0.1:0', secret: 'caisson-test', ...(tls && { tls }) },
     ...(auth && { auth }),
   }
   const configFile = join(home, 'config.yml')

@@ -1,7 +1,9 @@
 import t from 'tap'
 import { parseChallenges } from '#src/image/registry/challenge.ts'
 import { credentialsFor } from '#src/image/registry/credentials.ts'
-import { retryAfterMs, Transport } from '#src/image/registry/transport.ts'
+import { RegistryHosts } from '#src/image/registry/hosts.ts'
+import { retryAfterMs } from '#src/image/registry/transport.ts'
+import { quiet } from '../helpers/images.ts'
 
 const parse = (...headers: string[]): unknown =>
   parseChallenges(headers).map(({ scheme, parameters }) => [scheme, Object.fromEntries(parameters)])
@@ -69,13 +71,12 @@ t.test('credentials of the CRI are understood', async (t) => {
 })
 
 t.test('plain HTTP is for loopback and what is configured', async (t) => {
-  const transport = new Transport({ insecureRegistries: ['reg.local:5000'] })
-  t.teardown(() => transport.close())
+  const hosts = new RegistryHosts({ directories: [], insecure: ['reg.local:5000'], logger: quiet })
   for (const host of ['localhost', 'localhost:5000', '127.0.0.1:1', '127.9.9.9', '[::1]:5000', 'reg.local:5000']) {
-    t.equal(transport.allowsPlain(host), true, host)
+    t.equal(hosts.allowsPlain(host), true, host)
   }
   for (const host of ['reg.local', 'localhost.example.com', '127.0.0.1.nip.io', '10.0.0.1:5000', 'docker.io']) {
-    t.equal(transport.allowsPlain(host), false, host)
+    t.equal(hosts.allowsPlain(host), false, host)
   }
 })
 

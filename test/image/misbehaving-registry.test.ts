@@ -226,34 +226,82 @@ t.test('bodies that are too long, too short, endless, or not what was asked for'
   t.same(await contents(root), nothing)
 })
 
-t.test('a transfer that breaks off is begun again; one that always does fails', async (t) => {
+t.test('a transfer that breaks off goes on where it ended; one that always does fails', async (t) => {
   const { images, name, registry, root, image, blob } = await scene(t)
   const [digest = ''] = image.layerDigests
   const layer = await blob(digest)
-  let broken = 0
-  const breakOff = (times: number): void => {
-    broken = 0
+  let asked: (string | undefined)[] = []
+  /** Sends 50 000 bytes a time, as often as told, then all that is left. */
+  const breakOff = (times: number, ranges: boolean): void => {
+    asked = []
     registry.fault = (request, response) => {
-      if (!isBlob(request.url, digest) || ++broken > times) return false
-      response.writeHead(200, { 'content-length': layer.length })
-      response.write(layer.subarray(0, 50_000), () => setTimeout(() => response.destroy(), 20))
+      if (!isBlob(request.url, digest)) return false
+      asked.push(request.headers.range)
+      const from = ranges ? Number(/bytes=(\d+)-/.exec(request.headers.range ?? '')?.[1] ?? 0) : 0
+      const rest = layer.subarray(from)
+      const range = { 'content-range': `bytes ${from}-${layer.length - 1}/${layer.length}` }
+      response.writeHead(from > 0 ? 206 : 200, { 'content-length': rest.length, ...(from > 0 && range) })
+      if (asked.length > times) response.end(rest)
+      else response.write(rest.subarray(0, 50_000), () => setTimeout(() => response.destroy(), 20))
       return true
     }
   }
-  breakOff(Infinity)
+  breakOff(Infinity, true)
   await t.rejects(images.pull(name), {
     code: 'ERR_REGISTRY_UNAVAILABLE',
-    message: /transfer of layer sha256:.* broke off/,
+    message: /transfer of blob sha256:.* broke off after 150000 of 30\d+ bytes/,
   })
-  t.equal(broken, 3)
+  t.same(asked, [undefined, 'bytes=50000-', 'bytes=100000-'], 'three attempts, each further')
   t.same(await contents(root), nothing)
-  breakOff(1)
+  breakOff(2, true)
   t.equal((await images.pull(name)).id, image.configDigest)
+  t.equal(asked.length, 3)
+
+  await images.remove(name)
+  images.adoptionComplete()
+  const fresh = await openImages(t, await temporary(t))
+  breakOff(1, false)
+  t.equal((await fresh.pull(name)).id, image.configDigest, 'a server without ranges sends all of it again')
+  t.same(asked, [undefined, 'bytes=50000-'])
+})
+
+t.test('answers to a range that are not what was asked for', async (t) => {
+  const { images, name, registry, root, image, blob } = await scene(t)
+  const [digest = ''] = image.layerDigests
+  const layer = await blob(digest)
+  for (const [range, message] of [
+    [`bytes 0-${layer.length - 1}/${layer.length}`, /asked for the bytes from 1000 of/],
+    [`bytes 1000-${layer.length}/${layer.length + 1}`, /asked for the bytes from 1000 of/],
+    ['rubbish', /the registry sends "rubbish"/],
+  ] as const) {
+    registry.fault = (request, response) => {
+      if (!isBlob(request.url, digest)) return false
+      if (request.headers.range === undefined) {
+        response.writeHead(200, { 'content-length': layer.length })
+        response.write(layer.subarray(0, 1000), () => setTimeout(() => response.destroy(), 20))
+      } else response.writeHead(206, { 'content-range': range }).end(layer.subarray(1000))
+      return true
+    }
+    await t.rejects(images.pull(name), { code: 'ERR_DIGEST_MISMATCH', message }, range)
+  }
+  registry.fault = (request, response) => {
+    if (!isBlob(request.url, digest)) return false
+    response.writeHead(206, { 'content-range': `bytes 0-9/${layer.length}` }).end(layer.subarray(0, 10))
+    return true
+  }
+  await t.rejects(
+    images.pull(name),
+    { code: 'ERR_REGISTRY_PROTOCOL', message: /answered 206/ },
+    'nobody asked for a part',
+  )
+  t.same(await contents(root), nothing)
 })
 
 t.test('a transfer that goes silent is ended', async (t) => {
   const { registry, image, name, root } = await scene(t)
-  const images = await openImages(t, root, { transport: { stallTimeoutMs: 300, backoffMs: 10, attempts: 2 } })
+  const images = await openImages(t, root, {
+    registry: { transport: { stallTimeoutMs: 300, backoffMs: 10, attempts: 2 } },
+  })
   registry.fault = (request, response) => {
     if (!isBlob(request.url, image.layerDigests[0])) return false
     response.writeHead(200)
@@ -264,7 +312,8 @@ t.test('a transfer that goes silent is ended', async (t) => {
 })
 
 t.test('cancelling stops the transfer and leaves nothing; who still waits gets the image', async (t) => {
-  const { images, name, registry, root, image } = await scene(t)
+  const { images, name, registry, root, image, blob } = await scene(t)
+  const beginning = (await blob(image.layerDigests[0] ?? '')).subarray(0, 1)
   let release: (() => void) | undefined
   let closed = 0
   const started = new Promise<void>((resolve) => {
@@ -276,7 +325,7 @@ t.test('cancelling stops the transfer and leaves nothing; who still waits gets t
         response.destroy()
       }
       response.writeHead(200)
-      response.write('x')
+      response.write(beginning)
       resolve()
       return true
     }

@@ -2,10 +2,10 @@ import { pino } from 'pino'
 
 import { now } from '../../clock.ts'
 import { serveCri } from '../../cri/server.ts'
-import { Runtime } from '../../index.ts'
+import { Runtime, type RegistryOptions } from '../../index.ts'
 import { parseMixed, UsageError } from '../args.ts'
 import type { Command } from '../command.ts'
-import { loadConfig } from '../../config/index.ts'
+import { loadConfig, type ServiceConfig } from '../../config/index.ts'
 
 const graceMs = 5000
 const levels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']
@@ -32,7 +32,7 @@ service takes them over.
       state: globals.state,
       lease: 'detached',
       cgroup: config.cgroup,
-      insecureRegistries: config.registry.insecure,
+      registry: registryOptions(config.registry),
       logger: log,
     })
     try {
@@ -54,6 +54,11 @@ service takes them over.
     }
     return 0
   },
+}
+
+function registryOptions(config: ServiceConfig['registry']): RegistryOptions {
+  const { hostsDirs, stallTimeout, ...rest } = config
+  return { ...rest, hostsDirectories: hostsDirs, transport: { stallTimeoutMs: stallTimeout * 1000 } }
 }
 
 /** Resolves with the reason to stop. */

@@ -1,7 +1,16 @@
-import { key, listOf, text } from '../schema.ts'
+import { defaultHostsDirectories } from '../../image/registry/hosts.ts'
+import { absolutePath, boolean, integer, key, listOf, text } from '../schema.ts'
 
 /** `[registry]`: how images are fetched. */
 export const registry = {
   /** Registries, as `host[:port]`, that are spoken to over plain HTTP; loopback always is. */
   insecure: key(listOf(text(/./, 'a string'), 'an array of "host:port"'), []),
+  /** Directories of containerd's layout, `<host>/hosts.toml`; the first that knows a host decides. */
+  hostsDirs: key(listOf(absolutePath()), defaultHostsDirectories),
+  /** Credentials, as in auth.json or config.json, for requests that bring none, and for mirrors; "": none. */
+  authFile: key(absolutePath({ empty: true }), ''),
+  /** Fetches layers that a registry does not have from where their descriptors say. */
+  foreignLayers: key(boolean, false),
+  /** Seconds without a byte, after which a transfer counts as dead. */
+  stallTimeout: key(integer(1, 3600), 60),
 }

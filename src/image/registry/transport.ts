@@ -1,10 +1,13 @@
+import type { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { Agent, request, type Dispatcher } from 'undici'
+import { Agent, ProxyAgent, request, type Dispatcher } from 'undici'
+import { isCaissonError } from '../../errors.ts'
 import { cancelled, describeConnectionError, errorCode, unavailable } from './errors.ts'
+import { directRoute, type Route } from './hosts.ts'
+import { ProxySettings, type ProxyEnvironment } from './proxy.ts'
+import { secureContext } from './tls.ts'
 
 export interface TransportOptions {
-  /** Hosts (`registry.local:5000`) that plain HTTP is allowed with, beside loopback. */
-  insecureRegistries?: readonly string[]
   /** Milliseconds without a byte, after which a transfer counts as dead. */
   stallTimeoutMs?: number
   connectTimeoutMs?: number
@@ -14,16 +17,20 @@ export interface TransportOptions {
   retryAfterMaxMs?: number
   /** First wait between attempts; it doubles, ms. */
   backoffMs?: number
+  /** Where HTTP_PROXY, HTTPS_PROXY and NO_PROXY are; default: the process's own. */
+  environment?: ProxyEnvironment
 }
 
 export interface HttpRequest {
-  method: 'GET' | 'HEAD' | 'POST'
+  method: 'GET' | 'HEAD' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
   url: URL
   headers: Record<string, string>
-  body?: string
+  /** A stream is made anew for every attempt; its length must be in the headers. */
+  body?: string | Buffer | (() => Readable)
   signal: AbortSignal
   /** What is being done, for the message of a cancellation. */
   what: string
+  route?: Route
 }
 
 export type HttpResponse = Dispatcher.ResponseData
@@ -40,36 +47,37 @@ const retryErrors = new Set([
   'UND_ERR_HEADERS_TIMEOUT',
 ])
 const backoffMaxMs = 5000
+/** Ways to reach hosts that are kept open. */
+const agentsMax = 64
 
-/** HTTP with time-outs, bounded retries and cancellation. Redirects and authentication are the client's. */
+/** Whether a body that ended with this error may well go on over another connection. */
+export function isBrokenTransfer(error: unknown): boolean {
+  return /^(?:ECONNRESET|EPIPE|ETIMEDOUT|UND_ERR_SOCKET|UND_ERR_BODY_TIMEOUT|UND_ERR_RES_CONTENT_LENGTH_MISMATCH)$/.test(
+    errorCode(error),
+  )
+}
+
+/** HTTP with time-outs, bounded retries and cancellation, by the route of each host. Redirects and authentication are the session's. */
 export class Transport {
-  readonly #agent: Agent
-  readonly #insecure: ReadonlySet<string>
+  readonly proxies: ProxySettings
+  readonly #agents = new Map<string, Promise<Dispatcher>>()
+  readonly #stallTimeoutMs: number
+  readonly #connectTimeoutMs: number
   readonly #attempts: number
   readonly #retryAfterMaxMs: number
   readonly #backoffMs: number
 
   constructor(options: TransportOptions = {}) {
-    const stall = options.stallTimeoutMs ?? 60_000
-    this.#agent = new Agent({
-      connect: { timeout: options.connectTimeoutMs ?? 15_000 },
-      // between two chunks, not for the whole body
-      bodyTimeout: stall,
-      headersTimeout: stall,
-      maxHeaderSize: 64 << 10,
-      connections: 16,
-    })
-    this.#insecure = new Set(options.insecureRegistries ?? [])
+    this.proxies = new ProxySettings(options.environment ?? process.env)
+    this.#stallTimeoutMs = options.stallTimeoutMs ?? 60_000
+    this.#connectTimeoutMs = options.connectTimeoutMs ?? 15_000
     this.#attempts = options.attempts ?? 5
     this.#retryAfterMaxMs = options.retryAfterMaxMs ?? 60_000
     this.#backoffMs = options.backoffMs ?? 250
   }
 
-  /** Whether plain HTTP is acceptable with this host: Docker's rule, loopback and what is configured. */
-  allowsPlain(host: string): boolean {
-    if (this.#insecure.has(host)) return true
-    const name = host.replace(/:\d+$/, '')
-    return name === 'localhost' || name === '[::1]' || /^127(?:\.\d{1,3}){3}$/.test(name)
+  get attempts(): number {
+    return this.#attempts
   }
 
   /** One request with its retries; any status but those worth another attempt is an answer. The body is the caller's to consume. */
@@ -77,40 +85,99 @@ export class Transport {
     const attempts = options.attempts ?? this.#attempts
     for (let attempt = 1; ; attempt++) {
       const last = attempt >= attempts
-      let wait = Math.min(this.#backoffMs * 2 ** (attempt - 1), backoffMaxMs) * (0.75 + Math.random() / 2)
+      let asked = 0
       try {
         const response = await this.#once(message)
         if (!retryStatuses.has(response.statusCode) || last) return response
-        const asked = retryAfterMs(response.headers['retry-after'])
-        if (asked !== null && asked > this.#retryAfterMaxMs) return response
+        asked = retryAfterMs(response.headers['retry-after']) ?? 0
+        if (asked > this.#retryAfterMaxMs) return response
         await discard(response)
-        wait = Math.max(wait, asked ?? 0)
       } catch (error) {
         if (message.signal.aborted) throw cancelled(message.what, message.signal.reason)
+        if (isCaissonError(error)) throw error
         if (last || !retryErrors.has(errorCode(error))) {
           throw unavailable(message.url.host, `cannot be reached: ${describeConnectionError(error)}`, error)
         }
       }
-      try {
-        await sleep(wait, undefined, { signal: message.signal })
-      } catch {
-        throw cancelled(message.what, message.signal.reason)
-      }
+      await this.pause(attempt, message, asked)
     }
   }
 
-  #once(message: HttpRequest): Promise<HttpResponse> {
-    return request(message.url, {
-      dispatcher: this.#agent,
+  /** Waits before attempt `attempt + 1`: longer each time, and never less than `atLeastMs`. @throws CaissonError ERR_CANCELLED */
+  async pause(attempt: number, message: Pick<HttpRequest, 'signal' | 'what'>, atLeastMs = 0): Promise<void> {
+    const wait = Math.min(this.#backoffMs * 2 ** (attempt - 1), backoffMaxMs) * (0.75 + Math.random() / 2)
+    try {
+      await sleep(Math.max(wait, atLeastMs), undefined, { signal: message.signal })
+    } catch {
+      throw cancelled(message.what, message.signal.reason)
+    }
+  }
+
+  async #once(message: HttpRequest): Promise<HttpResponse> {
+    const { url, body } = message
+    return request(url, {
+      dispatcher: await this.#agent(url, message.route ?? directRoute),
       method: message.method,
       headers: { 'user-agent': 'caisson', ...message.headers },
       signal: message.signal,
-      ...(message.body !== undefined && { body: message.body }),
+      // between two chunks, not for the whole body
+      bodyTimeout: this.#stallTimeoutMs,
+      headersTimeout: this.#stallTimeoutMs,
+      ...(body !== undefined && { body: typeof body === 'function' ? body() : body }),
+    })
+  }
+
+  /** Connections are shared by all requests that go the same way. */
+  #agent(url: URL, route: Route): Promise<Dispatcher> {
+    const proxy = route.proxy ?? this.proxies.for(url)
+    const key = [route.tls?.id, route.connectTimeoutMs, proxy?.href, url.protocol].join(' ')
+    const known = this.#agents.get(key)
+    if (known !== undefined) {
+      // the last in the map is the last used
+      this.#agents.delete(key)
+      this.#agents.set(key, known)
+      return known
+    }
+    const agent = this.#connect(url, route, proxy)
+    this.#agents.set(key, agent)
+    // material that cannot be used is read again with the next request
+    agent.catch(() => this.#agents.delete(key))
+    const [oldest] = this.#agents
+    if (this.#agents.size > agentsMax && oldest !== undefined) {
+      this.#agents.delete(oldest[0])
+      void oldest[1].then((unused) => unused.close()).catch(() => undefined)
+    }
+    return agent
+  }
+
+  async #connect(url: URL, route: Route, proxy: URL | null): Promise<Dispatcher> {
+    const timeout = route.connectTimeoutMs ?? this.#connectTimeoutMs
+    const tls =
+      url.protocol === 'https:'
+        ? { secureContext: await secureContext(route.tls), rejectUnauthorized: route.tls?.verify ?? true }
+        : {}
+    // a bound against mistakes, not a queue: transfers that wait for each other must not wait for a connection
+    const limits = { maxHeaderSize: 64 << 10, connections: 128 }
+    if (proxy === null) return new Agent({ ...limits, connect: { timeout, ...tls } })
+    const uri = new URL(proxy)
+    if (uri.protocol === 'socks5h:') uri.protocol = 'socks5:'
+    const account = `${decodeURIComponent(uri.username)}:${decodeURIComponent(uri.password)}`
+    const http = /^https?:$/.test(uri.protocol)
+    if (http) uri.username = uri.password = ''
+    return new ProxyAgent({
+      ...limits,
+      uri: uri.href,
+      ...(http && account !== ':' && { token: `Basic ${Buffer.from(account).toString('base64')}` }),
+      // plain requests are forwarded, as every proxy expects them; TLS is tunnelled
+      proxyTunnel: url.protocol === 'https:',
+      requestTls: { timeout, ...tls },
+      proxyTls: { timeout, ...(uri.protocol === 'https:' && { secureContext: await secureContext(null) }) },
     })
   }
 
   async close(): Promise<void> {
-    await this.#agent.destroy()
+    const agents = await Promise.allSettled(this.#agents.values())
+    for (const agent of agents) if (agent.status === 'fulfilled') await agent.value.destroy()
   }
 }
 
