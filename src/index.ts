@@ -12,7 +12,7 @@ import { Layout } from './pod/layout.ts'
 import { Pods } from './pod/pods.ts'
 import { reconcile } from './pod/reconcile.ts'
 
-export type { FsInfo, Image, PullProgress, RegistryAuth, RegistryOptions } from './image/index.ts'
+export type { FsInfo, Image, PullProgress, PushProgress, RegistryAuth, RegistryOptions } from './image/index.ts'
 export { CaissonError, errorKind, errorMessage, isCaissonError, type ErrorCode } from './errors.ts'
 export type * from './pod/config.ts'
 export type { ContainerExit } from './pod/container.ts'

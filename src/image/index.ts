@@ -1,12 +1,14 @@
 import { CaissonError } from '../errors.ts'
 import { layerChain } from './chain.ts'
 import type { ImageConfig } from './config.ts'
-import { parseDigest } from './digest.ts'
+import { parseDigest, type Digest } from './digest.ts'
 import { LayoutSource } from './layout-source.ts'
 import type { ImageLogger } from './logger.ts'
 import type { Descriptor } from './manifest.ts'
 import { Puller, type PullProgress } from './pull.ts'
-import { parseReference, repositoryName, storeName, type Reference } from './reference.ts'
+import { repositoriesOf, rootOf } from './push-names.ts'
+import { Pusher, type PushProgress } from './push.ts'
+import { formatReference, parseReference, repositoryName, storeName, type Reference } from './reference.ts'
 import { credentialsKey, type RegistryAuth } from './registry/credentials.ts'
 import { cancelled } from './registry/errors.ts'
 import { RegistryClient, type RegistryOptions } from './registry/client.ts'
@@ -18,6 +20,7 @@ import type { FsInfo } from './usage.ts'
 export type { ImageConfig } from './config.ts'
 export type { ImageLogger } from './logger.ts'
 export type { LayerState, PullProgress } from './pull.ts'
+export type { PushProgress, PushState } from './push.ts'
 export type { RegistryOptions } from './registry/client.ts'
 export type { RegistryAuth } from './registry/credentials.ts'
 export type { Image } from './snapshot.ts'
@@ -40,6 +43,14 @@ export interface PullOptions {
   onProgress?: (progress: PullProgress) => void
 }
 
+export interface PushOptions {
+  /** The name at the registry. */
+  to?: string
+  auth?: RegistryAuth
+  signal?: AbortSignal
+  onProgress?: (progress: PushProgress) => void
+}
+
 export interface ResolvedLayers {
   config: ImageConfig
   /** Names of directories below layersRoot, topmost layer first, as overlayfs wants them. */
@@ -52,6 +63,7 @@ export class ImageService {
   readonly #store: ImageStore
   readonly #client: RegistryClient
   readonly #puller: Puller
+  readonly #pusher: Pusher
   readonly #logger: ImageLogger
   readonly #pulls = new SingleFlight<string, Image>()
   /** Who wants to hear of each pull under way. */
@@ -64,6 +76,7 @@ export class ImageService {
     this.#logger = options.logger
     this.#client = new RegistryClient(options.registry ?? {}, options.logger)
     this.#puller = new Puller(store)
+    this.#pusher = new Pusher(store)
   }
 
   static async open(options: ImageServiceOptions): Promise<ImageService> {
@@ -86,6 +99,46 @@ export class ImageService {
     return this.#shared(key, source.label, options, (signal, onProgress) =>
       this.#puller.pull(source, { signal, onProgress, names: (found) => namesOf(reference, found) }),
     )
+  }
+
+  /**
+   * Brings an image of the store to a registry, byte by byte as it is here: its manifest has the same digest there.
+   *
+   * @param text a name, an id, or a unique prefix of one
+   * @param to the name at the registry; default: the image's own name
+   * @returns the digest of what was pushed
+   * @throws CaissonError ERR_IMAGE_NOT_FOUND, ERR_IMAGE_REFERENCE, ERR_IMAGE_INVALID, ERR_REGISTRY_UNAVAILABLE,
+   *   ERR_REGISTRY_DENIED, ERR_REGISTRY_PROTOCOL, ERR_CANCELLED
+   */
+  async push(text: string, options: PushOptions = {}): Promise<{ reference: string; digest: Digest }> {
+    const { root, named } = rootOf(this.#store.catalog, text)
+    if (!named && options.to === undefined) {
+      throw new CaissonError('ERR_IMAGE_REFERENCE', `"${text}" is no name of the image: say what it is to be called`)
+    }
+    const reference = parseReference(options.to ?? text)
+    if (reference.digest !== null && reference.digest !== root.digest) {
+      throw new CaissonError(
+        'ERR_IMAGE_REFERENCE',
+        `"${formatReference(reference)}" cannot be pushed: the image's digest is ${root.digest}`,
+      )
+    }
+    const credentials = await this.#client.credentials(reference, options.auth)
+    const target = await this.#client.pushTarget(reference, credentials, (blob) =>
+      repositoriesOf(this.#store.catalog, blob, reference),
+    )
+    const signal =
+      options.signal === undefined ? this.#closing.signal : AbortSignal.any([options.signal, this.#closing.signal])
+    try {
+      await this.#pusher.push(root, target, {
+        tag: reference.tag,
+        signal,
+        onProgress: options.onProgress ?? (() => {}),
+      })
+    } catch (error) {
+      if (signal.aborted) throw cancelled(`push of image "${target.label}"`, error)
+      throw error
+    }
+    return { reference: `${repositoryName(reference)}@${root.digest}`, digest: root.digest }
   }
 
   /**

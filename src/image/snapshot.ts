@@ -68,7 +68,8 @@ export class ImageSnapshot {
   }
 }
 
-function tryParse(text: string): Reference | null {
+/** Null for what is no name: it may be an id, or a prefix of one. */
+export function tryParse(text: string): Reference | null {
   try {
     return parseReference(text)
   } catch {

@@ -131,6 +131,11 @@ export class ImageStore {
     return this.#catalog.snapshot
   }
 
+  /** The same, with what the images are made of. */
+  get catalog(): Catalog {
+    return this.#catalog
+  }
+
   /** What a container of the image needs. @throws CaissonError ERR_IMAGE_NOT_FOUND */
   require(id: Digest): { image: Image; manifest: ImageManifest } {
     const image = this.#catalog.snapshot.find(id)

@@ -68,7 +68,7 @@ export async function startTokenServer(options: {
         const form = new URLSearchParams(await bodyOf(message))
         grant = form.get('grant_type') ?? ''
         allowed = grant === 'refresh_token' && form.get('refresh_token') === options.refreshToken
-        scopes = form.getAll('scope')
+        scopes = (form.get('scope') ?? '').split(' ')
       } else if (message.headers.authorization !== undefined) {
         grant = 'basic'
         const expected = Buffer.from(`${options.account.username}:${options.account.password}`).toString('base64')

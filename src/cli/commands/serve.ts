@@ -57,8 +57,13 @@ service takes them over.
 }
 
 function registryOptions(config: ServiceConfig['registry']): RegistryOptions {
-  const { hostsDirs, stallTimeout, ...rest } = config
-  return { ...rest, hostsDirectories: hostsDirs, transport: { stallTimeoutMs: stallTimeout * 1000 } }
+  const { hostsDirs, stallTimeout, uploadChunk, ...rest } = config
+  return {
+    ...rest,
+    hostsDirectories: hostsDirs,
+    uploadChunkBytes: uploadChunk * 2 ** 20,
+    transport: { stallTimeoutMs: stallTimeout * 1000 },
+  }
 }
 
 /** Resolves with the reason to stop. */

@@ -11,6 +11,8 @@ export const registry = {
   authFile: key(absolutePath({ empty: true }), ''),
   /** Fetches layers that a registry does not have from where their descriptors say. */
   foreignLayers: key(boolean, false),
+  /** MiB; blobs that are larger are pushed in parts of this size; 0: in one piece, and in parts only after a failure. */
+  uploadChunk: key(integer(0, 4096), 0),
   /** Seconds without a byte, after which a transfer counts as dead. */
   stallTimeout: key(integer(1, 3600), 60),
 }

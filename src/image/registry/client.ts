@@ -1,12 +1,17 @@
 import { createHash } from 'node:crypto'
+import { CaissonError } from '../../errors.ts'
+import type { Digest } from '../digest.ts'
 import type { ImageLogger } from '../logger.ts'
-import { type Reference } from '../reference.ts'
+import { formatReference, type Reference } from '../reference.ts'
 import { Authorizer } from './auth.ts'
 import { CredentialStore } from './credential-store.ts'
 import { credentialsFor, type Credentials, type RegistryAuth } from './credentials.ts'
 import { RegistryHosts, type Endpoint } from './hosts.ts'
+import { allCapabilities } from './hosts-file.ts'
 import { Repository } from './repository.ts'
-import type { ClientParts } from './session.ts'
+import { Session, type ClientParts } from './session.ts'
+import type { PushTarget } from './push-target.ts'
+import { Uploader } from './upload.ts'
 import { Transport, type TransportOptions } from './transport.ts'
 
 export interface RegistryOptions {
@@ -18,6 +23,8 @@ export interface RegistryOptions {
   authFile?: string
   /** Fetches layers that a registry does not have from where their descriptors say; default false. */
   foreignLayers?: boolean
+  /** Blobs that are larger are pushed in parts of this size; 0 (default): in one piece, and in parts only after a failure. */
+  uploadChunkBytes?: number
   transport?: TransportOptions
 }
 
@@ -30,6 +37,7 @@ export class RegistryClient {
   readonly #store: CredentialStore
   readonly #parts: ClientParts
   readonly #foreignLayers: boolean
+  readonly #uploadChunkBytes: number
   readonly #warned = new Set<string>()
 
   constructor(options: RegistryOptions, logger: ImageLogger) {
@@ -43,6 +51,7 @@ export class RegistryClient {
     })
     this.#store = new CredentialStore(options.authFile ? [options.authFile] : [])
     this.#foreignLayers = options.foreignLayers ?? false
+    this.#uploadChunkBytes = options.uploadChunkBytes ?? 0
     const allowsPlain = (host: string): boolean => this.#hosts.allowsPlain(host)
     this.#parts = {
       transport: this.#transport,
@@ -76,6 +85,48 @@ export class RegistryClient {
       credentials: (endpoint) => this.#credentialsOf(endpoint, reference, credentials),
       foreignLayers: this.#foreignLayers,
     })
+  }
+
+  /**
+   * Where a push goes: the registry itself where it takes pushes, else the first of its hosts that does.
+   *
+   * @param siblings repositories of the registry that may have a blob already
+   * @throws CaissonError ERR_CONFIG_INVALID
+   */
+  async pushTarget(
+    reference: Reference,
+    credentials: Credentials,
+    siblings: (blob: Digest) => readonly string[],
+  ): Promise<PushTarget> {
+    const label = formatReference(reference)
+    const able = (await this.#hosts.endpoints(reference.domain)).filter(({ capabilities }) => capabilities.has('push'))
+    const endpoint = able.find(({ own }) => own) ?? able[0]
+    if (endpoint === undefined) {
+      throw new CaissonError(
+        'ERR_CONFIG_INVALID',
+        `image "${label}": no host of its registry's hosts.toml has the capability "push"`,
+      )
+    }
+    const parts = this.#parts
+    const given = await this.#credentialsOf(endpoint, reference, credentials)
+    const uploader = (scopes: readonly string[]): Uploader =>
+      new Uploader(new Session(parts, { endpoint, reference, credentials: given, scopes, label }), parts.transport, {
+        label,
+        chunkBytes: this.#uploadChunkBytes,
+      })
+    const own = `repository:${reference.path}:pull,push`
+    return {
+      label,
+      uploader: uploader([own]),
+      repository: new Repository(parts, {
+        reference,
+        endpoints: [{ ...endpoint, capabilities: new Set(allCapabilities) }],
+        credentials: () => Promise.resolve(given),
+        foreignLayers: false,
+      }),
+      siblings,
+      mounter: (from) => uploader([own, `repository:${from}:pull`]),
+    }
   }
 
   async #credentialsOf(endpoint: Endpoint, reference: Reference, credentials: Credentials): Promise<Credentials> {

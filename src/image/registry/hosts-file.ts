@@ -6,7 +6,7 @@ import { isProxy } from './proxy.ts'
 /** What a host of a hosts.toml may be asked for: content by digest, what a name stands for, uploads. */
 export type Capability = 'pull' | 'resolve' | 'push' | 'referrers'
 
-const capabilities: readonly Capability[] = ['pull', 'resolve', 'push', 'referrers']
+export const allCapabilities: readonly Capability[] = ['pull', 'resolve', 'push', 'referrers']
 
 /** One host of a hosts.toml: a mirror, or the registry itself. */
 export interface HostEntry {
@@ -124,11 +124,11 @@ class EntryParser {
 
   #capabilities(value: unknown, key: string): ReadonlySet<Capability> {
     const words = this.#strings(value, key).map((word) => word.toLowerCase())
-    if (words.length === 0) return new Set(capabilities)
+    if (words.length === 0) return new Set(allCapabilities)
     return new Set(
       words.map((word) => {
-        const known = capabilities.find((capability) => capability === word)
-        if (known === undefined) throw this.invalid(key, `an array of ${capabilities.join(', ')}`)
+        const known = allCapabilities.find((capability) => capability === word)
+        if (known === undefined) throw this.invalid(key, `an array of ${allCapabilities.join(', ')}`)
         return known
       }),
     )

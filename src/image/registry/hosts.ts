@@ -2,7 +2,7 @@ import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { CaissonError } from '../../errors.ts'
 import type { ImageLogger } from '../logger.ts'
-import { parseHostsFile, type Capability, type HostEntry, type HostsFile } from './hosts-file.ts'
+import { allCapabilities, parseHostsFile, type Capability, type HostEntry, type HostsFile } from './hosts-file.ts'
 import { readTls, type TlsFiles, type TlsMaterial } from './tls.ts'
 
 /** How a host is reached. */
@@ -46,7 +46,7 @@ export const defaultHostsDirectories: readonly string[] = [
 ]
 
 const fileMax = 1 << 20
-const everything: ReadonlySet<Capability> = new Set<Capability>(['pull', 'resolve', 'push', 'referrers'])
+const everything: ReadonlySet<Capability> = new Set(allCapabilities)
 
 /** Which servers answer for a registry, and how each is reached. Files are read anew for every pull and push. */
 export class RegistryHosts {
