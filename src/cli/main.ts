@@ -15,6 +15,7 @@ const commands: Record<string, () => Promise<Command>> = {
   stop: async () => (await import('./commands/stop.ts')).stop,
   rm: async () => (await import('./commands/rm.ts')).rm,
   pull: async () => (await import('./commands/pull.ts')).pull,
+  push: async () => (await import('./commands/push.ts')).push,
   images: async () => (await import('./commands/images.ts')).images,
   rmi: async () => (await import('./commands/rmi.ts')).rmi,
   import: async () => (await import('./commands/import.ts')).importImage,
@@ -32,6 +33,7 @@ const usage = `usage: caisson [--listen SOCKET] [--root DIR] [--state DIR] [--co
   stop CONTAINER…     stop containers
   rm CONTAINER…       remove containers (-f: running ones too)
   pull IMAGE          fetch an image
+  push IMAGE [NAME]   bring an image to a registry
   images              list images
   rmi IMAGE…          remove images
   import DIR NAME     take an image from an OCI image layout

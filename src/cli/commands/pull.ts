@@ -1,29 +1,18 @@
-import { readFileSync } from 'node:fs'
-
-import type { caisson } from '../../gen/caisson.js'
 import { parseMixed, UsageError } from '../args.ts'
 import type { Command } from '../command.ts'
 import { connectOrStart } from '../context.ts'
-import { showPull } from '../pull-view.ts'
+import { authOptions, givenAuth } from '../registry-auth.ts'
+import { showPull } from '../transfer-view.ts'
 
 export const pull: Command = {
   usage: `usage: caisson pull [--username NAME --password-stdin] IMAGE
-Fetches an image and prints its id.
+Fetches an image and prints its id. Without a name and a password, the logins of this user are used (docker login, podman login).
 `,
   async run(args, globals) {
-    const { values, operands } = parseMixed(args, {
-      username: { type: 'string' },
-      'password-stdin': { type: 'boolean', default: false },
-    })
+    const { values, operands } = parseMixed(args, authOptions)
     const [image] = operands
     if (image === undefined || operands.length > 1) throw new UsageError('pull takes one image')
-    if ((values.username !== undefined) !== values['password-stdin']) {
-      throw new UsageError('--username and --password-stdin go together')
-    }
-    const request: caisson.v1.PullImageRequest.$Properties = { image }
-    if (values.username !== undefined) {
-      request.auth = { username: values.username, password: readFileSync(0, 'utf8').trimEnd() }
-    }
+    const request = { image, ...givenAuth(values) }
     const service = await connectOrStart(globals)
     try {
       process.stdout.write(`${await showPull(service, request)}\n`)

@@ -2,7 +2,7 @@ import type { caisson as proto } from '../../gen/caisson.js'
 import type { Runtime } from '../../index.ts'
 import { ns } from '../grpc/int64.ts'
 import type { CaissonHandlers } from '../grpc/services.ts'
-import { pullProgress } from './pull-progress.ts'
+import { pullProgress, pushProgress } from './transfer-progress.ts'
 import { serviceInfo, type ServiceFacts } from './service-info.ts'
 
 /** caisson.v1: what the command line needs and the CRI has no call for. */
@@ -13,6 +13,9 @@ export function caissonRpcs(runtime: Runtime, facts: ServiceFacts): CaissonHandl
     },
     pullImage(request, { signal }) {
       return pullProgress(runtime, request, signal)
+    },
+    pushImage(request, { signal }) {
+      return pushProgress(runtime, request, signal)
     },
     async importImage({ directory, name }, { signal }) {
       return { imageId: (await runtime.images.importLayout(directory, name, { signal })).id }

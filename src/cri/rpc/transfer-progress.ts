@@ -1,14 +1,21 @@
 import { setTimeout as delay } from 'node:timers/promises'
 
 import { caisson as proto } from '../../gen/caisson.js'
-import type { PullProgress, RegistryAuth, Runtime } from '../../index.ts'
+import type { PullProgress, PushProgress, RegistryAuth, Runtime } from '../../index.ts'
 
-const { LayerState } = proto.v1
-const states = {
+const { LayerState, PushState } = proto.v1
+const layerStates = {
   waiting: LayerState.LAYER_STATE_WAITING,
   downloading: LayerState.LAYER_STATE_DOWNLOADING,
   unpacking: LayerState.LAYER_STATE_UNPACKING,
   done: LayerState.LAYER_STATE_DONE,
+}
+const pushStates = {
+  waiting: PushState.PUSH_STATE_WAITING,
+  uploading: PushState.PUSH_STATE_UPLOADING,
+  mounted: PushState.PUSH_STATE_MOUNTED,
+  present: PushState.PUSH_STATE_PRESENT,
+  done: PushState.PUSH_STATE_DONE,
 }
 const intervalMs = 100
 
@@ -18,41 +25,75 @@ export async function* pullProgress(
   { image, auth }: proto.v1.PullImageRequest,
   signal: AbortSignal,
 ): AsyncGenerator<proto.v1.PullImageProgress.$Properties, void, undefined> {
-  const changed = new Map<string, PullProgress>()
-  const take = (): proto.v1.LayerProgress.$Properties[] => {
-    const layers = [...changed.values()].map(({ layer, state, bytes, size }) => ({
+  const work = changes(
+    ({ layer }: PullProgress) => layer,
+    (onProgress) => runtime.images.pull(image, { ...authOf(auth), signal, onProgress }),
+  )
+  for await (const { changed, result } of work) {
+    const layers = changed.map(({ layer, state, bytes, size }) => ({
       digest: layer,
-      state: states[state],
+      state: layerStates[state],
       doneBytes: bytes,
       totalBytes: size,
     }))
-    changed.clear()
-    return layers
+    yield { layers, ...(result !== undefined && { imageId: result.id }) }
   }
-  const ended = new AbortController()
-  const pull = runtime.images
-    .pull(image, {
-      ...(auth == null ? {} : { auth: authOf(auth) }),
-      signal,
-      onProgress: (progress) => changed.set(progress.layer, progress),
-    })
-    .finally(() => {
-      ended.abort()
-    })
-  pull.catch(() => undefined) // thrown below, once what came before it was told
-  while (!ended.signal.aborted) {
-    await delay(intervalMs, undefined, { signal: ended.signal }).catch(() => undefined)
-    if (changed.size > 0) yield { layers: take() }
-  }
-  const { id } = await pull
-  yield { layers: take(), imageId: id }
 }
 
-function authOf(auth: proto.v1.RegistryAuth.$Properties): RegistryAuth {
+/** caisson.v1 PushImage: the same for the blobs of a push, and at last what the image is called at the registry. */
+export async function* pushProgress(
+  runtime: Runtime,
+  { image, destination, auth }: proto.v1.PushImageRequest,
+  signal: AbortSignal,
+): AsyncGenerator<proto.v1.PushImageProgress.$Properties, void, undefined> {
+  const to = destination === '' ? {} : { to: destination }
+  const work = changes(
+    ({ blob }: PushProgress) => blob,
+    (onProgress) => runtime.images.push(image, { ...to, ...authOf(auth), signal, onProgress }),
+  )
+  for await (const { changed, result } of work) {
+    const blobs = changed.map(({ blob, state, bytes, size }) => ({
+      digest: blob,
+      state: pushStates[state],
+      doneBytes: bytes,
+      totalBytes: size,
+    }))
+    yield { blobs, ...(result !== undefined && { reference: result.reference }) }
+  }
+}
+
+/** Runs `work`, and tells a few times a second the last of what it has reported of each thing; at last its result. */
+async function* changes<T, R extends object>(
+  keyOf: (item: T) => string,
+  work: (onProgress: (item: T) => void) => Promise<R>,
+): AsyncGenerator<{ changed: T[]; result?: R }, void, undefined> {
+  const changed = new Map<string, T>()
+  const take = (): T[] => {
+    const items = [...changed.values()]
+    changed.clear()
+    return items
+  }
+  const ended = new AbortController()
+  const outcome = work((item) => changed.set(keyOf(item), item)).finally(() => {
+    ended.abort()
+  })
+  outcome.catch(() => undefined) // thrown below, once what came before it was told
+  while (!ended.signal.aborted) {
+    await delay(intervalMs, undefined, { signal: ended.signal }).catch(() => undefined)
+    if (changed.size > 0) yield { changed: take() }
+  }
+  const result = await outcome
+  yield { changed: take(), result }
+}
+
+function authOf(auth: proto.v1.RegistryAuth.$Properties | null | undefined): { auth?: RegistryAuth } {
+  if (auth == null) return {}
   return {
-    username: auth.username ?? '',
-    password: auth.password ?? '',
-    identityToken: auth.identityToken ?? '',
-    registryToken: auth.registryToken ?? '',
+    auth: {
+      username: auth.username ?? '',
+      password: auth.password ?? '',
+      identityToken: auth.identityToken ?? '',
+      registryToken: auth.registryToken ?? '',
+    },
   }
 }

@@ -1,0 +1,83 @@
+/** Pull and push of the command line: logins of the user, progress, and what is asked of the CRI for a private registry. */
+import { mkdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import t from 'tap'
+import { buildLayout, digestOf } from '../helpers/image.ts'
+import { refused } from '../helpers/pods.ts'
+import { account, startRegistry } from '../helpers/registry.ts'
+import { needsRoot, startService } from '../helpers/service.ts'
+import { missingTools, run } from '../helpers/tools.ts'
+
+const skip = needsRoot || missingTools('docker-registry', 'skopeo')
+
+t.test('pull and push by the user’s logins', { skip }, async (t) => {
+  const service = await startService(t, { images: [] })
+  const registry = await startRegistry({ auth: 'basic' })
+  t.teardown(() => registry.stop())
+  const layout = join(service.directory, 'layout')
+  const built = await buildLayout(layout, {
+    name: 'a',
+    layers: [[{ name: 'f', content: 'x' }], [{ name: 'g', content: 'y' }]],
+  })
+  const home = join(service.directory, 'home')
+  await mkdir(join(home, '.docker'), { recursive: true })
+  const nobody = { HOME: join(service.directory, 'nobody'), XDG_RUNTIME_DIR: home }
+  const user = { HOME: home, XDG_RUNTIME_DIR: home }
+  await writeFile(
+    join(home, '.docker', 'config.json'),
+    JSON.stringify({
+      auths: { [registry.host]: { auth: Buffer.from(`${account.username}:${account.password}`).toString('base64') } },
+    }),
+  )
+  const name = `${registry.host}/team/app:1`
+  t.match(await service.cli(['import', layout, 'local.example/app:1']), { status: 0 })
+  t.match(await service.cli(['push', 'local.example/app:1', name], { env: nobody }), {
+    status: 125,
+    stderr: /asks for a user name and a password/,
+  })
+  const pushed = await service.cli(['push', 'local.example/app:1', name], { env: user })
+  t.match(pushed, { status: 0, stdout: `${registry.host}/team/app@${built.manifest}\n` })
+  t.match(pushed.stderr, /^[0-9a-f]{12} done, \d+ B$/m)
+  const again = await service.cli(['push', built.configDigest, name], { env: user })
+  t.match(again.stderr, /^[0-9a-f]{12} present, /m)
+  const raw = await run(
+    ...(['skopeo', 'inspect', '--raw', '--tls-verify=false'] as const),
+    ...(['--creds', `${account.username}:${account.password}`, `docker://${name}`] as const),
+  )
+  t.equal(digestOf(raw), built.manifest)
+
+  t.match(await service.cli(['rmi', 'local.example/app:1']), { status: 0 })
+  t.match(await service.cli(['pull', name], { env: nobody }), { status: 125, stderr: /refuses access/ })
+  t.match(await service.cli(['pull', name], { env: user }), { status: 0, stdout: `${built.configDigest}\n` })
+  t.match(await service.cli(['push'], { env: user }), { status: 125, stderr: /push takes an image/ })
+  t.match(await service.cli(['push', built.configDigest], { env: user }), {
+    status: 125,
+    stderr: /is no name of the image/,
+  })
+  await writeFile(join(home, '.docker', 'config.json'), JSON.stringify({ credsStore: 'absent-helper' }))
+  t.match(await service.cli(['pull', name], { env: user }), { status: 125, stderr: /docker-credential-absent-helper/ })
+
+  await service.image.removeImage({ image: { image: name } })
+  await refused(t, service.image.pullImage({ image: { image: name } }), 'PERMISSION_DENIED', registry.host)
+  const auth = Buffer.from(`${account.username}:${account.password}`).toString('base64')
+  const { imageRef } = await service.image.pullImage({ image: { image: name }, auth: { auth } })
+  t.equal(imageRef, built.configDigest, 'a kubelet’s AuthConfig')
+  await refused(
+    t,
+    service.image.pullImage({ image: { image: name }, auth: { registryToken: 'no-such-token' } }),
+    'PERMISSION_DENIED',
+    /registry token was not accepted/,
+  )
+  await service.image.removeImage({ image: { image: name } })
+
+  const authFile = join(service.directory, 'auth.json')
+  await writeFile(authFile, JSON.stringify({ auths: { [registry.host]: { auth } } }))
+  await mkdir(join(service.directory, 'config.d'), { recursive: true })
+  await writeFile(join(service.directory, 'config.d', 'auth.toml'), `[registry]\nauth_file = "${authFile}"\n`)
+  await service.restart()
+  t.equal(
+    (await service.image.pullImage({ image: { image: name } })).imageRef,
+    built.configDigest,
+    'the operator’s file',
+  )
+})
