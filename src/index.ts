@@ -33,6 +33,8 @@ export interface RuntimeOptions {
   cgroup?: Partial<CgroupSettings>
   /** How images are fetched. `hostsDirectories`, where it is left out: /etc/caisson/certs.d, then containerd's and Docker's. */
   registry?: RegistryOptions
+  /** File of the policy who may be pulled, and by whose signatures; default: none, everything. */
+  trustPolicy?: string
   logger?: Logger
 }
 
@@ -87,6 +89,7 @@ export class Runtime {
       logger,
       instance: layout.instance,
       registry: { hostsDirectories: defaultHostsDirectories, ...options.registry },
+      trustPolicy: options.trustPolicy ?? '',
     })
     try {
       const context: Context = {

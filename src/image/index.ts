@@ -15,6 +15,7 @@ import { RegistryClient, type RegistryOptions } from './registry/client.ts'
 import { SingleFlight } from './single-flight.ts'
 import type { Image } from './snapshot.ts'
 import { ImageStore, type StoreNative } from './store.ts'
+import { Trust } from './trust/trust.ts'
 import type { FsInfo } from './usage.ts'
 
 export type { ImageConfig } from './config.ts'
@@ -34,6 +35,8 @@ export interface ImageServiceOptions {
   /** Whose container leases this process adopts; services and libraries that share a root each have their own. */
   instance?: string
   registry?: RegistryOptions
+  /** File of the policy who may be pulled; default: none, everything. */
+  trustPolicy?: string
 }
 
 export interface PullOptions {
@@ -62,6 +65,7 @@ export interface ResolvedLayers {
 export class ImageService {
   readonly #store: ImageStore
   readonly #client: RegistryClient
+  readonly #trust: Trust
   readonly #puller: Puller
   readonly #pusher: Pusher
   readonly #logger: ImageLogger
@@ -75,29 +79,41 @@ export class ImageService {
     this.#store = store
     this.#logger = options.logger
     this.#client = new RegistryClient(options.registry ?? {}, options.logger)
+    this.#trust = new Trust(options.trustPolicy ?? '', options.logger)
     this.#puller = new Puller(store)
     this.#pusher = new Pusher(store)
   }
 
   static async open(options: ImageServiceOptions): Promise<ImageService> {
     const { root, native, logger, instance = 'default' } = options
-    return new ImageService(await ImageStore.open({ root, native, logger, instance }), options)
+    const service = new ImageService(await ImageStore.open({ root, native, logger, instance }), options)
+    // containers go on whatever the policy is like: only pulls wait for it to be mended
+    await service.#trust.verify().catch((error: unknown) => {
+      logger.warn({ err: error }, 'the trust policy cannot be used: every pull is refused')
+    })
+    return service
   }
 
   /**
    * Pulls an image by tag or digest; calls for one name with one account share the work.
    *
    * @throws CaissonError ERR_IMAGE_REFERENCE, ERR_IMAGE_NOT_FOUND, ERR_IMAGE_PLATFORM, ERR_IMAGE_INVALID, ERR_LAYER_INVALID,
-   *   ERR_IMAGE_UNSUPPORTED, ERR_DIGEST_MISMATCH, ERR_REGISTRY_UNAVAILABLE, ERR_REGISTRY_DENIED, ERR_REGISTRY_PROTOCOL,
+   *   ERR_IMAGE_UNSUPPORTED, ERR_IMAGE_SIGNATURE, ERR_CONFIG_INVALID, ERR_DIGEST_MISMATCH, ERR_REGISTRY_UNAVAILABLE, ERR_REGISTRY_DENIED, ERR_REGISTRY_PROTOCOL,
    *   ERR_CANCELLED
    */
   async pull(text: string, options: PullOptions = {}): Promise<Image> {
     const reference = parseReference(text)
+    const admission = await this.#trust.for(reference)
     const credentials = await this.#client.credentials(reference, options.auth)
     const source = await this.#client.repository(reference, credentials)
     const key = `${storeName(reference)} ${credentialsKey(credentials)}`
     return this.#shared(key, source.label, options, (signal, onProgress) =>
-      this.#puller.pull(source, { signal, onProgress, names: (found) => namesOf(reference, found) }),
+      this.#puller.pull(source, {
+        signal,
+        onProgress,
+        names: (found) => namesOf(reference, found),
+        admit: (digests) => admission.admit(source, digests, signal),
+      }),
     )
   }
 

@@ -72,10 +72,13 @@ export class Puller {
       names: (found: { root: Descriptor; manifest: Descriptor }) => readonly { name: string; root: Descriptor }[]
       signal: AbortSignal
       onProgress: (progress: PullProgress) => void
+      /** Refuses by throwing, when the digests are known and nothing is stored yet. */
+      admit?: (digests: readonly Digest[]) => Promise<void>
     },
   ): Promise<Image> {
     const { signal } = options
     const plan = await this.#plan(source, signal)
+    await options.admit?.([plan.root.digest, plan.manifestDescriptor.digest])
     const { documents, manifest, chain } = plan
     const hold = {
       owner: randomBytes(16).toString('hex'),

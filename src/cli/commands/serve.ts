@@ -33,6 +33,7 @@ service takes them over.
       lease: 'detached',
       cgroup: config.cgroup,
       registry: registryOptions(config.registry),
+      trustPolicy: config.registry.trustPolicy,
       logger: log,
     })
     try {
@@ -57,9 +58,11 @@ service takes them over.
 }
 
 function registryOptions(config: ServiceConfig['registry']): RegistryOptions {
-  const { hostsDirs, stallTimeout, uploadChunk, ...rest } = config
+  const { insecure, hostsDirs, authFile, foreignLayers, stallTimeout, uploadChunk } = config
   return {
-    ...rest,
+    insecure,
+    authFile,
+    foreignLayers,
     hostsDirectories: hostsDirs,
     uploadChunkBytes: uploadChunk * 2 ** 20,
     transport: { stallTimeoutMs: stallTimeout * 1000 },

@@ -9,6 +9,8 @@ export const registry = {
   hostsDirs: key(listOf(absolutePath()), defaultHostsDirectories),
   /** Credentials, as in auth.json or config.json, for requests that bring none, and for mirrors; "": none. */
   authFile: key(absolutePath({ empty: true }), ''),
+  /** File of the policy who may be pulled, and by whose signatures; "": everything may. */
+  trustPolicy: key(absolutePath({ empty: true }), ''),
   /** Fetches layers that a registry does not have from where their descriptors say. */
   foreignLayers: key(boolean, false),
   /** MiB; blobs that are larger are pushed in parts of this size; 0: in one piece, and in parts only after a failure. */

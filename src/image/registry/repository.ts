@@ -11,8 +11,10 @@ import { unavailable } from './errors.ts'
 import { foreignBlob } from './foreign.ts'
 import type { Endpoint } from './hosts.ts'
 import type { Capability } from './hosts-file.ts'
-import { Session, type ClientParts } from './session.ts'
+import { Session, type Answer, type ClientParts } from './session.ts'
 import { discard, readBody, type HttpResponse } from './transport.ts'
+
+const referrerPagesMax = 16
 
 export interface RepositoryOptions {
   reference: Reference
@@ -118,45 +120,58 @@ export class Repository implements ImageSource {
     }
   }
 
-  /** A manifest by tag; null when there is none. At most manifestSizeMax bytes. */
+  /** A manifest by tag; null when no endpoint has one. At most manifestSizeMax bytes. */
   async tagged(tag: string, signal: AbortSignal): Promise<{ body: Buffer; mediaType: string; digest: Digest } | null> {
     const what = `${tag} of image "${this.label}"`
-    return this.#first('resolve', async (session, attempts) => {
-      const { response } = await session.send({
-        method: 'GET',
-        path: `manifests/${tag}`,
-        headers: { accept: manifestAccept },
-        signal,
-        ...attempts,
-      })
-      if (response.statusCode === 404) {
-        await discard(response)
-        return null
-      }
-      const body = await this.#document(session, response, what)
-      return { body, mediaType: contentType(response), digest: digestOf(body) }
-    })
+    return absent(
+      this.#first('resolve', async (session, attempts) => {
+        const request = { path: `manifests/${tag}`, headers: { accept: manifestAccept }, signal, ...attempts }
+        const { response } = await session.send({ method: 'GET', ...request })
+        const body = await this.#document(session, response, what)
+        return { body, mediaType: contentType(response), digest: digestOf(body) }
+      }),
+    )
   }
 
   /**
    * The index of what refers to a manifest (distribution-spec, "Listing Referrers"), or of the tag that stands for it where a registry
-   * does not know the call; null when there is none. Unverified, at most manifestSizeMax bytes; later pages are not asked for.
+   * does not know the call: page by page, each at most manifestSizeMax bytes, unverified.
    */
-  async referrers(digest: Digest, artifactType: string | null, signal: AbortSignal): Promise<Buffer | null> {
-    const what = `referrers of image "${this.label}"`
+  async referrers(digest: Digest, artifactType: string | null, signal: AbortSignal): Promise<Buffer[]> {
     const query = artifactType === null ? '' : `?artifactType=${encodeURIComponent(artifactType)}`
-    const listed = await this.#first('referrers', async (session, attempts) => {
-      const path = `referrers/${digest}${query}`
-      const { response } = await session.send({ method: 'GET', path, headers: {}, signal, ...attempts })
-      // 303 and pages of HTML: registries that know no such call answer with what their web server has
-      if (response.statusCode === 200 && /json/.test(contentType(response)))
-        return this.#document(session, response, what)
-      if (response.statusCode === 429 || response.statusCode >= 500) throw await session.failure(response, what)
-      await discard(response)
-      return null
-    })
+    const listed = await absent(
+      this.#first('referrers', (session, attempts) =>
+        this.#pages(session, `referrers/${digest}${query}`, { signal, ...attempts }),
+      ),
+    )
     if (listed !== null) return listed
-    return (await this.tagged(digest.replace(':', '-'), signal))?.body ?? null
+    const tagged = await this.tagged(digest.replace(':', '-'), signal)
+    return tagged === null ? [] : [tagged.body]
+  }
+
+  async #pages(
+    session: Session,
+    first: string,
+    options: { signal: AbortSignal; attempts?: number },
+  ): Promise<Buffer[]> {
+    const what = `referrers of image "${this.label}"`
+    const pages: Buffer[] = []
+    let path: string | URL = first
+    while (pages.length < referrerPagesMax) {
+      const { response, url }: Answer = await session.send({ method: 'GET', path, ...options })
+      if (response.statusCode === 429 || response.statusCode >= 500) throw await session.failure(response, what)
+      if (response.statusCode !== 200 || !/json/.test(contentType(response))) {
+        // registries that know no such call answer with 404, or with what their web server has for any path
+        await discard(response)
+        if (pages.length > 0) return pages
+        throw new CaissonError('ERR_IMAGE_NOT_FOUND', `${what}: registry ${session.host} knows no such call`)
+      }
+      pages.push(await this.#document(session, response, what))
+      const next = /<([^>]+)>\s*;\s*rel="?next"?/.exec(String(response.headers['link'] ?? ''))?.[1]
+      if (next === undefined) return pages
+      path = session.placeOf(response, url, next)
+    }
+    return pages
   }
 
   async #document(session: Session, response: HttpResponse, what: string): Promise<Buffer> {
@@ -234,4 +249,14 @@ export class Repository implements ImageSource {
 export function contentType(response: HttpResponse): string {
   const value = response.headers['content-type']
   return typeof value === 'string' ? (value.split(';', 1)[0] ?? '').trim().toLowerCase().slice(0, 255) : ''
+}
+
+/** Null for what no endpoint has. */
+async function absent<T>(found: Promise<T>): Promise<T | null> {
+  try {
+    return await found
+  } catch (error) {
+    if (isCaissonError(error) && error.code === 'ERR_IMAGE_NOT_FOUND') return null
+    throw error
+  }
 }

@@ -138,13 +138,12 @@ export class Session {
   }
 
   /**
-   * The place that an answer's Location names.
+   * The place that an answer's Location, or another reference in it, names.
    *
    * @throws CaissonError ERR_REGISTRY_PROTOCOL when there is none, or when it leads off TLS or onto the plain services of this machine
    */
-  placeOf(response: HttpResponse, from: URL): URL {
+  placeOf(response: HttpResponse, from: URL, location: unknown = response.headers['location']): URL {
     const base = this.#base ?? this.endpoint.base
-    const location = response.headers['location']
     if (typeof location !== 'string' || !URL.canParse(location, from.href)) {
       throw protocolError(base.host, `it answered ${response.statusCode} without a valid Location`)
     }
