@@ -4,7 +4,7 @@ import type { ImageConfig } from './config.ts'
 import { parseDigest, type Digest } from './digest.ts'
 import { LayoutSource } from './layout-source.ts'
 import type { ImageLogger } from './logger.ts'
-import type { Descriptor } from './manifest.ts'
+import { parseReferrers, type Descriptor, type Referrer } from './manifest.ts'
 import { Puller, type PullProgress } from './pull.ts'
 import { repositoriesOf, rootOf } from './push-names.ts'
 import { Pusher, type PushProgress } from './push.ts'
@@ -20,6 +20,7 @@ import type { FsInfo } from './usage.ts'
 
 export type { ImageConfig } from './config.ts'
 export type { ImageLogger } from './logger.ts'
+export type { Referrer } from './manifest.ts'
 export type { LayerState, PullProgress } from './pull.ts'
 export type { PushProgress, PushState } from './push.ts'
 export type { RegistryOptions } from './registry/client.ts'
@@ -155,6 +156,29 @@ export class ImageService {
       throw error
     }
     return { reference: `${repositoryName(reference)}@${root.digest}`, digest: root.digest }
+  }
+
+  /**
+   * What refers to an image at its registry: signatures, lists of contents, attestations (distribution-spec, "Listing Referrers").
+   * Their content is not verified, and they are not in the store.
+   *
+   * @param text a name
+   * @throws CaissonError ERR_IMAGE_REFERENCE, ERR_IMAGE_NOT_FOUND, ERR_IMAGE_INVALID, ERR_REGISTRY_*, ERR_CANCELLED
+   */
+  async referrers(
+    text: string,
+    options: { artifactType?: string; auth?: RegistryAuth; signal?: AbortSignal } = {},
+  ): Promise<Referrer[]> {
+    const reference = parseReference(text)
+    const credentials = await this.#client.credentials(reference, options.auth)
+    const repository = await this.#client.repository(reference, credentials)
+    const signal = options.signal ?? this.#closing.signal
+    const { digest } = await repository.resolve(signal)
+    const wanted = options.artifactType ?? null
+    const pages = await repository.referrers(digest, wanted, signal)
+    return pages
+      .flatMap((page) => parseReferrers(page, `referrers of image "${text}"`))
+      .filter(({ artifactType }) => wanted === null || artifactType === wanted)
   }
 
   /**

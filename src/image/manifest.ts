@@ -22,6 +22,7 @@ export const layerCountMax = 127
 const indexEntriesMax = 1024
 const mediaTypeMax = 255
 const urlsMax = 16
+const referrersMax = 4096
 /** A compressed layer; above any that is in use, below what breaks arithmetic. */
 const layerSizeMax = 2 ** 40
 
@@ -56,6 +57,23 @@ export interface ImageManifest {
   readonly mediaType: string
   readonly config: Descriptor
   readonly layers: readonly LayerDescriptor[]
+}
+
+/** What refers to a manifest: image-spec manifest.md, "subject". */
+export interface Referrer extends Descriptor {
+  /** Empty when the registry does not say. */
+  readonly artifactType: string
+  readonly annotations: Readonly<Record<string, string>>
+}
+
+/** @throws CaissonError ERR_IMAGE_INVALID */
+export function parseReferrers(data: Buffer, what: string): Referrer[] {
+  const entries = JsonCursor.parse(data, what, manifestSizeMax).get('manifests')?.items(referrersMax) ?? []
+  return entries.map((cursor) => ({
+    ...parseDescriptor(cursor, Number.MAX_SAFE_INTEGER),
+    artifactType: cursor.get('artifactType')?.string(mediaTypeMax) ?? '',
+    annotations: cursor.get('annotations')?.stringMap(256, 1024, 64 << 10) ?? {},
+  }))
 }
 
 function parseDescriptor(cursor: JsonCursor, sizeMax: number): Descriptor {

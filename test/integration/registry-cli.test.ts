@@ -2,6 +2,7 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
+import { makeKey } from '../helpers/cosign.ts'
 import { buildLayout, digestOf } from '../helpers/image.ts'
 import { refused } from '../helpers/pods.ts'
 import { account, startRegistry } from '../helpers/registry.ts'
@@ -74,10 +75,26 @@ t.test('pull and push by the user’s logins', { skip }, async (t) => {
   await writeFile(authFile, JSON.stringify({ auths: { [registry.host]: { auth } } }))
   await mkdir(join(service.directory, 'config.d'), { recursive: true })
   await writeFile(join(service.directory, 'config.d', 'auth.toml'), `[registry]\nauth_file = "${authFile}"\n`)
+  const key = await makeKey(service.directory, 'release.pub')
+  const policy = join(service.directory, 'trust.toml')
+  await writeFile(
+    policy,
+    `default = "accept"\n[scope."${registry.host}/closed"]\npolicy = "signed"\nkeys = ["${key.file}"]\n`,
+  )
+  await writeFile(join(service.directory, 'config.d', 'trust.toml'), `[registry]\ntrust_policy = "${policy}"\n`)
   await service.restart()
   t.equal(
     (await service.image.pullImage({ image: { image: name } })).imageRef,
     built.configDigest,
     'the operator’s file',
   )
+
+  const closed = `${registry.host}/closed/app:1`
+  t.match(await service.cli(['push', name, closed], { env: nobody }), { status: 0 }, 'by the operator’s file, too')
+  const signed = /is refused by .*trust\.toml, scope .*release\.pub: the registry has none/
+  await refused(t, service.image.pullImage({ image: { image: closed } }), 'UNKNOWN', signed)
+  t.match(await service.cli(['pull', closed], { env: nobody }), {
+    status: 125,
+    stderr: /^caisson: image .* is refused by/,
+  })
 })
