@@ -286,7 +286,7 @@ void test_end() {
   span<const u8> whole = b.bytes();
   CHECK(tell_all({}).error.err == 0);
   CHECK(tell_all(whole).error.err == 0);  // GNU tar takes the end of the stream for the end of the archive
-  for (size_t cut : {size_t{1}, size_t{511}, size_t{512}, size_t{514}, size_t{1023}}) {
+  for (size_t cut : {size_t{1}, size_t{511}, size_t{512}, size_t{514}, size_t{515}}) {
     Told told = tell_all(whole.first(cut));
     CHECK(told.error.err == EBADMSG);
     CHECK(cut < 512 ? has(told, "start of the archive") : has(told, "etc/passwd"));
@@ -303,6 +303,14 @@ void test_end() {
   CHECK(tell_all(headless.bytes()).error.err == EBADMSG);
   headless.end();
   CHECK(tell_all(headless.bytes()).error.err == EBADMSG);
+  TarBuilder unfilled;
+  unfilled.add({.name = "whole"}, "12345");
+  CHECK(tell_all(unfilled.bytes().first(517)).error.err == 0);
+  CHECK(tell_all(unfilled.bytes().first(600)).error.err == 0);
+  CHECK(tell_all(unfilled.bytes().first(516)).error.err == EBADMSG);
+  TarBuilder unfilled_meta;
+  unfilled_meta.pax("path", "nowhere");
+  CHECK(tell_all(unfilled_meta.bytes().first(unfilled_meta.bytes().size() - 1)).error.err == EBADMSG);
   TarBuilder garbage;
   garbage.add({.name = "a"}, "1").content("this is no header at all");
   CHECK(has(tell_all(garbage.bytes()), "checksum"));

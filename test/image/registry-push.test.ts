@@ -120,7 +120,7 @@ t.test('round trip through umoci', { skip: skip || missingTools('umoci') }, asyn
   await run('umoci', 'new', '--image', `${layout}:one`)
   await run('umoci', 'config', '--image', `${layout}:one`, '--config.cmd', 'sh')
   const file = join(directory, 'hello')
-  await writeFile(file, randomBytes(10_240))
+  await writeFile(file, randomBytes(10_000))
   await run('umoci', 'insert', '--rootless', '--image', `${layout}:one`, file, '/hello')
   const images = await openImages(t, await temporary(t))
   await images.importLayout(layout, 'local.example/umoci:1', { reference: 'one' })
