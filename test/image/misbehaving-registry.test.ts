@@ -297,6 +297,30 @@ t.test('answers to a range that are not what was asked for', async (t) => {
   t.same(await contents(root), nothing)
 })
 
+t.test('a registry that is slow is waited for', async (t) => {
+  const { registry, image, name, root, blob } = await scene(t)
+  const images = await openImages(t, root, { registry: { transport: { stallTimeoutMs: 1000, attempts: 1 } } })
+  const [digest = ''] = image.layerDigests
+  const layer = await blob(digest)
+  registry.fault = (request, response) => {
+    if (!isBlob(request.url, digest)) return false
+    void (async () => {
+      const step = Math.ceil(layer.length / 10)
+      for (let at = 0; at < layer.length; at += step) {
+        response.write(layer.subarray(at, at + step))
+        await sleep(250)
+      }
+      response.end()
+    })()
+    return true
+  }
+  t.equal(
+    (await images.pull(name)).id,
+    image.configDigest,
+    'longer than the time-out in all, never without a byte for so long',
+  )
+})
+
 t.test('a transfer that goes silent is ended', async (t) => {
   const { registry, image, name, root } = await scene(t)
   const images = await openImages(t, root, {

@@ -152,6 +152,7 @@ t.test('which directory is a registry’s', async (t) => {
       'plain.io': { 'hosts.toml': '' },
       _default: { 'hosts.toml': '[host."https://cache.io"]\ncapabilities = ["pull"]' },
     },
+    three: { _default: { 'hosts.toml': 'server = "https://only.io"' } },
   })
   const hosts = new RegistryHosts({
     directories: [join(directory, 'none'), join(directory, 'one'), join(directory, 'two')],
@@ -170,6 +171,11 @@ t.test('which directory is a registry’s', async (t) => {
     ['https://cache.io/v2/', false, 'other.io'],
     ['https://other.io/v2/', true, null],
   ])
+  const closed = new RegistryHosts({ directories: [join(directory, 'three')], insecure: [], logger: quiet })
+  const [only, ...none] = await closed.endpoints('any.io')
+  t.match(only, { own: false, namespace: 'any.io' }, 'a server of all registries gets the credentials of none')
+  t.equal(only?.base.href, 'https://only.io/v2/')
+  t.same(none, [])
 })
 
 async function certsFor(t: Test, host: string, files: Record<string, string>): Promise<string> {

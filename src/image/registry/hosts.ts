@@ -1,5 +1,5 @@
 import { readdir, readFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { CaissonError } from '../../errors.ts'
 import type { ImageLogger } from '../logger.ts'
 import { allCapabilities, parseHostsFile, type Capability, type HostEntry, type HostsFile } from './hosts-file.ts'
@@ -46,6 +46,7 @@ export const defaultHostsDirectories: readonly string[] = [
 ]
 
 const fileMax = 1 << 20
+const everyRegistry = '_default'
 const everything: ReadonlySet<Capability> = new Set(allCapabilities)
 
 /** Which servers answer for a registry, and how each is reached. Files are read anew for every pull and push. */
@@ -86,7 +87,8 @@ export class RegistryHosts {
     this.#warnUnknown(file, parsed)
     const endpoints: Endpoint[] = []
     for (const entry of parsed.mirrors) endpoints.push(await this.#endpoint(domain, entry, false))
-    endpoints.push(await this.#endpoint(domain, parsed.server, true))
+    // one server for all registries must not be given the credentials of each
+    endpoints.push(await this.#endpoint(domain, parsed.server, basename(directory) !== everyRegistry))
     return endpoints
   }
 
@@ -104,7 +106,8 @@ export class RegistryHosts {
     }
   }
 
-  async #endpoint(domain: string, entry: HostEntry, server: boolean): Promise<Endpoint> {
+  /** @param registry whether the entry stands for the registry itself, whatever its host */
+  async #endpoint(domain: string, entry: HostEntry, registry: boolean): Promise<Endpoint> {
     const { capabilities, headers, proxy, connectTimeoutMs, ...files } = entry
     const route: Route = { tls: await readTls(files), proxy, connectTimeoutMs }
     if (entry.base === null) return { ...this.#registry(domain, route), capabilities, headers }
@@ -117,7 +120,7 @@ export class RegistryHosts {
       guessScheme: false,
       capabilities,
       headers,
-      own: server || same,
+      own: registry || same,
       namespace: same ? null : domain,
       route,
     }
@@ -126,7 +129,7 @@ export class RegistryHosts {
   /** `host_port_` and `host:port` in every directory, then `_default` in every directory. */
   async #directory(domain: string): Promise<string | null> {
     const names = [domain.replace(/:(\d+)$/, '_$1_'), domain]
-    for (const candidates of [[...new Set(names)], ['_default']]) {
+    for (const candidates of [[...new Set(names)], [everyRegistry]]) {
       for (const root of this.#directories) {
         for (const name of candidates) {
           const path = join(root, name)

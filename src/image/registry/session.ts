@@ -196,8 +196,7 @@ export class Session {
   #route(url: URL, base: URL): Route {
     const { route } = this.endpoint
     if (url.origin === base.origin) return route
-    if (!sameHost(url, base)) return { tls: rootsOnly(route.tls), proxy: null, connectTimeoutMs: null }
-    return route
+    return sameHost(url, base) ? route : { ...route, tls: rootsOnly(route.tls) }
   }
 
   #heed(response: HttpResponse): void {
