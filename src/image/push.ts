@@ -8,6 +8,7 @@ import { manifestSizeMax, type Descriptor } from './manifest.ts'
 import { isForeignLayer, isIndexType, mediaTypes } from './media-types.ts'
 import { forEachParallel } from './parallel.ts'
 import type { PushTarget } from './registry/push-target.ts'
+import type { UploadPlace } from './registry/upload.ts'
 import type { ImageStore } from './store.ts'
 
 export type PushState = 'waiting' | 'uploading' | 'mounted' | 'present' | 'done'
@@ -98,12 +99,13 @@ export class Pusher {
       report('present', size)
       return
     }
-    for (const repository of target.siblings(digest)) {
-      if (!(await mounted(target, blob, repository, signal))) continue
+    const begun = await this.#mount(blob, target, signal)
+    if (begun === 'mounted') {
       report('mounted', size)
       return
     }
     if (!(await this.#store.blobs.has(blob))) {
+      if (begun !== null) await uploader.cancel(begun)
       throw new CaissonError(
         'ERR_IMAGE_INVALID',
         `image "${target.label}": blob ${digest} is neither in the store nor at the registry`,
@@ -120,8 +122,26 @@ export class Pusher {
       return meter
     }
     report('uploading', 0)
-    await uploader.upload({ descriptor: blob, read, onBytes: (bytes) => report('uploading', bytes) }, signal)
+    await uploader.upload({ descriptor: blob, read, onBytes: (bytes) => report('uploading', bytes) }, signal, begun)
     report('done', size)
+  }
+
+  /** What is not mounted is sent, to the upload that the registry has begun in its place. */
+  async #mount(blob: Descriptor, target: PushTarget, signal: AbortSignal): Promise<'mounted' | UploadPlace | null> {
+    let begun: UploadPlace | null = null
+    for (const repository of target.siblings(blob.digest)) {
+      if (begun !== null) await target.uploader.cancel(begun)
+      try {
+        const answer = await target.mounter(repository).mount(blob, repository, signal)
+        if (answer === 'mounted') return answer
+        begun = answer
+      } catch (error) {
+        // this account may not read that repository
+        if (!isCaissonError(error) || error.code !== 'ERR_REGISTRY_DENIED') throw error
+        begun = null
+      }
+    }
+    return begun
   }
 
   async #plan(root: Descriptor, label: string): Promise<Plan> {
@@ -171,16 +191,6 @@ function descriptorOf(cursor: JsonCursor): Descriptor {
 
 function descriptorsIn(document: JsonCursor, name: string): Descriptor[] {
   return (document.get(name)?.items(itemsMax) ?? []).map(descriptorOf)
-}
-
-/** A registry that refuses to mount is sent the bytes. */
-async function mounted(target: PushTarget, blob: Descriptor, from: string, signal: AbortSignal): Promise<boolean> {
-  try {
-    return await target.mounter(from).mount(blob, from, signal)
-  } catch (error) {
-    if (isCaissonError(error) && error.code === 'ERR_REGISTRY_DENIED') return false
-    throw error
-  }
 }
 
 /** Registries without the referrers call: a tag holds the index of what refers to a manifest (distribution-spec, "Referrers Tag Schema"). */

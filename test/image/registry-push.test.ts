@@ -311,6 +311,35 @@ t.test('what a registry may do to an upload', async (t) => {
   await t.rejects(push(), { code: 'ERR_REGISTRY_PROTOCOL', message: /answered 400 \(MANIFEST_INVALID: no\)/ })
 })
 
+t.test('a mount that is refused becomes the upload', async (t) => {
+  const { images } = await holding(t)
+  const registry = await new StrictRegistry().start(t)
+  // the same image under another name of the registry: its repository is asked first
+  await images.push('local.example/app:1', { to: `${registry.host}/app:1` })
+  const other = await openImages(t, await temporary(t))
+  const layout = await buildLayout(await temporary(t), { name: '1', layers: [[{ name: 'f', content: 'mine' }]] })
+  await other.importLayout(layout.layout, `${registry.host}/elsewhere:1`)
+  registry.log.length = 0
+  const { onProgress, last } = recorder()
+  await other.push(`${registry.host}/elsewhere:1`, { to: `${registry.host}/app:2`, onProgress })
+  t.match(last(), { done: 2, mounted: 0 })
+  const begun = registry.log.filter((line) => line.startsWith('POST'))
+  t.equal(begun.length, 2, 'one for each blob')
+  t.equal(registry.uploads.size, 0)
+
+  registry.blobs.clear()
+  let refused = 0
+  registry.fault = (request, response) => {
+    if (!request.url?.includes('mount=')) return false
+    refused++
+    response.writeHead(403).end()
+    return true
+  }
+  await other.push(`${registry.host}/elsewhere:1`, { to: `${registry.host}/app:2` })
+  t.equal(refused, 2)
+  t.equal(registry.blobs.size, 2)
+})
+
 t.test('uploads that are led to another host take no credentials along', async (t) => {
   const { images, image } = await holding(t)
   const storage = await new StrictRegistry().start(t)

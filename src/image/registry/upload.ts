@@ -19,7 +19,8 @@ export interface UploadSource {
   onBytes(sent: number): void
 }
 
-interface Place {
+/** An upload under way. */
+export interface UploadPlace {
   /** Where the next request goes: every answer may name another. */
   url: URL
   /** Bytes that the registry has. */
@@ -63,33 +64,32 @@ export class Uploader {
   /**
    * Takes a blob over from another repository of the registry.
    *
-   * @returns whether it is there now; where not, the registry may not want to, or the blob may not be there
+   * @returns where it is not mounted: the upload that the registry has begun instead, if it has
    */
-  async mount(descriptor: Descriptor, from: string, signal: AbortSignal): Promise<boolean> {
+  async mount(descriptor: Descriptor, from: string, signal: AbortSignal): Promise<'mounted' | UploadPlace | null> {
     const path = `blobs/uploads/?mount=${encodeURIComponent(descriptor.digest)}&from=${encodeURIComponent(from)}`
-    const { response, url } = await this.#session.send({ method: 'POST', path, headers: empty, signal, attempts: 1 })
+    const { response, url } = await this.#session.send({ method: 'POST', path, headers: empty, signal })
     await discard(response)
-    if (response.statusCode === 201) return true
-    // it has begun an upload instead: that is made elsewhere
-    if (response.statusCode === 202) await this.#cancel(this.#session.placeOf(response, url))
-    return false
+    if (response.statusCode === 201) return 'mounted'
+    return response.statusCode === 202 ? this.#placeIn(response, url) : null
   }
 
   /**
    * Sends a blob. A connection that breaks is followed by the question how much has arrived, and the rest.
    *
+   * @param begun an upload that the registry has begun already
    * @throws CaissonError ERR_REGISTRY_*; what the registry has taken so far is given up
    */
-  async upload(source: UploadSource, signal: AbortSignal): Promise<void> {
+  async upload(source: UploadSource, signal: AbortSignal, begun: UploadPlace | null = null): Promise<void> {
     const { descriptor } = source
     const what = this.#blob(descriptor)
     let chunk = this.#chunkBytes
-    let place: Place | null = null
+    let place = begun
     let broken = false
     let failures = 0
     try {
       for (;;) {
-        const begun: number = place?.offset ?? 0
+        const before: number = place?.offset ?? 0
         try {
           if (place !== null && broken) place = await this.#whereabouts(place, descriptor, signal)
           broken = false
@@ -101,7 +101,7 @@ export class Uploader {
           if (signal.aborted || !isAnotherTry(error)) throw error
           const tooLarge = error instanceof UploadStatus && error.status === 413
           if (tooLarge) chunk = smaller(chunk || descriptor.size)
-          failures = place !== null && place.offset > begun ? 1 : failures + 1
+          failures = place !== null && place.offset > before ? 1 : failures + 1
           if (tooLarge ? chunk < chunkMin : failures >= this.#transport.attempts) throw errorOf(error)
           await this.#transport.pause(failures, { signal, what })
           broken = true
@@ -110,7 +110,7 @@ export class Uploader {
         }
       }
     } catch (error) {
-      if (place !== null) await this.#cancel(place.url)
+      if (place !== null) await this.cancel(place)
       throw error
     }
   }
@@ -142,7 +142,7 @@ export class Uploader {
     return typeof subject === 'string' ? subject : null
   }
 
-  async #begin(descriptor: Descriptor, signal: AbortSignal): Promise<Place> {
+  async #begin(descriptor: Descriptor, signal: AbortSignal): Promise<UploadPlace> {
     const { response, url } = await this.#session.send({
       method: 'POST',
       path: 'blobs/uploads/',
@@ -151,6 +151,10 @@ export class Uploader {
     })
     if (response.statusCode !== 202) throw await this.#session.failure(response, this.#blob(descriptor))
     await discard(response)
+    return this.#placeIn(response, url)
+  }
+
+  #placeIn(response: HttpResponse, url: URL): UploadPlace {
     const least = Number(response.headers['oci-chunk-min-length'] ?? 0)
     return {
       url: this.#session.placeOf(response, url),
@@ -159,7 +163,7 @@ export class Uploader {
     }
   }
 
-  async #whole(source: UploadSource, place: Place, signal: AbortSignal): Promise<void> {
+  async #whole(source: UploadSource, place: UploadPlace, signal: AbortSignal): Promise<void> {
     await this.#finish(
       source,
       place,
@@ -169,7 +173,7 @@ export class Uploader {
     source.onBytes(source.descriptor.size)
   }
 
-  async #parts(source: UploadSource, place: Place, chunk: number, signal: AbortSignal): Promise<void> {
+  async #parts(source: UploadSource, place: UploadPlace, chunk: number, signal: AbortSignal): Promise<void> {
     const { size } = source.descriptor
     while (place.offset < size) {
       const begin = place.offset
@@ -198,7 +202,7 @@ export class Uploader {
   /** Ends an upload, with the last bytes or without: the registry compares the digest. */
   async #finish(
     source: UploadSource,
-    place: Place,
+    place: UploadPlace,
     content: { body: () => Readable; length: number } | null,
     signal: AbortSignal,
   ): Promise<void> {
@@ -222,14 +226,14 @@ export class Uploader {
    * How much of an upload has arrived (distribution-spec, "Pushing a blob in chunks"); null when it has to begin anew. `0-0` may
    * stand for one byte or none: not worth to find out.
    */
-  async #whereabouts(place: Place, descriptor: Descriptor, signal: AbortSignal): Promise<Place | null> {
+  async #whereabouts(place: UploadPlace, descriptor: Descriptor, signal: AbortSignal): Promise<UploadPlace | null> {
     const { response, url } = await this.#session.send({ method: 'GET', path: place.url, signal })
     await discard(response)
     const known = response.statusCode === 204 || response.statusCode === 202 || response.statusCode === 200
     const end = /^(?:bytes=)?0-(\d+)$/.exec(String(response.headers['range'] ?? ''))?.[1]
     const offset = Number(end ?? 0) + 1
     if (!known || end === undefined || end === '0' || offset > descriptor.size) {
-      if (known) await this.#cancel(place.url)
+      if (known) await this.cancel(place)
       return null
     }
     const next = response.headers['location'] === undefined ? place.url : this.#session.placeOf(response, url)
@@ -237,7 +241,7 @@ export class Uploader {
   }
 
   /** Best effort: a registry forgets abandoned uploads by itself, later. */
-  async #cancel(url: URL): Promise<void> {
+  async cancel({ url }: UploadPlace): Promise<void> {
     try {
       const signal = AbortSignal.timeout(cleanUpTimeoutMs)
       await discard((await this.#session.send({ method: 'DELETE', path: url, signal, attempts: 1 })).response)
