@@ -109,8 +109,8 @@ export class Session {
           method: request.method,
           url,
           headers: {
-            ...request.headers,
             ...(own && this.endpoint.headers),
+            ...request.headers,
             ...(own && authorization !== undefined && { authorization }),
           },
           ...(request.body !== undefined && { body: request.body }),

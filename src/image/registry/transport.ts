@@ -47,6 +47,8 @@ const retryErrors = new Set([
   'UND_ERR_HEADERS_TIMEOUT',
 ])
 const backoffMaxMs = 5000
+/** A registry may move and hash gigabytes before it answers the end of an upload. */
+const commitPatience = 10
 /** Ways to reach hosts that are kept open. */
 const agentsMax = 64
 
@@ -122,7 +124,7 @@ export class Transport {
       signal: message.signal,
       // between two chunks, not for the whole body
       bodyTimeout: this.#stallTimeoutMs,
-      headersTimeout: this.#stallTimeoutMs,
+      headersTimeout: this.#stallTimeoutMs * (message.method === 'PUT' ? commitPatience : 1),
       ...(body !== undefined && { body: typeof body === 'function' ? body() : body }),
     })
   }
