@@ -3,7 +3,7 @@
 #include <fcntl.h>
 #include <sys/socket.h>
 
-#include "core/sys.h"
+#include "core/net_socket.h"
 
 namespace caisson {
 
@@ -11,10 +11,8 @@ namespace {
 
 constexpr size_t aligned(size_t size) { return (size + 3) & ~size_t{3}; }
 
-Result<Fd> make_socket() {
-  Fd fd(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, uapi::kNetlinkRoute));
-  if (!fd) return Error::last("socket", "netlink");
-  // Words beside an errno, and dumps of one interface only: conveniences of kernels that have them (4.12, 4.20).
+// Words beside an errno, and dumps of one interface only: conveniences of kernels that have them (4.12, 4.20).
+Result<Fd> with_options(Fd fd) {
   const int on = 1;
   for (int option : {uapi::kNetlinkExtAck, uapi::kNetlinkGetStrictChk}) {
     if (setsockopt(fd.get(), uapi::kSolNetlink, option, &on, sizeof on) != 0)
@@ -81,17 +79,15 @@ span<const u8> NetlinkAnswer::attribute(size_t body, u16 attribute_type) const {
   return find_attribute(payload.subspan(aligned(body)), attribute_type);
 }
 
-Result<Netlink> Netlink::open() { return Netlink(CAISSON_TRY(make_socket())); }
+Result<Netlink> Netlink::open() {
+  Fd fd(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, uapi::kNetlinkRoute));
+  if (!fd) return Error::last("socket", "netlink");
+  return Netlink(CAISSON_TRY(with_options(static_cast<Fd&&>(fd))));
+}
 
 Result<Netlink> Netlink::open_in(int net_namespace) {
-  Fd own(::open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC));
-  if (!own) return Error::last("open", "/proc/self/ns/net");
-  if (sys::setns(net_namespace, uapi::kCloneNewnet) != 0) return Error::last("setns", "network namespace");
-  Result<Fd> made = make_socket();
-  // What the caller does next would happen in the container's network: no way to go on.
-  if (sys::setns(own.get(), uapi::kCloneNewnet) != 0) abort();
-  if (!made) return made.error();
-  return Netlink(made.take());
+  Fd fd = CAISSON_TRY(make_socket_in(net_namespace, AF_NETLINK, SOCK_RAW, uapi::kNetlinkRoute));
+  return Netlink(CAISSON_TRY(with_options(static_cast<Fd&&>(fd))));
 }
 
 Status Netlink::send(NetlinkRequest& request) {

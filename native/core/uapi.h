@@ -279,6 +279,7 @@ inline constexpr int kIoprioWhoProcess = 1;
 
 // netlink(7), rtnetlink(7)
 inline constexpr int kNetlinkRoute = 0;
+inline constexpr int kNetlinkNetfilter = 12;
 inline constexpr int kSolNetlink = 270;
 inline constexpr int kNetlinkExtAck = 11;
 inline constexpr int kNetlinkGetStrictChk = 12;

@@ -77,6 +77,10 @@ void Dispatcher::dispatch(Ticket ticket, const JsonValue& payload, FdList& fds) 
       return;
     case FrameType::kContainerCreate:
       return create(ticket, payload, fds);
+    case FrameType::kPodNamespace:
+      return pod_.hand_namespace(ticket, payload["type"].string_or(""));
+    case FrameType::kPodSocket:
+      return pod_.make_socket(ticket, payload["kind"].string_or(""));
     case FrameType::kShutdown:
       return pod_.end(ticket);
     case FrameType::kContainerStart:

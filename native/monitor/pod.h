@@ -28,6 +28,10 @@ class Pod {
   // The namespace of `target_id`, where the plan joins that container's, is looked up here.
   void create(Ticket ticket, CreateRequest&& request, string_view target_id);
   Container* find(string_view id) const;
+  // Hands out the descriptor of a namespace of the pod.
+  void hand_namespace(Ticket ticket, string_view type);
+  // Hands out a socket made in the pod's network namespace.
+  void make_socket(Ticket ticket, string_view kind);
   // SIGKILL to every process of every container.
   void kill(Ticket ticket);
   // Kills all, waits, drops the namespaces. The ticket may be empty.

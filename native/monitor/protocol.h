@@ -44,6 +44,8 @@ enum class FrameType : u16 {
   kExec = 69,
   kLogReopen = 70,
   kShutdown = 71,
+  kPodNamespace = 72,
+  kPodSocket = 73,
   // Events, sent to every connection that said hello.
   kEventExit = 128,
   kEventOom = 129,

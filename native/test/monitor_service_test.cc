@@ -1,5 +1,8 @@
 // What a monitor does beside a container's life: execs, owners and their leases, bad clients, re-execution, memory.
 //   monitor_service_test [path of caisson-monitor]
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
+
 #include "test/monitor_world.h"
 
 using namespace caisson;
@@ -75,6 +78,45 @@ void executes() {
   CHECK(json.root()["exitCode"].i64_or(0) == 137);
   CHECK(!c.cgroup_exists());
   CHECK(!exec(client, pod, c, "true").reply.ok());
+  client.call(FrameType::kShutdown);
+  CHECK(pod.wait() == 0);
+}
+
+u64 inode_of(int fd) {
+  struct stat st = {};
+  return fstat(fd, &st) == 0 ? st.st_ino : 0;
+}
+
+// The network namespace and sockets made in it, by descriptor; what is not there by name.
+void hands_out_its_network() {
+  Pod pod;
+  Client client = pod.connect();
+  CHECK(!client.call(FrameType::kPodSocket, "{\"kind\":\"tcp4\"}").ok());  // not set up yet
+  if (!pod.setup(client)) return;
+  auto ns = client.call(FrameType::kPodNamespace, "{\"type\":\"network\"}");
+  CHECK(ns.ok() && ns.fds.count == 1);
+  const u64 theirs = inode_of(ns.fds.items[0].get());
+  struct stat own = {};
+  CHECK(stat("/proc/self/ns/net", &own) == 0 && theirs != 0 && theirs != own.st_ino);
+  for (const char* kind : {"tcp4", "tcp6", "udp4", "udp6", "route", "netfilter"}) {
+    char payload[64];
+    snprintf(payload, sizeof payload, "{\"kind\":\"%s\"}", kind);
+    auto made = client.call(FrameType::kPodSocket, payload);
+    CHECK(made.ok() && made.fds.count == 1);
+    Fd its(ioctl(made.fds.items[0].get(), SIOCGSKNS));
+    CHECK(its && inode_of(its.get()) == theirs);
+  }
+  // the monitor itself has come back
+  auto again = client.call(FrameType::kPodNamespace, "{\"type\":\"network\"}");
+  CHECK(again.ok() && inode_of(again.fds.items[0].get()) == theirs);
+  char path[64];
+  snprintf(path, sizeof path, "/proc/%d/ns/net", pod.pid);
+  struct stat monitors = {};
+  CHECK(stat(path, &monitors) == 0 && monitors.st_ino == own.st_ino);
+  CHECK(!client.call(FrameType::kPodSocket, "{\"kind\":\"packet\"}").ok());
+  CHECK(!client.call(FrameType::kPodNamespace, "{\"type\":\"mount\"}").ok());
+  auto absent = client.call(FrameType::kPodNamespace, "{\"type\":\"user\"}");
+  CHECK(absent.arrived && !absent.ok() && absent.json().root()["errno"].i64_or(0) == ENOENT);
   client.call(FrameType::kShutdown);
   CHECK(pod.wait() == 0);
 }

@@ -56,6 +56,9 @@ export interface Created {
   groups: number[]
 }
 
+/** `route` and `netfilter` are families of netlink(7). */
+export type PodSocketKind = 'tcp4' | 'tcp6' | 'udp4' | 'udp6' | 'route' | 'netfilter'
+
 interface Pending {
   resolve: (reply: Reply) => void
   reject: (error: unknown) => void
@@ -184,6 +187,16 @@ export class MonitorClient {
     await this.#call(frameType.logReopen, { id })
   }
 
+  /** A namespace of the pod, by descriptor. @throws ENOENT where the pod shares the host's */
+  async namespace(type: 'network' | 'ipc' | 'uts' | 'user' | 'pid'): Promise<NativeFd> {
+    return one(await this.#call(frameType.podNamespace, { type }))
+  }
+
+  /** A socket made in the pod's network namespace, or in the host's where the pod shares that: it stays there. */
+  async socket(kind: PodSocketKind): Promise<NativeFd> {
+    return one(await this.#call(frameType.podSocket, { kind }))
+  }
+
   /** Ends the pod and the monitor. */
   async shutdown(): Promise<void> {
     await this.#call(frameType.shutdown, {})
@@ -286,6 +299,14 @@ export class MonitorClient {
 /** Whether a request failed because its monitor has died, or was let go of: it says nothing of the container. */
 export function isMonitorGone(error: unknown): boolean {
   return isCaissonError(error) && error.code === 'ERR_MONITOR_GONE'
+}
+
+/** The descriptor that a reply brings. */
+function one({ fds }: Reply): NativeFd {
+  const [fd, ...more] = fds
+  for (const other of more) other.close()
+  if (fd === undefined) throw new CaissonError('ERR_MONITOR_PROTOCOL', 'the monitor answered without the descriptor')
+  return fd
 }
 
 /** An error reply, in the shape of a native error. */

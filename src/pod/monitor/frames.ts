@@ -23,6 +23,8 @@ export const frameType = {
   exec: 69,
   logReopen: 70,
   shutdown: 71,
+  podNamespace: 72,
+  podSocket: 73,
   eventExit: 128,
   eventOom: 129,
 } as const
