@@ -5,15 +5,19 @@ import { ImageService, type RegistryOptions } from './image/index.ts'
 import { defaultHostsDirectories } from './image/registry/hosts.ts'
 import { buildId, monitorExecutable, native } from './native/index.ts'
 import type { NativeFd } from './native/types.ts'
+import { openNetworks, type NetworkOptions } from './network/index.ts'
+import type { Networks } from './network/networks.ts'
 import { Containers } from './pod/containers.ts'
 import type { CgroupSettings, Context, Logger } from './pod/context.ts'
 import { readHost, type HostFacts } from './pod/host.ts'
 import { Layout } from './pod/layout.ts'
 import { Pods } from './pod/pods.ts'
 import { reconcile } from './pod/reconcile.ts'
+import { UndoStack } from './undo.ts'
 
 export type { FsInfo, Image, PullProgress, PushProgress, RegistryAuth, RegistryOptions } from './image/index.ts'
 export { CaissonError, errorKind, errorMessage, isCaissonError, type ErrorCode } from './errors.ts'
+export type { NetworkInterface, NetworkOptions, NetworkStatus } from './network/index.ts'
 export type * from './pod/config.ts'
 export type { ContainerExit } from './pod/container.ts'
 export type { CgroupSettings, Logger } from './pod/context.ts'
@@ -35,6 +39,7 @@ export interface RuntimeOptions {
   registry?: RegistryOptions
   /** File of the policy who may be pulled, and by whose signatures; default: none, everything. */
   trustPolicy?: string
+  network?: NetworkOptions
   logger?: Logger
 }
 
@@ -45,6 +50,7 @@ export class Runtime {
   readonly images: ImageService
   readonly pods: Pods
   readonly containers: Containers
+  readonly networks: Networks
   readonly host: HostFacts
   readonly layout: Layout
   /** Identity of the native half. */
@@ -59,6 +65,7 @@ export class Runtime {
   private constructor(context: Context, pods: Pods, containers: Containers, locks: NativeFd[]) {
     this.#lease = context.lease
     this.images = context.images
+    this.networks = context.networks
     this.host = context.host
     this.layout = context.layout
     this.pods = pods
@@ -82,21 +89,29 @@ export class Runtime {
     // 0700: images hold set-uid files that no other user may reach (CVE-2021-41103)
     await mkdir(layout.pods, { recursive: true, mode: 0o700 })
     await mkdir(layout.state, { recursive: true, mode: 0o700 })
-    const locks = await lockInstance(layout)
-    const images = await ImageService.open({
-      root: layout.root,
-      native,
-      logger,
-      instance: layout.instance,
-      registry: { hostsDirectories: defaultHostsDirectories, ...options.registry },
-      trustPolicy: options.trustPolicy ?? '',
-    })
+    const undo = new UndoStack()
     try {
+      const locks = await lockInstance(layout)
+      undo.push('locks', () => {
+        for (const lock of locks) lock.close()
+      })
+      const images = await ImageService.open({
+        root: layout.root,
+        native,
+        logger,
+        instance: layout.instance,
+        registry: { hostsDirectories: defaultHostsDirectories, ...options.registry },
+        trustPolicy: options.trustPolicy ?? '',
+      })
+      undo.push('images', () => images.close())
+      const networks = await openNetworks(layout.network, options.network ?? {}, logger)
+      undo.push('networks', () => networks.close())
       const context: Context = {
         native,
         layout,
         host,
         images,
+        networks,
         logger,
         cgroup: {
           monitors: options.cgroup?.monitors ?? '/caisson.slice',
@@ -113,8 +128,7 @@ export class Runtime {
       images.adoptionComplete()
       return new Runtime(context, pods, containers, locks)
     } catch (error) {
-      await images.close()
-      for (const lock of locks) lock.close()
+      for (const failure of await undo.unwind()) logger.error({ err: failure.error }, `cannot undo ${failure.what}`)
       throw error
     }
   }
@@ -125,6 +139,7 @@ export class Runtime {
     this.#closed = true
     if (this.#lease === 'bound') await this.pods.stopAll()
     this.pods.close()
+    await this.networks.close()
     await this.images.close()
     for (const lock of this.#locks) lock.close()
   }

@@ -44,7 +44,9 @@ void Pod::hand_namespace(Ticket ticket, string_view type) {
   if (!copy) return server_.fail(ticket, Failure::of(Error::last("fcntl", "namespace")));
   FdList fds;
   fds.push(static_cast<Fd&&>(copy));
-  server_.reply(ticket, "{}", static_cast<FdList&&>(fds));
+  String payload;
+  JsonWriter(payload).begin_object().member("fd", held->get()).end_object();
+  server_.reply(ticket, payload.view(), static_cast<FdList&&>(fds));
 }
 
 void Pod::make_socket(Ticket ticket, string_view kind) {

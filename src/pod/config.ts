@@ -1,3 +1,7 @@
+import type { DnsConfig, PortMapping } from '../network/types.ts'
+
+export type { DnsConfig, PortMapping } from '../network/types.ts'
+
 /**
  * What a caller asks for, in the runtime's own terms: free of gRPC, serialisable, kept whole in the durable records, so that a
  * repeated request can be compared field by field (law 5).
@@ -8,12 +12,6 @@ export interface PodMetadata {
   namespace: string
   uid: string
   attempt: number
-}
-
-export interface DnsConfig {
-  servers: string[]
-  searches: string[]
-  options: string[]
 }
 
 /** One contiguous range of ids; see user_namespaces(7). */
@@ -41,7 +39,14 @@ export interface PodConfig {
   /** Parent of the containers' cgroups, absolute below the cgroup root; empty: `<pods slice>`. */
   cgroupParent: string
   sysctls: Record<string, string>
-  network: 'pod' | 'node'
+  /** `none`: one of its own with loopback only. */
+  network: 'pod' | 'node' | 'none'
+  /** Networks of users that it is on; empty: the default one. */
+  networks: string[]
+  /** Further names of the pod on networks of users. */
+  aliases: string[]
+  /** Ports of the host that lead to the pod. */
+  ports: PortMapping[]
   pid: 'pod' | 'container' | 'node'
   ipc: 'pod' | 'node'
   /** Null: the initial user namespace. */
@@ -152,7 +157,8 @@ export interface PodStatus {
   createdAt: Nanoseconds
   /** Address of the pod's network namespace for tools; null with the host's network. */
   netns: string | null
-  ip: string
+  /** Its addresses, the first its own; empty with the host's network, without one, and once it has stopped. */
+  ips: string[]
 }
 
 export interface ProcessIdentity {

@@ -5,7 +5,7 @@ import { Container, exitOf, type ContainerExit } from './container.ts'
 import type { Context } from './context.ts'
 import type { Layout } from './layout.ts'
 import type { Pod } from './pod.ts'
-import { readRecord, writeRecord } from './records.ts'
+import { readRecord, writeRecord } from '../records.ts'
 
 /** What is durable of a container: its request and identity. Its end is in `exit`, which the monitor writes. */
 export async function writeContainerRecord(context: Context, container: Container): Promise<void> {

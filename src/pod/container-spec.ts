@@ -60,7 +60,7 @@ export function containerSpec(pod: PodConfig, config: ContainerConfig, facts: Co
 function namespaces(pod: PodConfig, config: ContainerConfig): Namespace[] {
   const list: Namespace[] = [{ type: 'mount' }]
   if (!config.privileged) list.push({ type: 'cgroup' })
-  if (pod.network === 'pod') list.push({ type: 'network', path: 'caisson:pod' }, { type: 'uts', path: 'caisson:pod' })
+  if (pod.network !== 'node') list.push({ type: 'network', path: 'caisson:pod' }, { type: 'uts', path: 'caisson:pod' })
   if (pod.ipc === 'pod') list.push({ type: 'ipc', path: 'caisson:pod' })
   if (pod.user !== null) list.push({ type: 'user', path: 'caisson:pod' })
   if (config.pid === 'container') list.push({ type: 'pid' })

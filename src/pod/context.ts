@@ -1,4 +1,5 @@
 import type { ImageService } from '../image/index.ts'
+import type { Networks } from '../network/networks.ts'
 import type { Native, NativeFd } from '../native/types.ts'
 import type { HostFacts } from './host.ts'
 import type { Layout } from './layout.ts'
@@ -26,6 +27,7 @@ export interface Context {
   readonly layout: Layout
   readonly host: HostFacts
   readonly images: ImageService
+  readonly networks: Networks
   readonly logger: Logger
   readonly cgroup: CgroupSettings
   /** `bound`: pods end with this process. */

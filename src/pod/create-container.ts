@@ -16,7 +16,7 @@ import { openLogDirectory } from './log-directory.ts'
 import type { Pod } from './pod.ts'
 import { processError } from './process-errors.ts'
 import { cgroupParentOf, containerCgroupName, endContainer } from './tear-down.ts'
-import { UndoStack } from './undo.ts'
+import { UndoStack } from '../undo.ts'
 
 const exitRecordSize = 4096
 const seccompProfileMax = 1 << 20

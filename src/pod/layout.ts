@@ -16,6 +16,10 @@ export class Layout {
     return join(this.root, 'instances', this.instance, 'pods')
   }
 
+  get network(): string {
+    return join(this.root, 'instances', this.instance, 'network')
+  }
+
   get trash(): string {
     return join(this.root, 'trash')
   }

@@ -2,15 +2,22 @@ import { chmod, chown, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 
 import { CaissonError } from '../errors.ts'
+import type { Attached } from '../network/types.ts'
 import type { DnsConfig, PodConfig } from './config.ts'
 
 const hostFileMax = 1 << 20
 
 /** Writes the files that every container of a pod finds in /etc: hostname, hosts, resolv.conf. */
-export async function writePodFiles(directory: string, config: PodConfig, hostname: string): Promise<void> {
+export async function writePodFiles(
+  directory: string,
+  config: PodConfig,
+  hostname: string,
+  network: Pick<Attached, 'ips' | 'dns'> | null,
+): Promise<void> {
+  const dns = config.dns ?? network?.dns ?? null
   const [hosts, resolv] = await Promise.all([
-    config.network === 'node' ? hostFile('/etc/hosts') : Promise.resolve(podHosts(hostname)),
-    config.dns === null ? hostFile('/etc/resolv.conf') : Promise.resolve(resolvConf(config.dns)),
+    config.network === 'node' ? hostFile('/etc/hosts') : Promise.resolve(podHosts(hostname, network?.ips ?? [])),
+    dns === null ? hostFile('/etc/resolv.conf') : Promise.resolve(resolvConf(dns)),
   ])
   // the directory of the pod's state is 0700; this one is read by containers through their mounts only
   await mkdir(directory, { mode: 0o700 })
@@ -46,9 +53,12 @@ export function resolvConf(dns: DnsConfig): string {
   return lines.map((line) => `${line}\n`).join('')
 }
 
-function podHosts(hostname: string): string {
+/** hosts(5) of a pod: its name is that of its own addresses, and of loopback where it has none. */
+export function podHosts(hostname: string, ips: readonly string[]): string {
   const names = ['127.0.0.1\tlocalhost', '::1\tlocalhost ip6-localhost ip6-loopback']
-  if (hostname !== 'localhost') names.push(`127.0.1.1\t${hostname}`)
+  if (hostname !== 'localhost') {
+    for (const ip of ips.length > 0 ? ips : ['127.0.1.1']) names.push(`${ip}\t${hostname}`)
+  }
   return names.map((line) => `${line}\n`).join('')
 }
 

@@ -12,9 +12,9 @@ export function podPlanInput(id: string, config: PodConfig, host: HostFacts): ob
     id,
     hostname: config.network === 'node' ? '' : config.hostname || host.hostname,
     namespaces: {
-      network: config.network,
+      network: config.network === 'node' ? 'node' : 'pod',
       ipc: config.ipc,
-      uts: config.network, // its own exactly when the network is
+      uts: config.network === 'node' ? 'node' : 'pod', // its own exactly when the network is
       pid: config.pid,
       user: user === null ? null : { uidMappings: mappings(user.uids), gidMappings: mappings(user.gids) },
     },

@@ -1,3 +1,4 @@
+import type { Attachment } from '../network/types.ts'
 import type { NativeFd } from '../native/types.ts'
 import type { Nanoseconds, PodConfig, PodState, PodStatus } from './config.ts'
 import type { Container } from './container.ts'
@@ -11,6 +12,8 @@ export class Pod {
   readonly containers = new Map<string, Container>()
   state: PodState
   monitor: MonitorClient | null
+  /** Its part in a network, while it has one. */
+  attachment: Attachment | null = null
   /** The parent cgroup of its containers, opened when the first one is created. */
   cgroupParent: Promise<NativeFd> | null = null
   /** Whether nothing is left of it but its records: a stop that fails half-way is tried again by the next one. */
@@ -41,8 +44,8 @@ export class Pod {
       config: this.config,
       state: this.state,
       createdAt: this.createdAt,
-      netns: null,
-      ip: '',
+      netns: this.attachment?.netns ?? null,
+      ips: this.attachment?.ips ?? [],
     }
   }
 

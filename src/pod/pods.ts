@@ -10,12 +10,13 @@ import { findByPrefix, newId } from './ids.ts'
 import { alreadyExists, firstDifference, Joins } from './joins.ts'
 import { reachMonitor } from './monitor/reach.ts'
 import { spawnMonitor } from './monitor/spawn.ts'
+import { networkRequest, podNetwork } from './pod-network.ts'
 import { podPlanInput } from './pod-input.ts'
 import { writePodFiles } from './pod-files.ts'
 import { Pod } from './pod.ts'
-import { writeRecord } from './records.ts'
-import { endContainer, endContainers, tearDownPod } from './tear-down.ts'
-import { UndoStack } from './undo.ts'
+import { writeRecord } from '../records.ts'
+import { detachPod, endContainer, endContainers, tearDownPod } from './tear-down.ts'
+import { UndoStack } from '../undo.ts'
 
 const nameMax = 253
 
@@ -51,7 +52,7 @@ export class Pods {
   }
 
   async #create(config: PodConfig): Promise<string> {
-    const { native, layout, host, logger, cgroup, lease, monitorProgram, buildId } = this.#context
+    const { native, layout, host, logger, cgroup, lease, monitorProgram, buildId, networks } = this.#context
     const id = newId()
     const undo = new UndoStack()
     const plan = native.compilePod(JSON.stringify(podPlanInput(id, config, host)))
@@ -60,8 +61,6 @@ export class Pods {
       const stateDirectory = layout.podState(id)
       await mkdir(stateDirectory, { mode: 0o700 })
       undo.push('state directory', () => rm(stateDirectory, { recursive: true, force: true }))
-      await writePodFiles(join(stateDirectory, 'etc'), config, config.hostname || host.hostname)
-
       const monitorCgroup = monitorCgroupOf(cgroup.monitors, id)
       const cgroupFd = await native.cgroupEnsure(host.cgroupRoot, monitorCgroup, [])
       undo.push('monitor cgroup', () => native.cgroupDestroy(host.cgroupRoot, monitorCgroup))
@@ -88,8 +87,14 @@ export class Pods {
       await client.setupPod(memfd.fd).finally(() => {
         memfd.close()
       })
+      const hostname = config.hostname || host.hostname
+      const request = networkRequest(id, config, hostname)
+      const attachment = request === null ? null : await networks.attach(request, podNetwork(client))
+      undo.push('network', () => networks.detach(id, podNetwork(client)))
+      await writePodFiles(join(stateDirectory, 'etc'), config, hostname, attachment)
 
       const pod = new Pod({ id, config, createdAt: now(), state: 'ready', monitor: client })
+      pod.attachment = attachment
       const directory = layout.pod(id)
       await mkdir(join(directory, 'containers'), { recursive: true, mode: 0o700 })
       undo.push('pod directory', () => rm(directory, { recursive: true, force: true }))
@@ -121,6 +126,7 @@ export class Pods {
   async #stop(pod: Pod): Promise<void> {
     // from here on nothing new is created in it, even when this fails: it is not ready any more, and stopped again
     pod.state = 'notready'
+    await detachPod(this.#context, pod)
     await endContainers(this.#context, pod)
     await tearDownPod(this.#context, pod)
     await writePodRecord(this.#context, pod)
@@ -289,6 +295,12 @@ function validate(config: PodConfig): void {
     throw new CaissonError(
       'ERR_UNKNOWN_RUNTIME_HANDLER',
       `runtime handler "${config.runtimeHandler}" is not configured`,
+    )
+  }
+  if (config.network !== 'pod' && config.ports.length + config.networks.length > 0) {
+    throw new CaissonError(
+      'ERR_INVALID_ARGUMENT',
+      `ports and networks are of pods with a network of their own; this one has "${config.network}"`,
     )
   }
   if (config.logDirectory !== '' && !config.logDirectory.startsWith('/')) {

@@ -12,8 +12,9 @@ import type { MonitoredContainer } from './monitor/client.ts'
 import { reachMonitor } from './monitor/reach.ts'
 import { connectMonitor } from './monitor/spawn.ts'
 import { Pod } from './pod.ts'
+import { podNetwork } from './pod-network.ts'
 import { monitorCgroupOf, writePodRecord, type Pods } from './pods.ts'
-import { readRecord } from './records.ts'
+import { readRecord } from '../records.ts'
 import { endContainer, endContainers, tearDownPod } from './tear-down.ts'
 
 /**
@@ -47,6 +48,10 @@ export async function reconcile(context: Context, pods: Pods, containers: Contai
     logger.warn({ pod: id }, 'taking away a pod whose creation did not end')
     await discardPod(context, id)
   }
+  const living = [...pods.all()].flatMap(({ id, monitor }) =>
+    monitor === null ? [] : [[id, podNetwork(monitor)] as const],
+  )
+  await context.networks.reconcile(new Map(living))
 }
 
 interface PodRecord {
@@ -83,6 +88,7 @@ async function adoptPod(
     state: 'ready',
     monitor: monitor ?? null,
   })
+  pod.attachment = context.networks.get(id) ?? null
   const ends = new Map<string, ContainerExit | null>()
   const unfinished = new Set<string>()
   for (const containerId of await readdir(join(layout.pod(id), 'containers'))) {

@@ -4,6 +4,7 @@ import type { Context } from './context.ts'
 import { isMonitorGone } from './monitor/client.ts'
 import { monitorCgroupOf } from './pods.ts'
 import type { Pod } from './pod.ts'
+import { podNetwork } from './pod-network.ts'
 
 /** The container cgroup's name: its prefix is fixed (docs/architecture.md, "The cgroup tree"). */
 export function containerCgroupName(id: string): string {
@@ -12,6 +13,22 @@ export function containerCgroupName(id: string): string {
 
 export function cgroupParentOf(context: Context, pod: Pod): string {
   return pod.config.cgroupParent || context.cgroup.pods
+}
+
+/**
+ * Takes the pod's network away while its namespace is there, which plugins of CNI count on. Its processes are killed first: none of
+ * them sees another pod come to its addresses.
+ */
+export async function detachPod(context: Context, pod: Pod): Promise<void> {
+  const { monitor } = pod
+  if (pod.attachment === null) return
+  if (monitor !== null) {
+    await monitor.kill().catch((error: unknown) => {
+      context.logger.warn({ pod: pod.id, err: error }, 'the monitor did not kill the containers of a pod that stops')
+    })
+  }
+  await context.networks.detach(pod.id, monitor === null ? null : podNetwork(monitor))
+  pod.attachment = null
 }
 
 /** Ends every container of a pod; they are all EXITED afterwards. */

@@ -27,6 +27,34 @@ t.test('a sandbox with nothing but its name gets the defaults of the CRI', async
   t.throws(() => podConfigOf({}, ''), { message: /metadata/ })
 })
 
+t.test('port mappings: those with a port of the host', async (t) => {
+  const ports = (...portMappings: runtime.v1.PortMapping.$Properties[]): unknown =>
+    podConfigOf({ metadata, portMappings }, '').ports
+  t.strictSame(
+    ports(
+      { containerPort: 80 },
+      { containerPort: 53, hostPort: 5353, protocol: runtime.v1.Protocol.UDP, hostIp: '::1' },
+    ),
+    [{ protocol: 'udp', containerPort: 53, hostPort: 5353, hostIp: '::1' }],
+  )
+  const bad: runtime.v1.PortMapping.$Properties[] = [
+    { containerPort: 80, hostPort: 70000 },
+    { containerPort: 0, hostPort: 80 },
+    { containerPort: 80, hostPort: -1 },
+    { containerPort: 80, hostPort: 80, hostIp: 'localhost' },
+    // eslint-disable-next-line @typescript-eslint/no-unsafe-enum-assignment -- as the wire brings it
+    { containerPort: 80, hostPort: 80, protocol: 7 as runtime.v1.Protocol },
+  ]
+  for (const mapping of bad)
+    t.throws(() => ports(mapping), { code: 'ERR_INVALID_ARGUMENT', message: /port_mappings\./ })
+  // the kubelet gives the ports of a pod with the host's network too
+  const host = { securityContext: { namespaceOptions: { network: NamespaceMode.NODE } } }
+  t.strictSame(
+    podConfigOf({ metadata, linux: host, portMappings: [{ containerPort: 80, hostPort: 80 }] }, '').ports,
+    [],
+  )
+})
+
 t.test('namespace modes of a sandbox', async (t) => {
   const withOptions = (namespaceOptions: runtime.v1.NamespaceOption.$Properties): ReturnType<typeof podConfigOf> =>
     podConfigOf({ metadata, linux: { securityContext: { namespaceOptions } } }, '')

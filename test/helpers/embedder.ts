@@ -15,6 +15,7 @@ export function open({ directory, slice }: Place): Promise<Runtime> {
   return Runtime.open({
     root: join(directory, 'root'),
     state: join(directory, 'state'),
+    network: { driver: 'none' },
     cgroup: { monitors: slice, pods: `${slice}/pods` },
   })
 }

@@ -23,6 +23,8 @@ export const busyboxImage = 'localhost/busybox:latest'
 export interface ServiceOptions {
   /** Lines of its configuration beside the cgroup slice: TOML, with the section's name, or below [cgroup]. */
   cgroup?: string
+  /** Lines of [network]; default: pods have loopback only, for the host's network is not the tests'. */
+  network?: string
   /** Sections after [cgroup]. */
   config?: string
   /** A private mount namespace whose mounts are shared: for propagation, without touching the host's table. */
@@ -104,9 +106,9 @@ export class TestService {
 
   /** Writes the configuration; `cgroup` and `config` as in the options. */
   async configure(): Promise<void> {
-    const { cgroup = '', config = '' } = this.#options
+    const { cgroup = '', network = 'driver = "none"', config = '' } = this.#options
     await mkdir(this.state, { recursive: true, mode: 0o700 })
-    const text = `[cgroup]\nmonitors = "${this.slice}"\npods = "${this.slice}/pods"\n${cgroup}\n${config}\n`
+    const text = `[cgroup]\nmonitors = "${this.slice}"\npods = "${this.slice}/pods"\n${cgroup}\n[network]\n${network}\n${config}\n`
     await writeFile(this.configFile, text)
   }
 

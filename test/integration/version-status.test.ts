@@ -20,7 +20,7 @@ t.test('version and status', { skip: needsRoot }, async (t) => {
     const { status, info, runtimeHandlers, features } = await service.runtime.status({})
     t.match(status?.conditions, [
       { type: 'RuntimeReady', status: true },
-      { type: 'NetworkReady', status: false, reason: 'NoNetworkYet' },
+      { type: 'NetworkReady', status: false, reason: 'NoNetwork' },
     ])
     t.same(Object.keys(info), [], 'no information without verbose')
     t.same(

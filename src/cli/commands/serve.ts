@@ -34,6 +34,7 @@ service takes them over.
       cgroup: config.cgroup,
       registry: registryOptions(config.registry),
       trustPolicy: config.registry.trustPolicy,
+      network: { driver: config.network.driver },
       logger: log,
     })
     try {

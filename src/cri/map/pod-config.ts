@@ -1,5 +1,7 @@
+import { isIP } from 'node:net'
+
 import { runtime } from '../../gen/cri.js'
-import { CaissonError, type IdMapping, type PodConfig, type UserNamespace } from '../../index.ts'
+import { CaissonError, type IdMapping, type PodConfig, type PortMapping, type UserNamespace } from '../../index.ts'
 
 const { NamespaceMode } = runtime.v1
 
@@ -34,12 +36,45 @@ export function podConfigOf(
     cgroupParent: cgroupParent(config.linux?.cgroupParent ?? ''),
     sysctls: config.linux?.sysctls ?? {},
     network: podOrNode(options?.network, 'network'),
+    networks: [],
+    aliases: [],
+    ports: options?.network === NamespaceMode.NODE ? [] : hostPorts(config.portMappings ?? []),
     pid: pidMode(options?.pid),
     ipc: podOrNode(options?.ipc, 'ipc'),
     user: userNamespace(options?.usernsOptions),
     privileged: security?.privileged ?? false,
     runtimeHandler: handler,
   }
+}
+
+const protocols: Record<number, PortMapping['protocol'] | undefined> = {
+  [runtime.v1.Protocol.TCP]: 'tcp',
+  [runtime.v1.Protocol.UDP]: 'udp',
+  [runtime.v1.Protocol.SCTP]: 'sctp',
+}
+
+/** A mapping without a host port says that a container listens, nothing else. */
+function hostPorts(mappings: runtime.v1.PortMapping.$Properties[]): PortMapping[] {
+  return mappings
+    .filter(({ hostPort }) => (hostPort ?? 0) !== 0)
+    .map((mapping) => {
+      const { protocol } = mapping
+      const [containerPort, hostPort] = [mapping.containerPort ?? 0, mapping.hostPort ?? 0]
+      const hostIp = mapping.hostIp ?? ''
+      const known = protocols[protocol ?? runtime.v1.Protocol.TCP]
+      if (known === undefined) {
+        throw new CaissonError('ERR_INVALID_ARGUMENT', `port_mappings.protocol ${protocol} is not TCP, UDP or SCTP`)
+      }
+      for (const [field, port] of Object.entries({ container_port: containerPort, host_port: hostPort })) {
+        if (port < 1 || port > 65535) {
+          throw new CaissonError('ERR_INVALID_ARGUMENT', `port_mappings.${field} ${port} is not from 1 to 65535`)
+        }
+      }
+      if (hostIp !== '' && isIP(hostIp) === 0) {
+        throw new CaissonError('ERR_INVALID_ARGUMENT', `port_mappings.host_ip "${hostIp}" is not an address`)
+      }
+      return { protocol: known, containerPort, hostPort, hostIp }
+    })
 }
 
 function cgroupParent(text: string): string {

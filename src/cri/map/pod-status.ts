@@ -19,16 +19,25 @@ export function toPodSandbox(pod: PodStatus): runtime.v1.PodSandbox.$Properties 
 export function toPodSandboxStatus(pod: PodStatus): runtime.v1.PodSandboxStatus.$Properties {
   return {
     ...toPodSandbox(pod),
-    network: { ip: pod.ip },
+    network: podAddresses(pod.ips),
     linux: { namespaces: { options: namespaceOptions(pod.config) } },
   }
+}
+
+function podAddresses([ip = '', ...more]: readonly string[]): runtime.v1.PodSandboxNetworkStatus.$Properties {
+  return { ip, additionalIps: more.map((additional) => ({ ip: additional })) }
 }
 
 function toState({ state }: PodStatus): runtime.v1.PodSandboxState {
   return state === 'ready' ? PodSandboxState.SANDBOX_READY : PodSandboxState.SANDBOX_NOTREADY
 }
 
-const modes = { pod: NamespaceMode.POD, container: NamespaceMode.CONTAINER, node: NamespaceMode.NODE }
+const modes = {
+  none: NamespaceMode.POD,
+  pod: NamespaceMode.POD,
+  container: NamespaceMode.CONTAINER,
+  node: NamespaceMode.NODE,
+}
 
 function namespaceOptions(config: PodConfig): runtime.v1.NamespaceOption.$Properties {
   const options = { network: modes[config.network], pid: modes[config.pid], ipc: modes[config.ipc] }

@@ -1,5 +1,5 @@
 import { runtime as proto } from '../../gen/cri.js'
-import type { Runtime } from '../../index.ts'
+import type { NetworkStatus, Runtime } from '../../index.ts'
 import type { RuntimeHandlers } from '../grpc/services.ts'
 
 /** Status and RuntimeConfig, from memory. */
@@ -8,15 +8,7 @@ export function statusRpcs(runtime: Runtime): Pick<RuntimeHandlers, 'status' | '
     async status({ verbose }) {
       return {
         status: {
-          conditions: [
-            { type: 'RuntimeReady', status: true },
-            {
-              type: 'NetworkReady',
-              status: false,
-              reason: 'NoNetworkYet',
-              message: 'pods get a network namespace with loopback only, or the host’s network',
-            },
-          ],
+          conditions: [{ type: 'RuntimeReady', status: true }, networkReady(runtime.networks.status())],
         },
         // the handler without a name is the built-in one
         runtimeHandlers: [{ name: '', features: { recursiveReadOnlyMounts: true, userNamespaces: true } }],
@@ -28,6 +20,16 @@ export function statusRpcs(runtime: Runtime): Pick<RuntimeHandlers, 'status' | '
       return { linux: { cgroupDriver: proto.v1.CgroupDriver.CGROUPFS } }
     },
   }
+}
+
+/** @param status null: pods get no network, by configuration */
+function networkReady(status: NetworkStatus | null): proto.v1.RuntimeCondition.$Properties {
+  const { ready, reason, message } = status ?? {
+    ready: false,
+    reason: 'NoNetwork',
+    message: 'pods get a network namespace with loopback only, or the host’s network',
+  }
+  return { type: 'NetworkReady', status: ready, reason, message }
 }
 
 function verboseInfo({ host, layout }: Runtime): object {

@@ -192,6 +192,13 @@ export class MonitorClient {
     return one(await this.#call(frameType.podNamespace, { type }))
   }
 
+  /** Where other processes of the host find the namespace while the monitor lives. @throws ENOENT as above */
+  async namespacePath(type: 'network'): Promise<string> {
+    const reply = await this.#call(frameType.podNamespace, { type })
+    one(reply).close()
+    return `/proc/${this.pid}/fd/${number(reply.payload, 'fd')}`
+  }
+
   /** A socket made in the pod's network namespace, or in the host's where the pod shares that: it stays there. */
   async socket(kind: PodSocketKind): Promise<NativeFd> {
     return one(await this.#call(frameType.podSocket, { kind }))

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 
 import { CaissonError } from '../../errors.ts'
 import type { Child, Native, NativeFd } from '../../native/types.ts'
-import type { UndoStack } from '../undo.ts'
+import type { UndoStack } from '../../undo.ts'
 import { MonitorClient } from './client.ts'
 
 const startTimeoutMs = 10_000

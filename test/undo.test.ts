@@ -1,6 +1,6 @@
 import t from 'tap'
 
-import { UndoStack } from '#src/pod/undo.ts'
+import { UndoStack } from '#src/undo.ts'
 
 t.test('steps are undone newest first, all of them, and failures come back', async (t) => {
   const order: string[] = []

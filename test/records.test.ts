@@ -2,7 +2,7 @@ import { readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 
-import { readRecord, writeRecord } from '#src/pod/records.ts'
+import { readRecord, writeRecord } from '#src/records.ts'
 
 t.test('a record comes back, nanoseconds as text, and leaves no temporary file', async (t) => {
   const directory = t.testdir()

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { open, readFile, rename, unlink } from 'node:fs/promises'
 
-import { CaissonError } from '../errors.ts'
+import { CaissonError } from './errors.ts'
 
 /**
  * Durable records: one JSON file an object, `{"v":1,…}`, written beside and renamed over. A reader takes the present version and the
