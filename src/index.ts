@@ -104,7 +104,7 @@ export class Runtime {
         trustPolicy: options.trustPolicy ?? '',
       })
       undo.push('images', () => images.close())
-      const networks = await openNetworks(layout.network, options.network ?? {}, logger)
+      const networks = await openNetworks(layout.network, options.network ?? {}, native, logger)
       undo.push('networks', () => networks.close())
       const context: Context = {
         native,

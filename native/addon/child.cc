@@ -1,4 +1,9 @@
 // spawn(): a program as a child, its exit as a promise. The pidfd is polled by libuv: no thread, no SIGCHLD.
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <unistd.h>
+
 #include "addon/arguments.h"
 #include "addon/groups.h"
 #include "addon/instance.h"
@@ -16,8 +21,8 @@ class Child : public Napi::ObjectWrap<Child> {
   static Napi::Function define(Napi::Env env) {
     return DefineClass(env, "Child",
                        {InstanceAccessor<&Child::pid>("pid"), InstanceAccessor<&Child::exited>("exited"),
-                        InstanceMethod<&Child::kill>("kill"), InstanceMethod<&Child::ref>("ref"),
-                        InstanceMethod<&Child::unref>("unref")});
+                        InstanceMethod<&Child::kill>("kill"), InstanceMethod<&Child::kill_group>("killGroup"),
+                        InstanceMethod<&Child::ref>("ref"), InstanceMethod<&Child::unref>("unref")});
   }
 
   explicit Child(const Napi::CallbackInfo& info)
@@ -62,6 +67,12 @@ class Child : public Napi::ObjectWrap<Child> {
     Status sent = send_signal(pidfd_.get(), signal);
     if (!sent && sent.error().err != ESRCH) throw make_error(info.Env(), sent.error());
   }
+  // The number of the group is the child's own until it is reaped; afterwards it may be anybody's.
+  void kill_group(const Napi::CallbackInfo& info) {
+    int signal = static_cast<int>(integer_argument(info[0], "signal", 0, 64));
+    if (poll_ == nullptr) return;
+    if (::kill(-pid_, signal) != 0 && errno != ESRCH) throw make_error(info.Env(), Error::last("kill"));
+  }
   void ref(const Napi::CallbackInfo&) {
     if (poll_ != nullptr) poll_->ref();
   }
@@ -98,6 +109,7 @@ Napi::Value spawn_child(const Napi::CallbackInfo& info) {
   request.envp = env_pointers.data();
   request.fds = fds;
   if (!options.Get("cgroup").IsUndefined()) request.cgroup = fd_argument(options.Get("cgroup"), "cgroup");
+  request.new_session = options.Get("session").ToBoolean();
   Spawned spawned = value_of(env, spawn(request));
   int pidfd = spawned.pidfd.get();
   try {
@@ -107,6 +119,19 @@ Napi::Value spawn_child(const Napi::CallbackInfo& info) {
     if (spawned.pidfd) (void)send_signal(pidfd, 9);
     throw;
   }
+}
+
+// A pipe(7) whose reading end is libuv's to poll, and whose writing end is a child's.
+Napi::Value make_pipe(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) throw make_error(env, Error::last("pipe2"));
+  Fd reader(ends[0]), writer(ends[1]);
+  if (fcntl(reader.get(), F_SETFL, O_NONBLOCK) != 0) throw make_error(env, Error::last("fcntl", "pipe"));
+  Napi::Object out = Napi::Object::New(env);
+  out.Set("reader", native_fd(env, static_cast<Fd&&>(reader)));
+  out.Set("writer", native_fd(env, static_cast<Fd&&>(writer)));
+  return out;
 }
 
 // A pidfd for waiting and signalling, of a process that need not be a child.
@@ -125,6 +150,7 @@ void pidfd_send_signal(const Napi::CallbackInfo& info) {
 void init_child(Napi::Env env, Napi::Object exports) {
   Instance::of(env).child = Napi::Persistent(Child::define(env));
   exports.Set("spawn", Napi::Function::New(env, spawn_child, "spawn"));
+  exports.Set("pipe", Napi::Function::New(env, make_pipe, "pipe"));
   exports.Set("pidfdOpen", Napi::Function::New(env, pidfd_open, "pidfdOpen"));
   exports.Set("pidfdSendSignal", Napi::Function::New(env, pidfd_send_signal, "pidfdSendSignal"));
 }

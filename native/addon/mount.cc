@@ -2,7 +2,9 @@
 // more that share one root and working directory (setns(CLONE_NEWNS) is EINVAL there), and pool threads are reused, so
 // a namespace or an identity that one call changes would be met by another. Such work belongs to a program that spawn()
 // starts.
+#include <errno.h>
 #include <fcntl.h>
+#include <sys/mount.h>
 
 #include "addon/arguments.h"
 #include "addon/groups.h"
@@ -70,6 +72,14 @@ Napi::Value move(const Napi::CallbackInfo& info) {
   });
 }
 
+// unmount(path): Promise<void>; what is busy goes when its last user does
+Napi::Value unmount(const Napi::CallbackInfo& info) {
+  return run_job(info.Env(), [path = string_argument(info[0], "path")]() -> Status {
+    if (umount2(path.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) != 0) return Error::last("umount2", path.c_str());
+    return ok();
+  });
+}
+
 // mountSetattr(dirfd, path, flags, { set, clear, propagation, userns }): Promise<void>
 Napi::Value set_attributes(const Napi::CallbackInfo& info) {
   if (!info[3].IsObject()) throw Napi::TypeError::New(info.Env(), "argument 'attributes' must be an object");
@@ -93,6 +103,7 @@ void init_mount(Napi::Env env, Napi::Object exports) {
   exports.Set("fsconfig", Napi::Function::New(env, configure, "fsconfig"));
   exports.Set("fsmount", Napi::Function::New(env, mount, "fsmount"));
   exports.Set("moveMount", Napi::Function::New(env, move, "moveMount"));
+  exports.Set("unmount", Napi::Function::New(env, unmount, "unmount"));
   exports.Set("mountSetattr", Napi::Function::New(env, set_attributes, "mountSetattr"));
 }
 

@@ -10,7 +10,8 @@ class NativeFd : public Napi::ObjectWrap<NativeFd> {
  public:
   static Napi::Function define(Napi::Env env) {
     return DefineClass(env, "NativeFd",
-                       {InstanceAccessor<&NativeFd::number>("fd"), InstanceMethod<&NativeFd::close>("close")});
+                       {InstanceAccessor<&NativeFd::number>("fd"), InstanceMethod<&NativeFd::close>("close"),
+                        InstanceMethod<&NativeFd::release>("release")});
   }
   explicit NativeFd(const Napi::CallbackInfo& info) : Napi::ObjectWrap<NativeFd>(info) {
     // The class is not exported: only native_fd() below comes here.
@@ -20,6 +21,7 @@ class NativeFd : public Napi::ObjectWrap<NativeFd> {
  private:
   Napi::Value number(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), fd_.get()); }
   void close(const Napi::CallbackInfo&) { fd_.reset(); }
+  Napi::Value release(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), fd_.release()); }
   Fd fd_;
 };
 

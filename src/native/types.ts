@@ -5,6 +5,8 @@ export interface NativeFd {
   /** The number, or -1 once closed. */
   readonly fd: number
   close(): void
+  /** The number, which is the caller's to close from now on. */
+  release(): number
 }
 
 /**
@@ -36,6 +38,8 @@ export interface SpawnOptions {
   fds: number[]
   /** Directory descriptor of the cgroup it is born in (CLONE_INTO_CGROUP). */
   cgroup?: number
+  /** In a session, and so a process group, of its own: setsid(2). */
+  session?: boolean
 }
 
 export interface ExitStatus {
@@ -49,6 +53,8 @@ export interface Child {
   readonly pid: number
   readonly exited: Promise<ExitStatus>
   kill(signal: number): void
+  /** Signals its process group, of one with a session of its own; nothing happens once it has been reaped. */
+  killGroup(signal: number): void
   ref(): void
   unref(): void
 }
@@ -151,6 +157,8 @@ export interface Native {
   /** Reads a memfd that a monitor sent, up to `limit` bytes. */
   readMemfd(fd: number, limit: number): Buffer
   spawn(options: SpawnOptions): Child
+  /** pipe(7): the reading end does not block, as `net.Socket` wants it; give the other to a child. */
+  pipe(): { reader: NativeFd; writer: NativeFd }
   /** A connected SOCK_SEQPACKET pair: one end as a channel, the other to be handed to a child. */
   channelPair(): { channel: Channel; peer: NativeFd }
   /** Connects to `name` in the directory `dirfd` (through /proc/self/fd: no 108-byte limit). */
@@ -207,6 +215,8 @@ export interface Native {
   fsconfig(context: number, key: string, value: string | number | true): Promise<void>
   /** Makes the super block and a detached mount of it; `attributes` are MOUNT_ATTR_*. */
   fsmount(context: number, attributes: number): Promise<NativeFd>
+  /** umount2(2) with MNT_DETACH, which follows no link. Rejects with EINVAL where nothing is mounted, ENOENT where nothing is. */
+  unmount(path: string): Promise<void>
   /** move_mount(2). */
   moveMount(fromDirfd: number, from: string, toDirfd: number, to: string, flags: number): Promise<void>
   /** mount_setattr(2): all of the tree, or on error none of it. `userns` is a descriptor, for MOUNT_ATTR_IDMAP. */

@@ -1,36 +1,42 @@
 import { join } from 'node:path'
 
-import { CaissonError } from '../errors.ts'
+import type { Native } from '../native/types.ts'
+import { CniDriver, type CniOptions } from './cni/driver.ts'
 import { Attachments } from './attachments.ts'
 import { Networks, type NetworkLogger } from './networks.ts'
-import type { NetworkDriver, NetworkKind } from './types.ts'
+import type { NetworkKind } from './types.ts'
 
 export type { NetworkInterface, NetworkStatus } from './types.ts'
 
 export interface NetworkOptions {
   /** Who gives pods their network. `auto` (default): CNI where it is configured, else the built-in bridge. `none`: loopback only. */
   driver?: 'auto' | NetworkKind | 'none'
+  cni?: Partial<CniOptions>
+}
+
+const cniDefaults: CniOptions = {
+  configDirectory: '/etc/cni/net.d',
+  // the last one is where Debian's package has them
+  pluginDirectories: ['/opt/cni/bin', '/usr/lib/cni'],
+  netnsDirectory: '/run/netns',
+  timeoutMs: 60_000,
 }
 
 /** @param directory of the instance: its records of networks */
 export async function openNetworks(
   directory: string,
-  { driver = 'auto' }: NetworkOptions,
+  { driver = 'auto', cni: cniOptions }: NetworkOptions,
+  native: Native,
   logger: NetworkLogger,
 ): Promise<Networks> {
-  const drivers: NetworkDriver[] = []
-  const kinds = drivers.map(({ kind }) => kind)
-  const fixed = driver === 'auto' ? undefined : driver
-  if (fixed !== undefined && fixed !== 'none' && !kinds.includes(fixed)) {
-    throw new CaissonError('ERR_UNIMPLEMENTED', `network.driver "${fixed}" is not there yet`)
-  }
   const attachments = await Attachments.open(join(directory, 'attachments'), (error) => {
     logger.warn({ err: error }, 'a damaged record of a network; what it stood for is taken away')
   })
-  return new Networks({
-    attachments,
-    drivers,
-    logger,
-    choose: () => (fixed === 'none' ? null : (fixed ?? kinds[0] ?? null)),
-  })
+  const cni = await CniDriver.open({ ...cniDefaults, ...cniOptions }, native, logger)
+  const choose = (): NetworkKind | null => {
+    if (driver === 'none') return null
+    if (driver !== 'auto') return driver
+    return cni.configured ? 'cni' : null
+  }
+  return new Networks({ attachments, drivers: [cni], choose, logger })
 }

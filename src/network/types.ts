@@ -30,6 +30,10 @@ export interface NetworkRequest {
   /** Further names of the pod on its user networks. */
   aliases: string[]
   ports: PortMapping[]
+  /** Hardware address of its first interface; empty: the network's choice. */
+  mac: string
+  /** Addresses that it wants; empty: the network's choice. */
+  addresses: string[]
   dns: DnsConfig | null
   labels: Record<string, string>
   annotations: Record<string, string>

@@ -47,6 +47,9 @@ export interface PodConfig {
   aliases: string[]
   /** Ports of the host that lead to the pod. */
   ports: PortMapping[]
+  /** Hardware address, and addresses, that it wants; empty: the network's choice. */
+  mac: string
+  addresses: string[]
   pid: 'pod' | 'container' | 'node'
   ipc: 'pod' | 'node'
   /** Null: the initial user namespace. */

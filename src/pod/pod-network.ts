@@ -13,6 +13,8 @@ export function networkRequest(podId: string, config: PodConfig, hostname: strin
     networks: config.networks,
     aliases: config.aliases,
     ports: config.ports,
+    mac: config.mac,
+    addresses: config.addresses,
     dns: config.dns,
     labels: config.labels,
     annotations: config.annotations,

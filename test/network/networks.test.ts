@@ -20,6 +20,8 @@ function request(podId: string): NetworkRequest {
     networks: [],
     aliases: [],
     ports: [],
+    mac: '',
+    addresses: [],
     dns: null,
     labels: {},
     annotations: {},

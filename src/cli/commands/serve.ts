@@ -2,7 +2,7 @@ import { pino } from 'pino'
 
 import { now } from '../../clock.ts'
 import { serveCri } from '../../cri/server.ts'
-import { Runtime, type RegistryOptions } from '../../index.ts'
+import { Runtime, type NetworkOptions, type RegistryOptions } from '../../index.ts'
 import { parseMixed, UsageError } from '../args.ts'
 import type { Command } from '../command.ts'
 import { loadConfig, type ServiceConfig } from '../../config/index.ts'
@@ -34,7 +34,7 @@ service takes them over.
       cgroup: config.cgroup,
       registry: registryOptions(config.registry),
       trustPolicy: config.registry.trustPolicy,
-      network: { driver: config.network.driver },
+      network: networkOptions(config.network),
       logger: log,
     })
     try {
@@ -67,6 +67,18 @@ function registryOptions(config: ServiceConfig['registry']): RegistryOptions {
     hostsDirectories: hostsDirs,
     uploadChunkBytes: uploadChunk * 2 ** 20,
     transport: { stallTimeoutMs: stallTimeout * 1000 },
+  }
+}
+
+function networkOptions(config: ServiceConfig['network']): NetworkOptions {
+  return {
+    driver: config.driver,
+    cni: {
+      configDirectory: config.cniConfigDir,
+      pluginDirectories: config.cniPluginDirs,
+      netnsDirectory: config.netnsDir,
+      timeoutMs: config.cniTimeout * 1000,
+    },
   }
 }
 

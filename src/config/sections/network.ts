@@ -1,4 +1,4 @@
-import { absolutePath, key, oneOf } from '../schema.ts'
+import { absolutePath, integer, key, listOf, oneOf } from '../schema.ts'
 
 /** `[network]`: of pods that have a network of their own. */
 export const network = {
@@ -6,8 +6,10 @@ export const network = {
   driver: key(oneOf('auto', 'cni', 'bridge', 'none'), 'auto'),
   /** Configuration lists of CNI; the first in the order of names is the default. Without one the built-in bridge is used. */
   cniConfigDir: key(absolutePath(), '/etc/cni/net.d'),
-  /** Where plugins of CNI are. */
-  cniPluginDir: key(absolutePath(), '/opt/cni/bin'),
+  /** Where plugins of CNI are: the first that has one is taken. */
+  cniPluginDirs: key(listOf(absolutePath()), ['/opt/cni/bin', '/usr/lib/cni']),
+  /** Seconds that one plugin may take. */
+  cniTimeout: key(integer(1, 3600), 60),
   /** With CNI, a pod's network namespace is bound here; "": plugins are given /proc/<monitor>/fd/<n>. */
   netnsDir: key(absolutePath({ empty: true }), '/run/netns'),
 }

@@ -38,6 +38,8 @@ export function podConfigOf(
     network: podOrNode(options?.network, 'network'),
     networks: [],
     aliases: [],
+    mac: '',
+    addresses: [],
     ports: options?.network === NamespaceMode.NODE ? [] : hostPorts(config.portMappings ?? []),
     pid: pidMode(options?.pid),
     ipc: podOrNode(options?.ipc, 'ipc'),
