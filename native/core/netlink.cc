@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 
 #include "core/net_socket.h"
 
@@ -21,6 +22,8 @@ Result<Fd> with_options(Fd fd) {
   return fd;
 }
 
+}  // namespace
+
 span<const u8> find_attribute(span<const u8> rest, u16 type) {
   while (rest.size() >= sizeof(uapi::NetlinkAttribute)) {
     uapi::NetlinkAttribute attribute;
@@ -35,6 +38,8 @@ span<const u8> find_attribute(span<const u8> rest, u16 type) {
   return {};
 }
 
+namespace {
+
 // struct nlmsgerr: an errno, the header of the request, what was wrong with it in words.
 string_view words_of(u16 flags, span<const u8> payload) {
   constexpr size_t kFixed = sizeof(i32) + sizeof(uapi::NetlinkHeader);
@@ -47,6 +52,7 @@ string_view words_of(u16 flags, span<const u8> payload) {
   }
   if (skip > payload.size()) return {};
   span<const u8> text = find_attribute(payload.subspan(skip), uapi::kNlmsgerrAttrMsg);
+  if (text.empty()) return {};
   return {reinterpret_cast<const char*>(text.data()), strnlen(reinterpret_cast<const char*>(text.data()), text.size())};
 }
 
@@ -66,10 +72,21 @@ void NetlinkRequest::add(u16 type, const void* data, size_t size) {
 }
 
 void NetlinkRequest::add(u16 type, string_view text) {
-  char buffer[64] = {};
+  char buffer[256] = {};
   if (text.size() >= sizeof buffer) abort();
   memcpy(buffer, text.data(), text.size());
   add(type, buffer, text.size() + 1);
+}
+
+size_t NetlinkRequest::open_nest(u16 type) {
+  const size_t at = size_;
+  uapi::NetlinkAttribute attribute = {0, type};
+  append(&attribute, sizeof attribute);
+  return at;
+}
+
+void NetlinkRequest::close_nest(size_t nest) {
+  reinterpret_cast<uapi::NetlinkAttribute*>(bytes_ + nest)->length = static_cast<u16>(size_ - nest);
 }
 
 void NetlinkRequest::set_sequence(u32 sequence) { reinterpret_cast<uapi::NetlinkHeader*>(bytes_)->sequence = sequence; }
@@ -89,6 +106,8 @@ Result<Netlink> Netlink::open_in(int net_namespace) {
   Fd fd = CAISSON_TRY(make_socket_in(net_namespace, AF_NETLINK, SOCK_RAW, uapi::kNetlinkRoute));
   return Netlink(CAISSON_TRY(with_options(static_cast<Fd&&>(fd))));
 }
+
+Result<Netlink> Netlink::adopt(Fd socket) { return Netlink(CAISSON_TRY(with_options(static_cast<Fd&&>(socket)))); }
 
 Status Netlink::send(NetlinkRequest& request) {
   request.set_sequence(++sequence_);
@@ -150,6 +169,46 @@ bool Netlink::Answers::next(NetlinkAnswer& answer) {
 
 Status Netlink::change(NetlinkRequest& request) {
   return ask(request, [](const NetlinkAnswer&) {});
+}
+
+Status Netlink::change_all(span<NetlinkRequest> requests, size_t& failed) {
+  constexpr size_t kAtOnce = 32;
+  if (requests.size() > kAtOnce) abort();
+  iovec parts[kAtOnce];
+  size_t size = 0;
+  const u32 first = sequence_ + 1;
+  for (size_t i = 0; i < requests.size(); ++i) {
+    requests[i].set_sequence(++sequence_);
+    const span<const u8> bytes = requests[i].bytes();
+    parts[i] = {const_cast<u8*>(bytes.data()), bytes.size()};
+    size += bytes.size();
+  }
+  msghdr message = {};
+  message.msg_iov = parts;
+  message.msg_iovlen = static_cast<decltype(message.msg_iovlen)>(requests.size());  // int with musl
+  ssize_t n = 0;
+  do n = sendmsg(socket_.get(), &message, 0);
+  while (n < 0 && errno == EINTR);
+  if (n != static_cast<ssize_t>(size)) return Error::last("sendmsg", "netlink");
+  Error told;
+  for (size_t i = 0; i < requests.size(); ++i) {
+    interrupted_ = false;
+    int err = 0;
+    for (bool done = false; !done;) {
+      Answers answers = CAISSON_TRY(receive());
+      answers.sequence = first + static_cast<u32>(i);
+      for (NetlinkAnswer answer; answers.next(answer);) {
+      }
+      done = answers.done || answers.err != 0;
+      err = answers.err;
+      if (err != 0 && told.err == 0) {
+        told = Error(err, "netlink", answers.words);
+        failed = i;
+      }
+    }
+  }
+  if (told.err != 0) return told;
+  return ok();
 }
 
 }  // namespace caisson

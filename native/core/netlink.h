@@ -21,6 +21,13 @@ class NetlinkRequest {
   void add(u16 type, const void* data, size_t size);
   void add(u16 type, u32 value) { add(type, &value, sizeof value); }
   void add(u16 type, string_view text);  // with a NUL
+  // What is added until the nest is closed, the last opened first, is the content of the attribute.
+  size_t open_nest(u16 type);
+  void close_nest(size_t nest);
+  template <typename Body>
+  void add_body(const Body& body) {  // a struct inside of a nest
+    append(&body, sizeof body);
+  }
 
   span<const u8> bytes() const { return {bytes_, size_}; }
   u16 type() const { return reinterpret_cast<const uapi::NetlinkHeader*>(bytes_)->type; }
@@ -31,6 +38,9 @@ class NetlinkRequest {
   alignas(8) u8 bytes_[512] = {};
   size_t size_ = 0;
 };
+
+// The attribute `type` among those of a nest; empty where there is none.
+span<const u8> find_attribute(span<const u8> attributes, u16 type);
 
 // The body of an answer and its attributes.
 struct NetlinkAnswer {
@@ -54,9 +64,15 @@ class Netlink {
   static Result<Netlink> open();
   // In another one, which the caller, of one thread, enters for the time of one call.
   static Result<Netlink> open_in(int net_namespace);
+  // A socket that somebody else has made, wherever.
+  static Result<Netlink> adopt(Fd socket);
 
   // Sends a request and waits for its acknowledgement. The error's object is what the kernel says of it, or empty.
   Status change(NetlinkRequest& request);
+
+  // Sends all of them at once; the kernel carries them out in order, and goes on after one that fails. The error is
+  // that of the first which has failed, `failed` its place.
+  Status change_all(span<NetlinkRequest> requests, size_t& failed);
 
   // Calls visit(NetlinkAnswer) for every answer: those of a dump (kNlmFDump), or the one of another request. EINTR:
   // what was dumped changed meanwhile; ask again.
