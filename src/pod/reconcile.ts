@@ -127,6 +127,7 @@ async function adoptPod(
   if (pod.tornDown) return
   pods.adopt(pod)
   pod.state = 'notready'
+  pod.attachment = null // taken away with those of all pods that are gone
   if (record.state === 'notready') {
     pod.tornDown = true
     return

@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url'
 import { connect, type Connection } from '#src/cri/grpc/connect.ts'
 import type { Test } from 'tap'
 import { buildBusybox } from './image.ts'
+import type { NetHost } from './net-host.ts'
 
 export const project = resolve(fileURLToPath(new URL('../../..', import.meta.url)))
 const main = join(project, 'dist', 'cli', 'main.js')
@@ -25,6 +26,8 @@ export interface ServiceOptions {
   cgroup?: string
   /** Lines of [network]; default: pods have loopback only, for the host's network is not the tests'. */
   network?: string
+  /** Its network namespace is this one, not the host's. */
+  host?: NetHost
   /** Sections after [cgroup]. */
   config?: string
   /** A private mount namespace whose mounts are shared: for propagation, without touching the host's table. */
@@ -114,8 +117,8 @@ export class TestService {
 
   async start(): Promise<void> {
     const serve = [process.execPath, main, ...this.globals, '--log-level', 'debug', 'serve']
-    const [program = '', ...args] =
-      this.#options.privateMounts === true ? ['unshare', '-m', '--propagation', 'shared', ...serve] : serve
+    const mounts = this.#options.privateMounts === true ? ['unshare', '-m', '--propagation', 'shared'] : []
+    const [program = '', ...args] = [...(this.#options.host?.enter ?? []), ...mounts, ...serve]
     const log = openSync(this.logFile, 'a')
     const child = spawn(program, args, {
       stdio: ['ignore', 'ignore', log],

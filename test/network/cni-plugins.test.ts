@@ -132,6 +132,7 @@ function link(list: Partial<NetworkList> = {}): Link {
       ['K8S_POD_NAME', 'web'],
     ],
     capabilities: { portMappings: [{ hostPort: 80 }], dns: { servers: [] }, bandwidth: undefined },
+    begun: 2,
     result: null,
   }
 }

@@ -12,6 +12,8 @@ export interface Link {
   args: [string, string][]
   /** By capability: what a plugin that has it is given as `runtimeConfig`. */
   capabilities: Record<string, unknown>
+  /** How many of the list's plugins may have done something: those that DEL is for. */
+  begun: number
   /** Of the last plugin; null while ADD has not ended. */
   result: JsonObject | null
 }
@@ -19,14 +21,20 @@ export interface Link {
 /**
  * ADD by every plugin in order, each given what the one before has made; the result is the last one's.
  *
- * @throws PluginError; what the plugins before have made is the caller's to DEL
+ * @throws PluginError; what was made so far is the caller's to DEL, and `begun` says by how many
  */
 export async function addLink(host: PluginHost, link: Link, netns: string, signal: AbortSignal): Promise<JsonObject> {
   let result: JsonObject | null = null
-  for (const plugin of link.list.plugins) {
+  for (const [index, plugin] of link.list.plugins.entries()) {
+    link.begun = index
+    signal.throwIfAborted()
     const config = pluginConfig(link, plugin, result)
     const call = { verb: 'ADD', network: link.list.name, type: plugin.type, config, signal } as const
-    result = await runPlugin(host, { ...call, parameters: parameters(link, netns) })
+    result = await runPlugin(host, { ...call, parameters: parameters(link, netns) }).catch((error: unknown) => {
+      if (error instanceof PluginError && error.started) link.begun = index + 1
+      throw error
+    })
+    link.begun = index + 1
     if (result === null) {
       throw new PluginError(`network "${link.list.name}": plugin "${plugin.type}": ADD has ended without a result`)
     }
@@ -39,7 +47,7 @@ export async function deleteLink(host: PluginHost, link: Link, netns: string): P
   // before 0.4.0 plugins did not get the result back
   const result = atLeast(link.list.cniVersion, '0.4.0') ? link.result : null
   const failures: unknown[] = []
-  for (const plugin of link.list.plugins.toReversed()) {
+  for (const plugin of link.list.plugins.slice(0, link.begun).toReversed()) {
     const config = pluginConfig(link, plugin, result)
     const call = { verb: 'DEL', network: link.list.name, type: plugin.type, config } as const
     await runPlugin(host, { ...call, parameters: parameters(link, netns) }).catch((error: unknown) => {

@@ -68,6 +68,7 @@ export class CniDriver implements NetworkDriver {
     const links = this.#listsFor(request).map((list, index) => this.#link(request, list, `eth${index}`))
     const netns = this.#netns === null ? await pod.path() : this.#netns.pathOf(request.podId)
     await save({ links, netns })
+    for (const link of links) link.begun = 0
     if (this.#netns !== null) {
       const namespace = await pod.namespace()
       await this.#netns.bind(request.podId, namespace).finally(() => {
@@ -75,14 +76,18 @@ export class CniDriver implements NetworkDriver {
       })
     }
     const all: Attached = { ips: [], interfaces: [], dns: null, netns }
-    for (const link of links) {
-      link.result = await addLink(this.#host, link, netns, signal)
-      const made = readResult(link.result, link.list.name, link.ifName)
-      all.ips.push(...made.ips)
-      all.interfaces.push(...made.interfaces)
-      all.dns ??= made.dns
+    try {
+      for (const link of links) {
+        link.result = await addLink(this.#host, link, netns, signal)
+        const made = readResult(link.result, link.list.name, link.ifName)
+        all.ips.push(...made.ips)
+        all.interfaces.push(...made.interfaces)
+        all.dns ??= made.dns
+      }
+    } finally {
+      // results for DEL; after a failure, too, what there is to DEL
+      await save({ links, netns })
     }
-    await save({ links, netns })
     return all
   }
 
@@ -187,6 +192,8 @@ export class CniDriver implements NetworkDriver {
         ['K8S_POD_UID', uid],
       ],
       capabilities: capabilityArguments(request),
+      // all, as far as a record knows that was written before ADD
+      begun: list.plugins.length,
       result: null,
     }
   }

@@ -32,14 +32,23 @@ const stderrMax = 64 << 10
 /** After the end of a plugin its own children may still hold its output: they are not waited for longer than this. */
 const drainMs = 500
 
+interface PluginFailure {
+  pluginCode?: number
+  started?: boolean
+  cause?: unknown
+}
+
 /** An error of the specification's section 5 ("Error"), or what stands for one. */
 export class PluginError extends CaissonError {
   /** Of the specification; 0: it gave none. */
   readonly pluginCode: number
+  /** Whether the plugin was executed, and may have done something. */
+  readonly started: boolean
 
-  constructor(message: string, pluginCode = 0, cause?: unknown) {
+  constructor(message: string, { pluginCode = 0, started = true, cause }: PluginFailure = {}) {
     super('ERR_NETWORK_SETUP', message, { cause })
     this.pluginCode = pluginCode
+    this.started = started
   }
 }
 
@@ -104,7 +113,10 @@ export async function runPlugin(host: PluginHost, call: Invocation): Promise<Jso
     }
   } catch (error) {
     if (error instanceof PluginError) throw error
-    throw new PluginError(`${what}: cannot execute ${path}: ${(error as Error).message}`, 0, error)
+    throw new PluginError(`${what}: cannot execute ${path}: ${(error as Error).message}`, {
+      started: false,
+      cause: error,
+    })
   } finally {
     for (const wire of wires) wire.close()
     await file.close()
@@ -131,7 +143,7 @@ async function find({ directories }: PluginHost, type: string, what: string): Pr
   for (const directory of directories) {
     const path = join(directory, type)
     const cannot = (error: unknown): PluginError =>
-      new PluginError(`${what}: cannot execute ${path}: ${(error as Error).message}`, 0, error)
+      new PluginError(`${what}: cannot execute ${path}: ${(error as Error).message}`, { started: false, cause: error })
     let file: FileHandle
     try {
       file = await executable(path)
@@ -162,6 +174,7 @@ async function find({ directories }: PluginHost, type: string, what: string): Pr
   }
   throw new PluginError(
     `${what}: there is no such program in ${directories.join(', ')}: install it, or change the network`,
+    { started: false },
   )
 }
 
@@ -218,7 +231,7 @@ function failure(what: string, ending: string, out: string, err: string): Plugin
   const words = [msg, details].filter((word) => typeof word === 'string' && word !== '').join('; ')
   return new PluginError(
     `${what} failed: ${readable(words) || ending}${quoted(err)}`,
-    typeof code === 'number' ? code : 0,
+    typeof code === 'number' ? { pluginCode: code } : {},
   )
 }
 
