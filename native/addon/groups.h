@@ -16,5 +16,6 @@ void init_mount(Napi::Env env, Napi::Object exports);
 void init_names(Napi::Env env, Napi::Object exports);
 void init_network(Napi::Env env, Napi::Object exports);
 void init_terminal(Napi::Env env, Napi::Object exports);
+void init_tree(Napi::Env env, Napi::Object exports);
 
 }  // namespace caisson

@@ -177,7 +177,7 @@ struct RootEntry {
   u32 flags = 0;        // RootFlag
   u32 propagation = 0;  // MS_SHARED, MS_SLAVE, MS_PRIVATE or MS_UNBINDABLE, with MS_REC or not; 0: private
   Str path = {};        // bind: the root; overlay: the directory of layers
-  Str upper = {};       // overlay: the directory that holds upper/ and work/
+  Str upper = {};       // overlay: the directory that holds upper/ and work/; "": read-only
 };
 
 enum class MountKind : u32 {

@@ -120,9 +120,11 @@ class String {
     if (value < 0) append('-');
     return append_u64(value < 0 ? 0 - static_cast<u64>(value) : static_cast<u64>(value));
   }
-  void clear() {
-    len_ = 0;
-    if (buf_.get() != nullptr) buf_.get()[0] = '\0';
+  void clear() { truncate(0); }
+  // Keeps the first `size` bytes; no more than there are.
+  void truncate(size_t size) {
+    len_ = size;
+    if (buf_.get() != nullptr) buf_.get()[len_] = '\0';
   }
 
   const char* c_str() const { return buf_.get() == nullptr ? "" : buf_.get(); }

@@ -1,5 +1,5 @@
 import { CaissonError } from '../errors.ts'
-import { layerChain } from './chain.ts'
+import { layerChain, type ChainLink } from './chain.ts'
 import type { ImageConfig } from './config.ts'
 import { parseDigest, type Digest } from './digest.ts'
 import { LayoutSource } from './layout-source.ts'
@@ -14,6 +14,8 @@ import { cancelled } from './registry/errors.ts'
 import { RegistryClient, type RegistryOptions } from './registry/client.ts'
 import { SingleFlight } from './single-flight.ts'
 import type { Image } from './snapshot.ts'
+import type { SnapshotterName } from './snapshot/snapshotter.ts'
+import type { Snapshotters } from './snapshot/snapshotters.ts'
 import { ImageStore, type StoreNative } from './store.ts'
 import { Trust } from './trust/trust.ts'
 import type { FsInfo } from './usage.ts'
@@ -26,6 +28,7 @@ export type { PushProgress, PushState } from './push.ts'
 export type { RegistryOptions } from './registry/client.ts'
 export type { RegistryAuth } from './registry/credentials.ts'
 export type { Image } from './snapshot.ts'
+export type * from './snapshot/snapshotter.ts'
 export type { FsInfo } from './usage.ts'
 
 export interface ImageServiceOptions {
@@ -35,6 +38,8 @@ export interface ImageServiceOptions {
   logger: ImageLogger
   /** Whose container leases this process adopts; services and libraries that share a root each have their own. */
   instance?: string
+  /** What new containers' root file systems are made by, and pulls unpack for; default: overlay. */
+  snapshotter?: SnapshotterName
   registry?: RegistryOptions
   /** File of the policy who may be pulled; default: none, everything. */
   trustPolicy?: string
@@ -57,6 +62,8 @@ export interface PushOptions {
 
 export interface ResolvedLayers {
   config: ImageConfig
+  /** Base first: what Snapshotter.prepare takes. */
+  chain: readonly ChainLink[]
   /** Names of directories below layersRoot, topmost layer first, as overlayfs wants them. */
   lower: string[]
   layersRoot: string
@@ -86,8 +93,8 @@ export class ImageService {
   }
 
   static async open(options: ImageServiceOptions): Promise<ImageService> {
-    const { root, native, logger, instance = 'default' } = options
-    const service = new ImageService(await ImageStore.open({ root, native, logger, instance }), options)
+    const { root, native, logger, instance = 'default', snapshotter = 'overlay' } = options
+    const service = new ImageService(await ImageStore.open({ root, native, logger, instance, snapshotter }), options)
     // containers go on whatever the policy is like: only pulls wait for it to be mended
     await service.#trust.verify().catch((error: unknown) => {
       logger.warn({ err: error }, 'the trust policy cannot be used: every pull is refused')
@@ -262,8 +269,8 @@ export class ImageService {
   }
 
   /**
-   * What a container of the image is made of. A layer that is not unpacked (its image was written by another tool) is unpacked
-   * now.
+   * What a container of the image is made of. A layer that is not unpacked (its image was written by another tool, or pulled for
+   * another snapshotter) is unpacked now.
    *
    * @param imageId an id as `Image.id`; held by a lease of the caller
    * @throws CaissonError ERR_IMAGE_NOT_FOUND, or as `pull` for a damaged layer
@@ -277,10 +284,11 @@ export class ImageService {
       if (blob === undefined) {
         throw new CaissonError('ERR_IMAGE_INVALID', `image ${imageId}: its config names more layers than its manifest`)
       }
-      await this.#store.layers.unpack(link, blob, signal)
+      await this.snapshotters.chosen.unpack(link, blob, signal)
     }
     return {
       config: image.config,
+      chain,
       lower: chain.map(({ directory }) => directory).reverse(),
       layersRoot: this.#store.paths.layers,
     }
@@ -294,6 +302,11 @@ export class ImageService {
    */
   async acquireLease(imageId: string, ownerId: string): Promise<void> {
     await this.#store.acquireLease(parseDigest(imageId, 'image id'), ownerId)
+  }
+
+  /** How root file systems come from layers. */
+  get snapshotters(): Snapshotters {
+    return this.#store.snapshotters
   }
 
   /** Ends the lease of a container; absent is fine. */

@@ -96,44 +96,65 @@ export class LayerStore {
    */
   async unpack(link: ChainLink, blob: LayerDescriptor, signal: AbortSignal): Promise<boolean> {
     if (await this.has(link.chainId)) return false
-    return this.#flights.run(link.chainId, signal, async (shared) => {
-      const lockFile = join(this.#paths.locks, `layer-${link.directory}`)
-      const lock = await flock(this.#native, lockFile, { signal: shared })
-      try {
-        if (await this.has(link.chainId)) return false
-        await this.#make(link, blob, shared)
-        // whoever waits with the old file open finds the record; whoever makes a new file, too
-        await rm(lockFile, { force: true })
-        return true
-      } finally {
-        lock.close()
-      }
-    })
+    return this.#flights.run(link.chainId, signal, (shared) =>
+      this.#locked(link, shared, () => this.#make(link, blob, shared)),
+    )
+  }
+
+  /** @returns whether `make` was called: false when the layer was there */
+  async #locked(link: ChainLink, signal: AbortSignal, make: () => Promise<void>): Promise<boolean> {
+    const lockFile = join(this.#paths.locks, `layer-${link.directory}`)
+    const lock = await flock(this.#native, lockFile, { signal })
+    try {
+      if (await this.has(link.chainId)) return false
+      await make()
+      // whoever waits with the old file open finds the record; whoever makes a new file, too
+      await rm(lockFile, { force: true })
+      return true
+    } finally {
+      lock.close()
+    }
   }
 
   async #make(link: ChainLink, blob: LayerDescriptor, signal: AbortSignal): Promise<void> {
     const draft = this.#workspace.path()
     await mkdir(draft, { mode: 0o755 })
     try {
-      const stats = await this.#apply(draft, link, blob, signal)
-      const target = join(this.#paths.layers, link.directory)
-      await this.#setAside(target)
-      await rename(draft, target)
-      const meta: LayerMeta = {
-        v: 1,
-        chainId: link.chainId,
-        diffId: link.diffId,
-        parent: link.parent,
-        dir: link.directory,
-        size: stats.bytes,
-        inodes: stats.entries,
-      }
-      await writeAtomically(this.#metaFile(link.chainId), `${JSON.stringify(meta)}\n`, this.#workspace.path())
-      this.#remember(meta)
+      await this.#commit(link, draft, await this.#apply(draft, link, blob, signal))
     } catch (error) {
       await this.#removeDraft(draft)
       throw error
     }
+  }
+
+  /**
+   * Makes a tree in tmp/ the layer, unless it is there: renamed, so that it is there whole or not at all. The caller removes a draft
+   * that is left.
+   */
+  async adopt(
+    link: ChainLink,
+    draft: string,
+    stats: { entries: number; bytes: number },
+    signal: AbortSignal,
+  ): Promise<void> {
+    await this.#locked(link, signal, () => this.#commit(link, draft, stats))
+  }
+
+  async #commit(link: ChainLink, draft: string, stats: { entries: number; bytes: number }): Promise<void> {
+    const target = join(this.#paths.layers, link.directory)
+    await this.#setAside(target)
+    await rename(draft, target)
+    const meta: LayerMeta = {
+      v: 1,
+      chainId: link.chainId,
+      diffId: link.diffId,
+      parent: link.parent,
+      dir: link.directory,
+      size: stats.bytes,
+      inodes: stats.entries,
+    }
+    await writeAtomically(this.#metaFile(link.chainId), `${JSON.stringify(meta)}\n`, this.#workspace.path())
+    this.#remember(meta)
   }
 
   async #apply(draft: string, link: ChainLink, blob: LayerDescriptor, signal: AbortSignal): Promise<LayerStats> {

@@ -189,7 +189,7 @@ export class Puller {
       )
     }
     report('unpacking', layer.size)
-    await this.#store.layers.unpack(link, layer, signal)
+    await this.#store.snapshotters.chosen.unpack(link, layer, signal)
     report('done', layer.size)
   }
 

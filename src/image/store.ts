@@ -16,6 +16,9 @@ import { configSizeMax, type Descriptor, type ImageManifest } from './manifest.t
 import { ImagePaths } from './paths.ts'
 import { thisProcess } from './process-identity.ts'
 import type { Image, ImageSnapshot } from './snapshot.ts'
+import { OverlaySnapshotter } from './snapshot/overlay.ts'
+import type { SnapshotterName } from './snapshot/snapshotter.ts'
+import { Snapshotters } from './snapshot/snapshotters.ts'
 import { Trash } from './trash.ts'
 import { Usage } from './usage.ts'
 import { Workspace } from './workspace.ts'
@@ -23,7 +26,10 @@ import { Workspace } from './workspace.ts'
 /** How often index.json is looked at where it cannot be watched, ms. */
 const pollMs = 1000
 
-export type StoreNative = Pick<Native, 'createLayerUnpacker' | 'lockFile' | 'openDirectory' | 'removeTree'>
+export type StoreNative = Pick<
+  Native,
+  'cloneTree' | 'createLayerUnpacker' | 'lockFile' | 'openDirectory' | 'removeTree'
+>
 
 export interface StoreOptions {
   root: string
@@ -31,6 +37,8 @@ export interface StoreOptions {
   logger: ImageLogger
   /** Leases of containers belong to it; instances share the store. */
   instance: string
+  /** What new containers are made by; default: overlay. */
+  snapshotter?: SnapshotterName
 }
 
 /** A pull names nothing before its end: what it will need, so that no collection takes it away meanwhile. */
@@ -48,6 +56,7 @@ export class ImageStore {
   readonly paths: ImagePaths
   readonly blobs: BlobStore
   readonly layers: LayerStore
+  readonly snapshotters: Snapshotters
   readonly usage: Usage
   readonly #logger: ImageLogger
   readonly #lock: StoreLock
@@ -65,7 +74,7 @@ export class ImageStore {
   #changed = false
 
   private constructor(
-    parts: Pick<ImageStore, 'paths' | 'blobs' | 'layers' | 'usage'> & {
+    parts: Pick<ImageStore, 'paths' | 'blobs' | 'layers' | 'snapshotters' | 'usage'> & {
       logger: ImageLogger
       lock: StoreLock
       leases: Leases
@@ -78,6 +87,7 @@ export class ImageStore {
     this.paths = parts.paths
     this.blobs = parts.blobs
     this.layers = parts.layers
+    this.snapshotters = parts.snapshotters
     this.usage = parts.usage
     this.#logger = parts.logger
     this.#lock = parts.lock
@@ -100,10 +110,13 @@ export class ImageStore {
     await workspace.sweep(trash)
     const blobs = new BlobStore(paths, workspace, usage)
     const reader = new CatalogReader(blobs, logger)
+    const layers = new LayerStore({ native, paths, workspace, usage, blobs })
+    const overlay = new OverlaySnapshotter({ native, paths, layers, workspace })
     const store = new ImageStore({
       paths,
       blobs,
-      layers: new LayerStore({ native, paths, workspace, usage, blobs }),
+      layers,
+      snapshotters: new Snapshotters([overlay], options.snapshotter ?? 'overlay'),
       usage,
       logger,
       lock: new StoreLock(native, join(paths.locks, 'store')),

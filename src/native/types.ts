@@ -133,6 +133,13 @@ export interface ResourceLimit {
   hard: number
 }
 
+/** Work on a tree, in the thread pool; its descriptors stay open until `done`. */
+export interface TreeJob<T> {
+  done: Promise<T>
+  /** Makes it reject with ECANCELED, soon. */
+  cancel(): void
+}
+
 export interface Native {
   compilePod(input: string): Compiled
   compileContainer(input: string): Compiled
@@ -174,6 +181,12 @@ export interface Native {
   lockFile(path: string): Promise<NativeFd>
   /** Removes a tree without following links, below a directory descriptor; absent is fine. */
   removeTree(dirfd: number, name: string): Promise<void>
+  /**
+   * Copies the tree in one directory to another, whole: owners, modes, extended attributes, hard links, devices, times, holes; data
+   * is shared where the file system can. `layer`: `to` is empty, and becomes a layer as `from` is one. `apply`: `from` is a layer,
+   * and `to` the tree that it changes. Links are not followed, mounts not entered.
+   */
+  cloneTree(from: number, to: number, kind: 'layer' | 'apply'): TreeJob<{ entries: number; bytes: number }>
 
   cgroupRoot(): Promise<CgroupRoot>
   /** mkdir -p below the root and enables `controllers` along the way; rejects with ENOTSUP naming the missing one. */

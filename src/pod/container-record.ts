@@ -9,11 +9,12 @@ import { readRecord, writeRecord } from '../records.ts'
 
 /** What is durable of a container: its request and identity. Its end is in `exit`, which the monitor writes. */
 export async function writeContainerRecord(context: Context, container: Container): Promise<void> {
-  const { id, pod, config, createdAt, imageId, user, stopSignal, process, seccomp } = container
+  const { id, pod, config, createdAt, imageId, snapshotter, user, stopSignal, process, seccomp } = container
   await writeRecord(context.layout.containerRecord(pod.id, id), {
     id,
     createdAt,
     imageId,
+    snapshotter,
     user,
     stopSignal,
     process,
@@ -37,6 +38,7 @@ export async function readContainerRecord(
   const fields = record as unknown as {
     createdAt: string
     imageId: string
+    snapshotter?: Container['snapshotter']
     user: Container['user']
     stopSignal: number
     process: object
@@ -50,6 +52,7 @@ export async function readContainerRecord(
     config: fields.config,
     createdAt: BigInt(fields.createdAt),
     imageId: fields.imageId,
+    snapshotter: fields.snapshotter ?? 'overlay', // all that there was, before the records told
     user: fields.user,
     stopSignal: fields.stopSignal,
     process: fields.process,

@@ -2,6 +2,7 @@ import { join } from 'node:path'
 
 import { now } from '../clock.ts'
 import { CaissonError } from '../errors.ts'
+import type { SnapshotterName } from '../image/index.ts'
 import type { ContainerConfig, ContainerState, ContainerStatus, Nanoseconds, ProcessIdentity } from './config.ts'
 import type { MonitorExit } from './monitor/client.ts'
 import type { Pod } from './pod.ts'
@@ -28,6 +29,8 @@ export class Container {
   readonly config: ContainerConfig
   readonly createdAt: Nanoseconds
   readonly imageId: string
+  /** By which its root file system was made. */
+  readonly snapshotter: SnapshotterName
   readonly user: ProcessIdentity
   readonly stopSignal: number
   /** The process as the specification gave it: what exec starts from. */
@@ -53,6 +56,7 @@ export class Container {
     config: ContainerConfig
     createdAt: Nanoseconds
     imageId: string
+    snapshotter: SnapshotterName
     user: ProcessIdentity
     stopSignal: number
     process: object
@@ -64,6 +68,7 @@ export class Container {
     this.config = fields.config
     this.createdAt = fields.createdAt
     this.imageId = fields.imageId
+    this.snapshotter = fields.snapshotter
     this.user = fields.user
     this.stopSignal = fields.stopSignal
     this.process = fields.process

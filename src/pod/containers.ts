@@ -158,6 +158,7 @@ export class Containers {
     await renameIfPresent(layout.container(pod.id, id), trashed)
     this.#containers.delete(id)
     pod.containers.delete(id)
+    await images.snapshotters.of(container.snapshotter).remove({ id, directory: trashed })
     await images.release(id)
     await rm(trashed, { recursive: true, force: true })
   }

@@ -1,4 +1,4 @@
-import { chmod, chown, mkdir, readFile, rm, stat } from 'node:fs/promises'
+import { mkdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 
 import { CaissonError } from '../errors.ts'
@@ -49,7 +49,7 @@ export async function createContainer(
     }
     await images.acquireLease(image.id, id)
     undo.push('image lease', () => images.release(id))
-    const { config: imageConfig, lower, layersRoot } = await images.resolveLayers(image.id)
+    const { config: imageConfig, chain } = await images.resolveLayers(image.id)
 
     const { devices, rules } = await hostDevices(config)
     const spec = containerSpec(
@@ -64,11 +64,19 @@ export async function createContainer(
       },
       host,
     )
-    const upper = layout.rootfs(pod.id, id)
+    const directory = layout.container(pod.id, id)
+    // not recursive: a pod that is removed meanwhile must not come back as a directory
+    await mkdir(directory, { mode: 0o700 })
+    undo.push('container directory', () => rm(directory, { recursive: true, force: true }))
+    const snapshotter = images.snapshotters.chosen
+    const key = { id, directory }
+    undo.push('snapshot', () => snapshotter.remove(key))
+    const rootfs = await snapshotter.prepare(key, chain)
+
     const { plan, warnings } = native.compileContainer(
       JSON.stringify({
         spec,
-        rootfs: { layersRoot, lower, upper },
+        rootfs,
         user: processUser(config, imageConfig),
         volumes: imageConfig.volumes,
         createMountSources: true,
@@ -79,13 +87,6 @@ export async function createContainer(
       }),
     )
     for (const warning of warnings) logger.warn({ container: id, pod: pod.id }, warning)
-
-    const directory = layout.container(pod.id, id)
-    // not recursive: a pod that is removed meanwhile must not come back as a directory
-    await mkdir(directory, { mode: 0o700 })
-    undo.push('container directory', () => rm(directory, { recursive: true, force: true }))
-    for (const path of [upper, join(upper, 'work')]) await mkdir(path, { mode: 0o700 })
-    await makeUpper(join(upper, 'upper'), join(layersRoot, lower[0] ?? ''))
 
     const directoryFd = hold(await native.openDirectory(directory))
     const exitRecord = hold(await native.preallocate(directoryFd.fd, 'exit', exitRecordSize))
@@ -129,6 +130,7 @@ export async function createContainer(
       createdAt: created.createdAt,
       imageId: image.id,
       user: { uid: created.uid, gid: created.gid, groups: created.groups },
+      snapshotter: snapshotter.name,
       stopSignal,
       process: spec.process,
       seccomp: spec.linux.seccomp ?? null,
@@ -146,14 +148,6 @@ export async function createContainer(
   } finally {
     for (const fd of held) fd.close()
   }
-}
-
-/** The root of an overlay looks as its upper directory does: without the image's mode no user but root would get in. */
-async function makeUpper(path: string, topmost: string): Promise<void> {
-  const { mode, uid, gid } = await stat(topmost)
-  await mkdir(path, { mode: 0o700 })
-  await chown(path, uid, gid)
-  await chmod(path, mode & 0o7777)
 }
 
 function stopSignalOf(config: ContainerConfig, imageSignal: string): number {

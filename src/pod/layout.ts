@@ -40,11 +40,6 @@ export class Layout {
     return join(this.container(podId, id), 'container.json')
   }
 
-  /** Holds upper/ and work/ of the container's overlay. */
-  rootfs(podId: string, id: string): string {
-    return join(this.container(podId, id), 'rootfs')
-  }
-
   exitRecord(podId: string, id: string): string {
     return join(this.container(podId, id), 'exit')
   }

@@ -150,7 +150,10 @@ export class Pods {
     const trashed = join(layout.trash, `pod-${pod.id}`)
     await mkdir(layout.trash, { recursive: true, mode: 0o700 })
     await renameIfPresent(layout.pod(pod.id), trashed)
-    for (const id of pod.containers.keys()) await images.release(id)
+    for (const { id, snapshotter } of pod.containers.values()) {
+      await images.snapshotters.of(snapshotter).remove({ id, directory: join(trashed, 'containers', id) })
+      await images.release(id)
+    }
     this.#pods.delete(pod.id)
     this.onRemoved(pod)
     await Promise.all([

@@ -48,6 +48,7 @@ export async function reconcile(context: Context, pods: Pods, containers: Contai
     logger.warn({ pod: id }, 'taking away a pod whose creation did not end')
     await discardPod(context, id)
   }
+  await context.images.snapshotters.reconcile(new Set([...containers.all()].map(({ id }) => id)))
   const living = [...pods.all()].flatMap(({ id, monitor }) =>
     monitor === null ? [] : [[id, podNetwork(monitor)] as const],
   )
@@ -178,7 +179,9 @@ async function restore(
 /** A container without a record: nobody was told of it. */
 async function discardContainer(context: Context, pod: Pod, id: string): Promise<void> {
   await endContainer(context, pod, id)
-  await rm(context.layout.container(pod.id, id), { recursive: true, force: true })
+  const directory = context.layout.container(pod.id, id)
+  await context.images.snapshotters.discard({ id, directory })
+  await rm(directory, { recursive: true, force: true })
 }
 
 async function discardPod(context: Context, id: string): Promise<void> {

@@ -26,7 +26,8 @@ Status compile_overlay(Context& context, const Property& rootfs) {
   RootEntry& root = context.plan.root();
   root.kind = RootKind::kOverlay;
   root.path = context.plan.string(CAISSON_TRY(rootfs["layersRoot"].absolute_path()));
-  root.upper = context.plan.string(CAISSON_TRY(rootfs["upper"].absolute_path()));
+  const Property upper = rootfs["upper"];
+  if (upper.present()) root.upper = context.plan.string(CAISSON_TRY(upper.absolute_path()));
   const Property lower = rootfs["lower"];
   const u32 count = CAISSON_TRY(lower.list(kLayersMax));
   if (count == 0) return lower.error(EINVAL, "is empty: an image has at least one layer");
@@ -39,6 +40,13 @@ Status compile_overlay(Context& context, const Property& rootfs) {
   }
   if (bytes > kNamesMax) return lower.error(E2BIG, "over 4000 bytes of names, the most that one mount(2) takes");
   return ok();
+}
+
+Status compile_rootfs(Context& context, const Property& rootfs) {
+  const Property kind = rootfs["kind"];
+  const string_view word = CAISSON_TRY(kind.text_or("overlay", kNameMax));
+  if (word == "overlay") return compile_overlay(context, rootfs);
+  return kind.invalid(word, "is not overlay");
 }
 
 Status compile_propagation(Context& context, const Property& property) {
@@ -81,7 +89,7 @@ Status compile_root(Context& context, const Property& input, const Property& spe
   const Property root = CAISSON_TRY(spec.object("root"));
   const Property rootfs = CAISSON_TRY(input.object("rootfs"));
   if (rootfs.present()) {
-    CAISSON_TRY(compile_overlay(context, rootfs));
+    CAISSON_TRY(compile_rootfs(context, rootfs));
   } else {
     const Property path = root["path"];
     context.plan.root().kind = RootKind::kBind;
