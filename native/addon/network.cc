@@ -123,6 +123,15 @@ Napi::Value attach(const Napi::CallbackInfo& info) {
                  });
 }
 
+// networkRejoin(input): Promise<void>
+Napi::Value rejoin(const Napi::CallbackInfo& info) {
+  return run_job(info.Env(), [input = string_argument(info[0], "input")]() -> Status {
+    JsonDocument document = CAISSON_TRY(JsonDocument::parse(input));
+    Netlink host = CAISSON_TRY(Netlink::open());
+    return rejoin_bridge(host, CAISSON_TRY(read_pod_link(document.root())));
+  });
+}
+
 // networkDeleteLinks(names): Promise<void>
 Napi::Value remove_links(const Napi::CallbackInfo& info) {
   return run_job(info.Env(), [input = string_argument(info[0], "names")]() -> Status {
@@ -244,6 +253,7 @@ void init_network(Napi::Env env, Napi::Object exports) {
   exports.Set("networkSurvey", Napi::Function::New(env, survey, "networkSurvey"));
   exports.Set("networkBridge", Napi::Function::New(env, bridge, "networkBridge"));
   exports.Set("networkAttach", Napi::Function::New(env, attach, "networkAttach"));
+  exports.Set("networkRejoin", Napi::Function::New(env, rejoin, "networkRejoin"));
   exports.Set("networkDeleteLinks", Napi::Function::New(env, remove_links, "networkDeleteLinks"));
   exports.Set("nftChange", Napi::Function::New(env, change_table, "nftChange"));
   exports.Set("nftRemove", Napi::Function::New(env, remove_table, "nftRemove"));

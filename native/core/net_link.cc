@@ -216,6 +216,14 @@ Status attach_pod_link(Netlink& host, Netlink& pod, int pod_namespace, const Pod
   return ok();
 }
 
+Status rejoin_bridge(Netlink& host, const PodLink& link) {
+  const Found bridge = CAISSON_TRY(find_link(host, link.bridge));
+  Vec<NetlinkRequest> requests;
+  requests.push(join_bridge(link, bridge.index));
+  if (link.hairpin) requests.push(set_hairpin(link));
+  return change(host, requests, "join bridge", link.host_name);
+}
+
 Result<u32> link_index(Netlink& netlink, string_view name) { return CAISSON_TRY(find_link(netlink, name)).index; }
 
 Status delete_link(Netlink& host, string_view name) {

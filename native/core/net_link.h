@@ -56,6 +56,9 @@ struct PodLink {
 // Errors: ENODEV (the bridge is not there), EEXIST (a name is taken), EXFULL (the bridge has 1024 ports).
 Status attach_pod_link(Netlink& host, Netlink& pod, int pod_namespace, const PodLink& link);
 
+// Puts the host's end of a pair, which has lost its bridge, on the bridge of that name again. Errors: ENODEV.
+Status rejoin_bridge(Netlink& host, const PodLink& link);
+
 // Takes the name away from the host, and its peer with it; one that is not there is fine.
 Status delete_link(Netlink& host, string_view name);
 

@@ -47,6 +47,7 @@ struct NftSet {
   string_view name;
   NftType key[kComponents] = {};
   NftType data[kComponents] = {};  // a map, if there is any
+  bool interval = false;           // of ranges, each from an element to one with an interval's end
 
   static u32 size_of(NftType type);  // as it lies in a key: padded to 4 bytes
 };
@@ -64,6 +65,8 @@ class NftBatch {
   // `key` and `data` as the set's types say, each component padded to 4 bytes; data is empty for a set.
   void add_element(string_view set, span<const u8> key, span<const u8> data);
   void delete_element(string_view set, span<const u8> key);
+  // The keys from `first` on and before `end`.
+  void add_range(string_view set, span<const u8> first, span<const u8> end);
 
   // In the caller's network namespace. Errors: EPROTONOSUPPORT, EOPNOTSUPP (the kernel has no nf_tables, or lacks the
   // expression of the rule that the error names), ENOENT, EEXIST, EPERM.
@@ -75,7 +78,7 @@ class NftBatch {
   void begin();
   size_t open(u16 type, u16 flags, u8 family, string_view label);
   void close(size_t at);
-  void element(u16 type, u16 flags, string_view set, span<const u8> key, span<const u8> data);
+  void element(u16 type, u16 flags, string_view set, span<const u8> key, span<const u8> data, u32 kind = 0);
   Status await(int fd) const;
 
   String table_;

@@ -160,7 +160,8 @@ void NftBatch::add_set(const NftSet& set) {
   const size_t at = open(uapi::kNftNewset, uapi::kNlmFCreate, uapi::kNfprotoInet, set.name);
   put_text(bytes_, uapi::kNftaSetTable, table_);
   put_text(bytes_, uapi::kNftaSetName, set.name);
-  put_number(bytes_, uapi::kNftaSetFlags, data.size == 0 ? 0 : uapi::kNftSetMap);
+  put_number(bytes_, uapi::kNftaSetFlags,
+             (data.size == 0 ? 0 : uapi::kNftSetMap) | (set.interval ? uapi::kNftSetInterval : 0));
   put_number(bytes_, uapi::kNftaSetKeyType, key.type);
   put_number(bytes_, uapi::kNftaSetKeyLen, key.size);
   if (data.size != 0) {
@@ -173,7 +174,7 @@ void NftBatch::add_set(const NftSet& set) {
   close(at);
 }
 
-void NftBatch::element(u16 type, u16 flags, string_view set, span<const u8> key, span<const u8> data) {
+void NftBatch::element(u16 type, u16 flags, string_view set, span<const u8> key, span<const u8> data, u32 kind) {
   const size_t at = open(type, flags, uapi::kNfprotoInet, set);
   auto value = [&](u16 attribute, span<const u8> content) {
     put_nest(bytes_, attribute, [&] { put_attribute(bytes_, uapi::kNftaDataValue, content.data(), content.size()); });
@@ -184,6 +185,7 @@ void NftBatch::element(u16 type, u16 flags, string_view set, span<const u8> key,
     put_nest(bytes_, uapi::kNftaListElem, [&] {
       value(uapi::kNftaSetElemKey, key);
       if (!data.empty()) value(uapi::kNftaSetElemData, data);
+      if (kind != 0) put_number(bytes_, uapi::kNftaSetElemFlags, kind);
     });
   });
   close(at);
@@ -191,6 +193,12 @@ void NftBatch::element(u16 type, u16 flags, string_view set, span<const u8> key,
 
 void NftBatch::add_element(string_view set, span<const u8> key, span<const u8> data) {
   element(uapi::kNftNewsetelem, uapi::kNlmFCreate | uapi::kNlmFExcl, set, key, data);
+}
+
+void NftBatch::add_range(string_view set, span<const u8> first, span<const u8> end) {
+  constexpr u16 kFlags = uapi::kNlmFCreate | uapi::kNlmFExcl;
+  element(uapi::kNftNewsetelem, kFlags, set, first, {});
+  element(uapi::kNftNewsetelem, kFlags, set, end, {}, uapi::kNftSetElemIntervalEnd);
 }
 
 void NftBatch::delete_element(string_view set, span<const u8> key) { element(uapi::kNftDelsetelem, 0, set, key, {}); }

@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 
+#include "core/net_link.h"
 #include "core/nft_encode.h"
 
 namespace caisson {
@@ -21,6 +22,8 @@ constexpr NftSet kSets[] = {
     {"bridges", {kIfname}, {}},
     {"internals", {kIfname}, {}},
     {"uplinks", {kIfname}, {}},
+    {"networks4", {kIpv4}, {}, true},
+    {"networks6", {kIpv6}, {}, true},
     {"pairs", {kIfname, kIfname}, {}},
     {"ports4", {kProtocol, kIpv4, kPort}, {kIpv4, kPort}},
     {"ports6", {kProtocol, kIpv6, kPort}, {kIpv6, kPort}},
@@ -41,6 +44,11 @@ void add_guard(NftBatch& batch) {
 
 void add_ports(NftBatch& batch) {
   batch.add_chain("ports");
+  // what comes from ::1 cannot leave by a bridge: refused at once is better than lost
+  constexpr u8 kLoopback6[16] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
+  NftRule loopback;
+  loopback.nfproto(uapi::kNfprotoIpv6).network(24, 16).equals(kLoopback6).verdict(uapi::kNftReturn);
+  batch.add_rule("ports", loopback, "ip6 daddr, return");
   NftRule bound4;
   bound4.nfproto(uapi::kNfprotoIpv4).meta(uapi::kNftMetaL4proto).network(16, 4, kSecondWord);
   bound4.destination_port(kThirdWord).map("ports4").dnat(uapi::kNfprotoIpv4, kSecondWord);
@@ -98,9 +106,14 @@ void add_postrouting(NftBatch& batch) {
   NftRule loopback;
   loopback.nfproto(uapi::kNfprotoIpv4).network(12, 1).equals({&kLoopback, 1});
   add(loopback.meta(uapi::kNftMetaOifname).in_set("bridges").masquerade(false));
-  NftRule hairpin;  // the answer must come back by way of the host
-  hairpin.meta(uapi::kNftMetaIifname).in_set("bridges").meta(uapi::kNftMetaOifname).in_set("bridges");
-  add(hairpin.ct_any(uapi::kNftCtStatus, kDestinationChanged).masquerade(false));
+  // The answer to a pod that came by a port of the host must go back by way of the host. The interface that it came by
+  // is not known here where br_netfilter translates.
+  NftRule hairpin4;
+  hairpin4.nfproto(uapi::kNfprotoIpv4).network(12, 4).in_set("networks4").meta(uapi::kNftMetaOifname);
+  add(hairpin4.in_set("bridges").ct_any(uapi::kNftCtStatus, kDestinationChanged).masquerade(false));
+  NftRule hairpin6;
+  hairpin6.nfproto(uapi::kNfprotoIpv6).network(8, 16).in_set("networks6").meta(uapi::kNftMetaOifname);
+  add(hairpin6.in_set("bridges").ct_any(uapi::kNftCtStatus, kDestinationChanged).masquerade(false));
   NftRule out;
   out.meta(uapi::kNftMetaIifname).in_set("bridges").meta(uapi::kNftMetaOifname).in_set("bridges", true);
   add(out.masquerade(true));
@@ -155,6 +168,25 @@ Result<Vec<u8>> concatenated(const NftType (&types)[NftSet::kComponents], const 
   return bytes;
 }
 
+// The addresses of a network, which does not end with the last of all.
+Status add_network(NftBatch& batch, const NftSet& set, const JsonValue& value, NftChange change) {
+  const string_view text = CAISSON_TRY(value.string("network"));
+  const NetPrefix network = CAISSON_TRY(parse_prefix(text));
+  const int family = set.key[0] == kIpv4 ? AF_INET : AF_INET6;
+  NetPrefix end = network;
+  if (network.family != family || network.prefix == 0) return bad("not a network of the set's family", text);
+  int at = (network.prefix - 1) / 8;
+  u32 carry = 0x80U >> ((network.prefix - 1) % 8);  // the last bit that names the network
+  for (; at >= 0 && carry != 0; --at) {
+    carry += end.bytes[at];
+    end.bytes[at] = static_cast<u8>(carry);
+    carry >>= 8;
+  }
+  if (carry != 0 || change == NftChange::kDelete) return bad("not a network that can be added", text);
+  batch.add_range(set.name, {network.bytes, network.size()}, {end.bytes, end.size()});
+  return ok();
+}
+
 }  // namespace
 
 void nft_add_own_table(NftBatch& batch) {
@@ -174,6 +206,7 @@ Status nft_change_element(NftBatch& batch, const JsonValue& element, NftChange c
   const string_view name = CAISSON_TRY(element["set"].string("set"));
   for (const NftSet& set : kSets) {
     if (set.name != name) continue;
+    if (set.interval) return add_network(batch, set, element["key"].at(0), change);
     const Vec<u8> key = CAISSON_TRY(concatenated(set.key, element["key"]));
     if (change == NftChange::kDelete) {
       batch.delete_element(name, key);

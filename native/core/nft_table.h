@@ -2,6 +2,7 @@
 //
 //   bridges, internals, uplinks   names of interfaces: our bridges; those that lead nowhere else; those of the host
 //                                 whose forwarding was switched on for us
+//   networks4, networks6          the networks of those bridges: "10.88.0.0/16"
 //   pairs                         bridge . bridge, each with itself
 //   ports4, ports6                protocol . address of the host . port : address of the pod . port
 //   anyports4, anyports6          protocol . port : address of the pod . port
@@ -12,7 +13,7 @@
 
 namespace caisson {
 
-inline constexpr u32 kNftTableRules = 18;
+inline constexpr u32 kNftTableRules = 20;
 
 // Puts the table, its chains, rules and sets into the batch, in the place of one that is there.
 void nft_add_own_table(NftBatch& batch);

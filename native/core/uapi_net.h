@@ -126,16 +126,20 @@ inline constexpr u16 kNftaSetDataType = 6;
 inline constexpr u16 kNftaSetDataLen = 7;
 inline constexpr u16 kNftaSetId = 10;
 inline constexpr u16 kNftaSetUserdata = 13;
+inline constexpr u32 kNftSetInterval = 4;
 inline constexpr u32 kNftSetMap = 8;
 inline constexpr u16 kNftaSetElemListTable = 1;
 inline constexpr u16 kNftaSetElemListSet = 2;
 inline constexpr u16 kNftaSetElemListElements = 3;
 inline constexpr u16 kNftaSetElemKey = 1;
 inline constexpr u16 kNftaSetElemData = 2;
+inline constexpr u16 kNftaSetElemFlags = 3;
+inline constexpr u32 kNftSetElemIntervalEnd = 1;
 
 inline constexpr u32 kNfDrop = 0;
 inline constexpr u32 kNfAccept = 1;
 inline constexpr u32 kNftJump = static_cast<u32>(-3);
+inline constexpr u32 kNftReturn = static_cast<u32>(-5);
 
 inline constexpr u32 kNftReg1 = 1;   // of 16 bytes; the same place as kNftReg32 + 0 to + 3
 inline constexpr u32 kNftReg32 = 8;  // the first of 4 bytes

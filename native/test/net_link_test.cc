@@ -114,6 +114,12 @@ void pods_reach_each_other() {
   CHECK(has(output_in(first, "busybox ping -c1 -W5 10.88.0.3"), " 0% packet loss"));
   CHECK(has(output_in(first, "busybox ping -6 -c1 -W5 fd00:88::3"), " 0% packet loss"));
   CHECK(has(output_in(second, "busybox ping -c1 -W5 10.88.0.1"), " 0% packet loss"));
+  expect(delete_link(host, "br0"));
+  refused(rejoin_bridge(host, link), ENODEV, "br0");
+  expect(ensure_bridge(host, bridge_link()));
+  expect(rejoin_bridge(host, link));
+  expect(rejoin_bridge(host, pod_link("csn2", 3)));
+  CHECK(has(output_in(first, "busybox ping -c1 -W5 10.88.0.3"), " 0% packet loss"));
   auto survey = survey_network(host, true);
   CHECK(survey && has(*survey, "\"name\":\"csn1\",\"kind\":\"veth\",\"alias\":\"caisson pod\""));
   CHECK(survey && has(*survey, "\"address\":\"fd00:88::1/64\"") && has(*survey, "\"destination\":\"10.88.0.0/16\""));
@@ -166,6 +172,7 @@ Status change_elements(NftBatch& batch, string_view json, NftChange change) {
 }
 
 constexpr string_view kElements = R"([{"set":"bridges","key":["br0"]}, {"set":"pairs","key":["br0","br0"]},
+  {"set":"networks4","key":["10.88.0.0/14"]}, {"set":"networks6","key":["fd00:88:ff:ffff::/64"]},
   {"set":"ports4","key":["tcp","192.0.2.1",8080],"data":["10.88.0.2",80]},
   {"set":"ports6","key":["sctp","2001:db8::1",8080],"data":["fd00:88::2",80]},
   {"set":"anyports4","key":["udp",53],"data":["10.88.0.2",5353]},
@@ -181,11 +188,13 @@ void table() {
   }
   const String listed = output_of("nft list table inet caisson");
   for (string_view line :
-       {"elements = { \"br0\" . \"br0\" }", "elements = { tcp . 192.0.2.1 . 8080 : 10.88.0.2 . 80 }",
+       {"elements = { \"br0\" . \"br0\" }", "elements = { 10.88.0.0/14 }", "elements = { fd00:88:ff:ffff::/64 }",
+        "elements = { tcp . 192.0.2.1 . 8080 : 10.88.0.2 . 80 }",
         "elements = { sctp . 2001:db8::1 . 8080 : fd00:88::2 . 80 }", "elements = { udp . 53 : 10.88.0.2 . 5353 }",
         "elements = { udp . 53 : fd00:88::2 . 5353 }", "iifname @bridges ip daddr 127.0.0.0/8 drop",
         "dnat ip6 to meta l4proto . ip6 daddr . th dport map @ports6", "fib daddr type local jump ports",
-        "iifname @bridges oifname @bridges ct status dnat masquerade",
+        "ip saddr @networks4 oifname @bridges ct status dnat masquerade",
+        "ip6 saddr @networks6 oifname @bridges ct status dnat masquerade",
         "iifname @bridges oifname != @bridges masquerade fully-random"})
     CHECK(has(listed, line));
   auto state = nft_state("caisson");
@@ -208,7 +217,8 @@ void bad_elements() {
        {R"({"set":"nope","key":["br0"]})", R"({"set":"bridges","key":["a-name-that-is-too-long"]})",
         R"({"set":"bridges","key":[1]})", R"({"set":"anyports4","key":["icmp",1],"data":["1.2.3.4",1]})",
         R"({"set":"anyports4","key":["tcp",0],"data":["1.2.3.4",1]})", R"({"set":"anyports4","key":["tcp",1]})",
-        R"({"set":"anyports4","key":["tcp",70000],"data":["1.2.3.4",1]})",
+        R"({"set":"networks4","key":["fd00::/8"]})", R"({"set":"networks4","key":["255.255.0.0/16"]})",
+        R"({"set":"networks6","key":["::/0"]})", R"({"set":"anyports4","key":["tcp",70000],"data":["1.2.3.4",1]})",
         R"({"set":"anyports4","key":["tcp",1],"data":["::1",1]})"}) {
     auto document = JsonDocument::parse(bad);
     NftBatch batch("caisson");

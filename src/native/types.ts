@@ -253,6 +253,8 @@ export interface Native {
    * (1024 ports); of the link that failed nothing is left.
    */
   networkAttach(input: string, podSocket: number, podNamespace: number): Promise<void>
+  /** PodLinkInput: puts the host's end of a pair that has lost its bridge on it again. Rejects with ENODEV: one of them is gone. */
+  networkRejoin(input: string): Promise<void>
   /** Interfaces by name, a JSON list; those that are not there are fine. */
   networkDeleteLinks(names: string): Promise<void>
   /**

@@ -2,6 +2,8 @@ import { join } from 'node:path'
 
 import type { Native } from '../native/types.ts'
 import { CniDriver, type CniOptions } from './cni/driver.ts'
+import { BridgeDriver } from './bridge/driver.ts'
+import { openFabric, type BridgeOptions } from './bridge/open.ts'
 import { Attachments } from './attachments.ts'
 import { Networks, type NetworkLogger } from './networks.ts'
 import type { NetworkKind } from './types.ts'
@@ -12,6 +14,7 @@ export interface NetworkOptions {
   /** Who gives pods their network. `auto` (default): CNI where it is configured, else the built-in bridge. `none`: loopback only. */
   driver?: 'auto' | NetworkKind | 'none'
   cni?: Partial<CniOptions>
+  bridge?: Partial<BridgeOptions>
 }
 
 const cniDefaults: CniOptions = {
@@ -22,10 +25,12 @@ const cniDefaults: CniOptions = {
   timeoutMs: 60_000,
 }
 
+const bridgeDefaults: BridgeOptions = { ipv6Forwarding: false }
+
 /** @param directory of the instance: its records of networks */
 export async function openNetworks(
   directory: string,
-  { driver = 'auto', cni: cniOptions }: NetworkOptions,
+  { driver = 'auto', cni: cniOptions, bridge: bridgeOptions }: NetworkOptions,
   native: Native,
   logger: NetworkLogger,
 ): Promise<Networks> {
@@ -33,10 +38,15 @@ export async function openNetworks(
     logger.warn({ err: error }, 'a damaged record of a network; what it stood for is taken away')
   })
   const cni = await CniDriver.open({ ...cniDefaults, ...cniOptions }, native, logger)
+  const bridge = new BridgeDriver(
+    await openFabric(directory, { ...bridgeDefaults, ...bridgeOptions }, native, logger),
+    native,
+    logger,
+  )
   const choose = (): NetworkKind | null => {
     if (driver === 'none') return null
     if (driver !== 'auto') return driver
-    return cni.configured ? 'cni' : null
+    return cni.configured ? 'cni' : 'bridge'
   }
-  return new Networks({ attachments, drivers: [cni], choose, logger })
+  return new Networks({ attachments, drivers: [cni, bridge], choose, logger })
 }

@@ -53,6 +53,7 @@ export async function reconcile(context: Context, pods: Pods, containers: Contai
     monitor === null ? [] : [[id, podNetwork(monitor)] as const],
   )
   await context.networks.reconcile(new Map(living))
+  for (const pod of pods.all()) pod.attachment = context.networks.get(pod.id) ?? null // those that have died have lost it
 }
 
 interface PodRecord {

@@ -71,7 +71,17 @@ type Value = string | number
 
 /** An element of one of the table's sets: native/core/nft_table.h says which there are. */
 export interface TableElement {
-  set: 'bridges' | 'internals' | 'uplinks' | 'pairs' | 'ports4' | 'ports6' | 'anyports4' | 'anyports6'
+  set:
+    | 'bridges'
+    | 'internals'
+    | 'uplinks'
+    | 'networks4'
+    | 'networks6'
+    | 'pairs'
+    | 'ports4'
+    | 'ports6'
+    | 'anyports4'
+    | 'anyports6'
   key: Value[]
   data?: Value[]
 }

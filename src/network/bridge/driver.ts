@@ -1,0 +1,283 @@
+import { setInterval as every } from 'node:timers'
+
+import { CaissonError, isSystemError } from '../../errors.ts'
+import type { Native } from '../../native/types.ts'
+import type { JsonObject } from '../../records.ts'
+import { bandwidth } from '../cni/capabilities.ts'
+import type { NetworkLogger } from '../networks.ts'
+import type {
+  Attached,
+  Attachment,
+  NetworkDriver,
+  NetworkInterface,
+  NetworkRequest,
+  NetworkStatus,
+  PodNetwork,
+} from '../types.ts'
+import { prefixOf } from './address.ts'
+import { defaultNetwork, macOf } from './definition.ts'
+import { portElements } from './elements.ts'
+import type { Fabric } from './fabric.ts'
+import { HostPorts } from './host-ports.ts'
+import type { PodLinkInput, Rate, TableElement } from './native-types.ts'
+import type { BridgeNetwork } from './network.ts'
+
+/** How often it is looked whether others have changed what is ours. */
+const mendMs = 10_000
+
+/** A pod's part, as its record has it. */
+interface Details extends JsonObject {
+  links: (PodLinkInput & { network: string })[]
+}
+
+interface Member {
+  podId: string
+  pod: PodNetwork
+  details: Details
+}
+
+/** The built-in network: bridges and one table of nf_tables, by netlink; no program is executed. */
+export class BridgeDriver implements NetworkDriver {
+  readonly kind = 'bridge'
+  readonly fabric: Fabric
+  readonly #native: Native
+  readonly #logger: NetworkLogger
+  readonly #ports: HostPorts
+  readonly #members = new Map<string, Member>()
+  #mending: NodeJS.Timeout | null = null
+  #failure: Error | null = null
+
+  constructor(fabric: Fabric, native: Native, logger: NetworkLogger) {
+    this.fabric = fabric
+    this.#native = native
+    this.#logger = logger
+    this.#ports = new HostPorts(native)
+  }
+
+  async attach(
+    request: NetworkRequest,
+    pod: PodNetwork,
+    save: (details: JsonObject) => Promise<void>,
+    signal: AbortSignal,
+  ): Promise<Attached> {
+    const { podId } = request
+    const names = request.networks.length === 0 ? [defaultNetwork] : request.networks
+    const pinned: string[] = []
+    try {
+      const networks: BridgeNetwork[] = []
+      for (const name of names) {
+        networks.push(await this.fabric.pin(name))
+        pinned.push(name)
+      }
+      signal.throwIfAborted()
+      const links = await this.#plan(request, networks)
+      const details: Details = { links }
+      const ips = links.flatMap(({ addresses }) => addresses.map(withoutLength))
+      const elements = request.ports.flatMap((port) => portElements(port, ips))
+      await this.#ports.hold(podId, request.ports)
+      await save(details)
+      // both to their end: what is made after a failure was told would be left over
+      const made = await Promise.allSettled([this.fabric.addPorts(podId, elements), this.#link(pod, links)])
+      for (const one of made) if (one.status === 'rejected') throw one.reason
+      this.#join({ podId, pod, details })
+      this.#failure = null
+      return { ips, interfaces: interfacesOf(details), dns: null, netns: null }
+    } catch (error) {
+      if (isSystemError(error)) throw this.#explain(names, error)
+      throw error
+    } finally {
+      for (const name of pinned) this.fabric.unpin(name)
+    }
+  }
+
+  async detach(attachment: Attachment): Promise<void> {
+    const { podId } = attachment
+    const details = attachment.details as Partial<Details>
+    const links = details.links ?? []
+    await Promise.all([
+      this.fabric.removePorts(podId),
+      links.length === 0
+        ? Promise.resolve()
+        : this.#native.networkDeleteLinks(
+            JSON.stringify(links.flatMap(({ ifb, hostName }) => [ifb, hostName].filter(Boolean))),
+          ),
+    ])
+    this.#leave(podId)
+  }
+
+  async reconcile(living: { attachment: Attachment; pod: PodNetwork }[]): Promise<void> {
+    try {
+      await this.fabric.probe()
+    } catch (error) {
+      this.#failure = error as Error
+      this.#logger.warn({ err: error }, 'the built-in network cannot be used')
+      if (living.length === 0) return
+    }
+    const ports = new Map<string, TableElement[]>()
+    for (const { attachment, pod } of living) {
+      const { podId, request, ips } = attachment
+      const details = attachment.details as Details
+      for (const { network, addresses } of details.links) this.fabric.get(network)?.pool.adopt(podId, addresses)
+      ports.set(
+        podId,
+        request.ports.flatMap((port) => portElements(port, ips)),
+      )
+      await this.#ports.hold(podId, request.ports).catch((error: unknown) => {
+        this.#logger.warn({ pod: podId, err: error }, 'a host port of the pod was taken while no service held it')
+      })
+      this.#join({ podId, pod, details })
+    }
+    await this.#sweep()
+    await this.fabric.restore(ports)
+    await this.#mendLinks()
+    for (const { family, hook, table, chain } of await this.fabric.dropChains()) {
+      if (hook !== 1 && hook !== 2) continue
+      this.#logger.warn(
+        { table, chain, family },
+        hook === 2
+          ? 'a chain of others drops what is forwarded unless it is told otherwise: pods reach nothing beyond the host until that chain accepts the bridges'
+          : 'a chain of others drops what comes to the host unless it is told otherwise: names of user networks are not resolved until that chain accepts port 53 from the bridges',
+      )
+    }
+  }
+
+  status(): NetworkStatus {
+    if (this.#failure === null) return { ready: true, reason: '', message: '' }
+    return { ready: false, reason: 'BridgeNetworkFailed', message: this.#failure.message }
+  }
+
+  async close(): Promise<void> {
+    this.#stopMending()
+    this.#ports.close()
+    await this.fabric.close()
+  }
+
+  /** Addresses and interfaces of the pod; nothing is made. */
+  async #plan(request: NetworkRequest, networks: readonly BridgeNetwork[]): Promise<Details['links']> {
+    const { names, host } = this.fabric
+    const limits = bandwidth(request.annotations)
+    const hairpin = await host.filtersBridges()
+    return networks.map((network, i) => {
+      const { name, bridge, internal } = network.definition
+      const addresses = network.pool.allocate(request.podId, request.addresses)
+      const fromPod = rateOf(limits?.['egressRate'])
+      // the first network is the way out, unless it leads nowhere
+      const gateways = i > 0 || internal ? [] : network.gateways.filter((gateway) => host.forwards6 || isFour(gateway))
+      return {
+        network: name,
+        hostName: names.veth(request.podId, i),
+        alias: names.alias(`${request.podId} ${name}`),
+        bridge,
+        name: `eth${i}`,
+        mac: i === 0 && request.mac !== '' ? request.mac : macOf(addresses[0] ?? '0.0.0.0/0'),
+        mtu: network.mtu,
+        hairpin,
+        addresses,
+        gateways: gateways.map(withoutLength),
+        toPod: rateOf(limits?.['ingressRate']),
+        fromPod,
+        ifb: fromPod === null ? '' : names.ifb(request.podId, i),
+      }
+    })
+  }
+
+  async #link(pod: PodNetwork, links: readonly PodLinkInput[]): Promise<void> {
+    const [socket, namespace] = await Promise.all([pod.socket('route'), pod.namespace()])
+    try {
+      await this.#native.networkAttach(JSON.stringify({ links }), socket.fd, namespace.fd)
+    } finally {
+      socket.close()
+      namespace.close()
+    }
+  }
+
+  #join(member: Member): void {
+    this.#members.set(member.podId, member)
+    this.#mending ??= every(() => void this.#mend(), mendMs).unref()
+  }
+
+  #leave(podId: string): void {
+    this.#members.delete(podId)
+    this.#ports.release(podId)
+    for (const network of this.fabric.all()) network.pool.release(podId)
+    this.fabric.settle()
+    if (this.#members.size === 0) this.#stopMending()
+  }
+
+  #stopMending(): void {
+    if (this.#mending !== null) clearInterval(this.#mending)
+    this.#mending = null
+  }
+
+  /** Takes away interfaces of ours that no living pod and no network has. */
+  async #sweep(): Promise<void> {
+    const { links } = await this.fabric.host.survey(false)
+    const expected = new Set(this.fabric.all().map(({ definition }) => definition.bridge))
+    for (const { details } of this.#members.values()) {
+      for (const { hostName, ifb } of details.links) expected.add(hostName).add(ifb)
+    }
+    const left = links.filter(({ name, alias }) => this.fabric.names.isOwn(alias) && !expected.has(name))
+    if (left.length === 0) return
+    this.#logger.warn({ interfaces: left.map(({ name }) => name) }, 'taking away interfaces of pods that are gone')
+    await this.#native.networkDeleteLinks(JSON.stringify(left.map(({ name }) => name)))
+  }
+
+  async #mend(): Promise<void> {
+    try {
+      await this.fabric.mend()
+      await this.#mendLinks()
+    } catch (error) {
+      this.#failure = error as Error
+      this.#logger.warn({ err: error }, 'cannot mend the built-in network; trying again')
+    }
+  }
+
+  /** Puts pods' interfaces on their bridges again, and makes those again that are gone. */
+  async #mendLinks(): Promise<void> {
+    const { links } = await this.fabric.host.survey(false)
+    const byName = new Map(links.map((link) => [link.name, link]))
+    for (const { podId, pod, details } of [...this.#members.values()]) {
+      for (const link of details.links) {
+        const end = byName.get(link.hostName)
+        const bridge = byName.get(link.bridge)
+        if (end !== undefined && end.up && end.master !== 0 && end.master === bridge?.index) continue
+        if (!this.#members.has(podId)) break // it left meanwhile
+        this.#logger.warn({ pod: podId, interface: link.hostName }, 'the pod has lost its network; mending it')
+        await (end === undefined ? this.#link(pod, [link]) : this.#native.networkRejoin(JSON.stringify(link))).catch(
+          (error: unknown) => {
+            this.#logger.warn({ pod: podId, err: error }, 'cannot mend the network of the pod; trying again')
+          },
+        )
+      }
+    }
+  }
+
+  #explain(names: readonly string[], error: Error & { code: string }): CaissonError {
+    const network = names.map((name) => `"${name}"`).join(', ')
+    const hints: Record<string, string> = {
+      EXFULL: ': a bridge has room for 1023 pods',
+      ENODEV: ': its bridge is gone, and is made again within seconds',
+    }
+    return new CaissonError(
+      'ERR_NETWORK_SETUP',
+      `network ${network}: cannot attach the pod${hints[error.code] ?? ''}`,
+      { cause: error },
+    )
+  }
+}
+
+function withoutLength(prefix: string): string {
+  return prefix.slice(0, prefix.indexOf('/'))
+}
+
+function isFour(prefix: string): boolean {
+  return prefixOf(prefix).family === 4
+}
+
+function rateOf(rate: number | undefined): Rate | null {
+  return rate === undefined ? null : { rate, burst: 0 }
+}
+
+function interfacesOf({ links }: Details): NetworkInterface[] {
+  return links.map(({ name, mac, addresses, network }) => ({ name, mac, addresses, network }))
+}
