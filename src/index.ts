@@ -12,6 +12,7 @@ import type { CgroupSettings, Context, Logger } from './pod/context.ts'
 import { readHost, type HostFacts } from './pod/host.ts'
 import { Layout } from './pod/layout.ts'
 import { Pods } from './pod/pods.ts'
+import { recordedLayers } from './pod/recorded-layers.ts'
 import { reconcile } from './pod/reconcile.ts'
 import { UndoStack } from './undo.ts'
 
@@ -40,6 +41,8 @@ export interface RuntimeOptions {
   /** File of the policy who may be pulled, and by whose signatures; default: none, everything. */
   trustPolicy?: string
   network?: NetworkOptions
+  /** Names of images that no prune takes and that a kubelet is told to leave: whole, or beginnings that end with `*`. */
+  pinnedImages?: readonly string[]
   logger?: Logger
 }
 
@@ -102,6 +105,8 @@ export class Runtime {
         instance: layout.instance,
         registry: { hostsDirectories: defaultHostsDirectories, ...options.registry },
         trustPolicy: options.trustPolicy ?? '',
+        pinned: options.pinnedImages ?? [],
+        recordedLayers: () => recordedLayers(layout.root),
       })
       undo.push('images', () => images.close())
       const networks = await openNetworks(layout.network, options.network ?? {}, native, logger)

@@ -6,6 +6,7 @@
 #include "addon/job.h"
 #include "addon/native_fd.h"
 #include "core/path.h"
+#include "core/tree_usage.h"
 
 namespace caisson {
 namespace {
@@ -51,6 +52,19 @@ Napi::Value remove_tree(const Napi::CallbackInfo& info) {
                  [=, name = string_argument(info[1], "name")] { return remove_tree_at(dir, name.c_str()); });
 }
 
+Napi::Value tree_usage(const Napi::CallbackInfo& info) {
+  int dir = fd_argument(info[0], "dirfd");
+  return run_job(
+      info.Env(), [=, name = string_argument(info[1], "name")] { return tree_usage_at(dir, name.c_str()); },
+      [](Napi::Env env, TreeUsage usage) -> Napi::Value {
+        Napi::Object object = Napi::Object::New(env);
+        object.Set("bytes", static_cast<double>(usage.bytes));
+        object.Set("content", static_cast<double>(usage.content));
+        object.Set("inodes", static_cast<double>(usage.inodes));
+        return object;
+      });
+}
+
 }  // namespace
 
 void init_files(Napi::Env env, Napi::Object exports) {
@@ -58,6 +72,7 @@ void init_files(Napi::Env env, Napi::Object exports) {
   exports.Set("openat2", Napi::Function::New(env, openat2, "openat2"));
   exports.Set("preallocate", Napi::Function::New(env, preallocate, "preallocate"));
   exports.Set("lockFile", Napi::Function::New(env, lock, "lockFile"));
+  exports.Set("treeUsage", Napi::Function::New(env, tree_usage, "treeUsage"));
   exports.Set("removeTree", Napi::Function::New(env, remove_tree, "removeTree"));
 }
 

@@ -66,12 +66,17 @@ Result<Fd> preallocate_at(int dir, const char* name, u64 size) {
 }
 
 Result<Fd> lock_file(const char* path) {
-  Fd file(open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
-  if (!file) return Error::last("open", path);
-  while (flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
-    if (errno != EINTR) return Error::last("flock", path);
+  for (;;) {
+    Fd file(open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
+    if (!file) return Error::last("open", path);
+    while (flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
+      if (errno != EINTR) return Error::last("flock", path);
+    }
+    struct stat st {};
+    if (fstat(file.get(), &st) != 0) return Error::last("fstat", path);
+    if (st.st_nlink != 0) return file;
+    // its holder has removed it between our open and our lock
   }
-  return file;
 }
 
 }  // namespace caisson

@@ -31,7 +31,8 @@ Result<Fd> make_directory_at(int dir, const char* name, u32 mode, bool reuse);
 Result<Fd> preallocate_at(int dir, const char* name, u64 size);
 
 // An exclusive lock (flock(2)) on a file that is created with mode 0600 when absent. EAGAIN: another process holds it.
-// The lock lives as long as the descriptor; the file is never removed (that would let two processes hold two files).
+// The lock lives as long as the descriptor. Only who holds it may remove the file: who waited for the old one takes the
+// new one, so that two processes never hold two files of one name.
 Result<Fd> lock_file(const char* path);
 
 // Removes a file or a whole tree below a directory descriptor. Symbolic links are removed, never followed; another

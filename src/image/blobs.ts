@@ -1,25 +1,37 @@
-import { createHash } from 'node:crypto'
+import { createHash, type Hash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
-import { open, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
+import { open, readdir, readFile, rename, rm, stat, type FileHandle } from 'node:fs/promises'
+import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { CaissonError } from '../errors.ts'
-import { digestMismatch, digestOfHex, isDigest, verifyDigest, type Digest } from './digest.ts'
+import type { Native } from '../native/types.ts'
+import { writeAtomically } from './atomic-file.ts'
+import { digestMismatch, digestOfHex, hexOf, isDigest, verifyDigest, type Digest } from './digest.ts'
+import { flock } from './lock.ts'
 import type { Descriptor } from './manifest.ts'
 import type { ImagePaths } from './paths.ts'
 import type { Trash } from './trash.ts'
 import type { Usage } from './usage.ts'
 import type { Workspace } from './workspace.ts'
 
+/** Of st_blocks: stat(3type). */
+const blockBytes = 512
+const chunkBytes = 256 << 10
+/** A blob on its way: blob-<hex> in tmp/. */
+const partialPattern = /^blob-([0-9a-f]{64})$/
+
 /** Content by digest: `blobs/sha256` of the layout. A blob is seen whole and verified, or not at all. */
 export class BlobStore {
+  readonly #native: Pick<Native, 'lockFile'>
   readonly #paths: ImagePaths
   readonly #workspace: Workspace
   readonly #usage: Usage
 
-  constructor(paths: ImagePaths, workspace: Workspace, usage: Usage) {
-    this.#paths = paths
-    this.#workspace = workspace
-    this.#usage = usage
+  constructor(parts: { native: Pick<Native, 'lockFile'>; paths: ImagePaths; workspace: Workspace; usage: Usage }) {
+    this.#native = parts.native
+    this.#paths = parts.paths
+    this.#workspace = parts.workspace
+    this.#usage = parts.usage
   }
 
   /** Whether the blob is on disk with the size it should have: a power cut can leave a shorter one. */
@@ -27,14 +39,9 @@ export class BlobStore {
     return (await this.size(descriptor.digest)) === descriptor.size
   }
 
-  /** Bytes on disk, or null when absent. */
+  /** Its length in bytes, or null when absent. */
   async size(digest: Digest): Promise<number | null> {
-    try {
-      return (await stat(this.#paths.blob(digest))).size
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
-      throw error
-    }
+    return (await present(stat(this.#paths.blob(digest))))?.size ?? null
   }
 
   /**
@@ -47,14 +54,8 @@ export class BlobStore {
     if (size === null) return null
     if (size > limit)
       throw new CaissonError('ERR_IMAGE_INVALID', `${what}: ${size} bytes, more than the limit of ${limit}`)
-    let data: Buffer
-    try {
-      data = await readFile(this.#paths.blob(digest))
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
-      throw error
-    }
-    verifyDigest(data, digest, what)
+    const data = await present(readFile(this.#paths.blob(digest)))
+    if (data !== null) verifyDigest(data, digest, what)
     return data
   }
 
@@ -66,57 +67,108 @@ export class BlobStore {
   }
 
   stream(digest: Digest): Readable {
-    return createReadStream(this.#paths.blob(digest), { highWaterMark: 256 << 10 })
+    return createReadStream(this.#paths.blob(digest), { highWaterMark: chunkBytes })
   }
 
   async write(digest: Digest, data: Buffer, what: string): Promise<void> {
     verifyDigest(data, digest, what)
-    async function* chunks(): AsyncGenerator<Buffer> {
-      yield await Promise.resolve(data)
-    }
-    await this.ingest({ digest, size: data.length }, chunks(), { what })
+    await writeAtomically(this.#paths.blob(digest), data, this.#workspace.path())
+    await this.#count(digest)
+  }
+
+  /** Takes over a file of tmp/ whose digest the caller has computed while it wrote it. */
+  async adopt(file: string, digest: Digest): Promise<void> {
+    await rename(file, this.#paths.blob(digest))
+    await this.#count(digest)
   }
 
   /**
-   * Takes a blob in as it arrives, checking size and digest on the way; ends the stream as soon as it is longer than announced.
+   * Brings a blob in as it arrives, checking size and digest on the way; ends the stream as soon as it is longer than announced.
+   * Calls for one blob share the work, across processes too. It goes on where an earlier transfer ended: what that left, in tmp/, is
+   * read again for its digest, and only the rest is asked for. What a failure leaves there goes with the lease that names the blob.
    *
+   * @param source the bytes from `offset` on
+   * @param options.onBytes how many are there
    * @throws CaissonError ERR_DIGEST_MISMATCH
    */
-  async ingest(
+  async obtain(
     expected: Pick<Descriptor, 'digest' | 'size'>,
-    chunks: AsyncIterable<Buffer>,
-    options: { what: string; onBytes?: (received: number) => void },
+    source: (offset: number) => Promise<AsyncIterable<Buffer>>,
+    options: { what: string; signal: AbortSignal; onBytes?: (received: number) => void },
   ): Promise<void> {
-    const { digest, size } = expected
-    const draft = this.#workspace.path()
-    const hash = createHash('sha256')
-    let received = 0
+    const lockFile = join(this.#paths.locks, `blob-${hexOf(expected.digest)}`)
+    const lock = await flock(this.#native, lockFile, { signal: options.signal })
     try {
-      const file = await open(draft, 'wx', 0o600)
-      try {
-        for await (const chunk of chunks) {
+      if (!(await this.has(expected))) {
+        const begun = await this.#transfer(expected, source, options)
+        // what was begun was not what the digest promises: a power cut may have torn it
+        if (begun === 'torn') await this.#transfer(expected, source, options)
+        await this.#count(expected.digest)
+      }
+    } finally {
+      await rm(lockFile, { force: true })
+      lock.close()
+    }
+  }
+
+  async #transfer(
+    { digest, size }: Pick<Descriptor, 'digest' | 'size'>,
+    source: (offset: number) => Promise<AsyncIterable<Buffer>>,
+    { what, signal, onBytes }: { what: string; signal: AbortSignal; onBytes?: (received: number) => void },
+  ): Promise<'whole' | 'torn'> {
+    const partial = this.#partial(digest)
+    const hash = createHash('sha256')
+    const file = await open(partial, 'a+', 0o600)
+    let begun: number
+    try {
+      begun = await rehash(file, size, hash, signal)
+      let received = begun
+      // a stream of nothing may be refused as a range that cannot be satisfied
+      if (received < size || size === 0) {
+        for await (const chunk of await source(begun)) {
           received += chunk.length
-          if (received > size) throw wrongSize(options.what, `more than the ${size}`)
+          if (received > size) throw wrongSize(what, `more than the ${size}`)
           hash.update(chunk)
           await file.writeFile(chunk)
-          options.onBytes?.(received)
+          onBytes?.(received)
         }
-      } finally {
-        await file.close()
       }
-      if (received < size) throw wrongSize(options.what, `${received} instead of the ${size}`)
-      const actual = digestOfHex(hash.digest('hex'))
-      if (actual !== digest) throw digestMismatch(options.what, digest, actual)
-      await rename(draft, this.#paths.blob(digest))
+      if (received < size) throw wrongSize(what, `${received} instead of the ${size}`)
     } catch (error) {
-      await rm(draft, { force: true })
+      if (error instanceof CaissonError && error.code === 'ERR_DIGEST_MISMATCH') await rm(partial, { force: true })
       throw error
+    } finally {
+      await file.close()
     }
-    this.#usage.setBlob(digest, size)
+    const actual = digestOfHex(hash.digest('hex'))
+    if (actual === digest) {
+      await rename(partial, this.#paths.blob(digest))
+      return 'whole'
+    }
+    await rm(partial, { force: true })
+    if (begun === 0) throw digestMismatch(what, digest, actual)
+    return 'torn'
+  }
+
+  #partial(digest: Digest): string {
+    return join(this.#paths.tmp, `blob-${hexOf(digest)}`)
   }
 
   async list(): Promise<Digest[]> {
     return (await readdir(this.#paths.blobs)).map(digestOfHex).filter(isDigest)
+  }
+
+  /** Blobs that were begun and are not whole. */
+  async partials(): Promise<Digest[]> {
+    const names = await readdir(this.#paths.tmp)
+    return names.flatMap((name) => {
+      const hex = partialPattern.exec(name)?.[1]
+      return hex === undefined ? [] : [digestOfHex(hex)]
+    })
+  }
+
+  async removePartial(digest: Digest): Promise<void> {
+    await rm(this.#partial(digest), { force: true })
   }
 
   async remove(digest: Digest, trash: Trash): Promise<void> {
@@ -126,11 +178,41 @@ export class BlobStore {
 
   /** Counts what is on disk, where other processes write as well. */
   async measure(): Promise<void> {
-    for (const digest of new Set([...(await this.list()), ...this.#usage.blobs()])) {
-      const size = await this.size(digest)
-      if (size === null) this.#usage.dropBlob(digest)
-      else this.#usage.setBlob(digest, size)
-    }
+    for (const digest of new Set([...(await this.list()), ...this.#usage.blobs()])) await this.#count(digest)
+  }
+
+  async #count(digest: Digest): Promise<void> {
+    const found = await present(stat(this.#paths.blob(digest)))
+    if (found === null) this.#usage.dropBlob(digest)
+    else this.#usage.setBlob(digest, found.blocks * blockBytes)
+  }
+}
+
+/** Reads what is there into the hash; more than there can be is thrown away. @returns its length */
+async function rehash(file: FileHandle, size: number, hash: Hash, signal: AbortSignal): Promise<number> {
+  const { size: begun } = await file.stat()
+  if (begun > size) {
+    await file.truncate(0)
+    return 0
+  }
+  const buffer = Buffer.allocUnsafe(chunkBytes)
+  for (let at = 0; at < begun;) {
+    signal.throwIfAborted()
+    const { bytesRead } = await file.read(buffer, 0, buffer.length, at)
+    if (bytesRead === 0) break
+    hash.update(buffer.subarray(0, bytesRead))
+    at += bytesRead
+  }
+  return begun
+}
+
+/** Null for what is not there. */
+async function present<T>(answer: Promise<T>): Promise<T | null> {
+  try {
+    return await answer
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
+    throw error
   }
 }
 

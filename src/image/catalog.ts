@@ -2,8 +2,9 @@ import { CaissonError, isCaissonError } from '../errors.ts'
 import type { BlobStore } from './blobs.ts'
 import { layerChain } from './chain.ts'
 import { imageUser, parseImageConfig, type ImageConfig } from './config.ts'
-import type { Digest } from './digest.ts'
+import { parseDigest, type Digest } from './digest.ts'
 import type { RootEntry } from './index-file.ts'
+import { JsonCursor } from './json.ts'
 import type { ImageLogger } from './logger.ts'
 import {
   choosePlatform,
@@ -14,10 +15,12 @@ import {
   type ImageManifest,
 } from './manifest.ts'
 import { hostPlatform } from './platform.ts'
+import { parseReference, storeName } from './reference.ts'
 import { classifyName, ImageSnapshot, type Image } from './snapshot.ts'
 
 /** An index may point to an index; deeper nesting has no use. */
 export const indexDepthMax = 3
+const layersMax = 4096
 
 /** What the store holds of one image root. */
 interface LoadedImage {
@@ -29,6 +32,15 @@ interface LoadedImage {
   layers: readonly string[]
 }
 
+/** An image, while the entries that name it are gathered. */
+interface Draft {
+  image: LoadedImage
+  tags: string[]
+  digests: string[]
+  roots: Set<Digest>
+  blobs: Set<Digest>
+}
+
 /** Everything that index.json keeps alive, and what it means. */
 export interface Catalog {
   readonly entries: readonly RootEntry[]
@@ -37,6 +49,8 @@ export interface Catalog {
   /** Names of layer directories. */
   readonly layers: ReadonlySet<string>
   manifestOf(id: Digest): ImageManifest | null
+  /** What the image is made of: roots, indexes on the way, manifest, config and layers. */
+  blobsOf(id: Digest): ReadonlySet<Digest>
   /** Digests of the entries that are this image. */
   rootsOf(id: Digest): ReadonlySet<Digest>
 }
@@ -45,11 +59,14 @@ export interface Catalog {
 export class CatalogReader {
   readonly #blobs: BlobStore
   readonly #logger: ImageLogger
+  readonly #pinned: readonly string[]
   #loaded = new Map<Digest, LoadedImage>()
 
-  constructor(blobs: BlobStore, logger: ImageLogger) {
+  /** @param pinned names of images that are never collected: whole, or beginnings that end with `*` */
+  constructor(blobs: BlobStore, logger: ImageLogger, pinned: readonly string[] = []) {
     this.#blobs = blobs
     this.#logger = logger
+    this.#pinned = pinned.map((pin) => (pin.endsWith('*') ? pin : storeName(parseReference(pin))))
   }
 
   /**
@@ -60,7 +77,7 @@ export class CatalogReader {
     const loaded = new Map<Digest, LoadedImage>()
     const blobs = new Set<Digest>()
     const layers = new Set<string>()
-    const drafts = new Map<Digest, { image: LoadedImage; tags: string[]; digests: string[]; roots: Set<Digest> }>()
+    const drafts = new Map<Digest, Draft>()
     for (const entry of entries) {
       blobs.add(entry.digest)
       let image = loaded.get(entry.digest) ?? this.#loaded.get(entry.digest)
@@ -78,9 +95,10 @@ export class CatalogReader {
       for (const digest of image.blobs) blobs.add(digest)
       for (const layer of image.layers) layers.add(layer)
       const id = image.manifest.config.digest
-      const draft = drafts.get(id) ?? { image, tags: [], digests: [], roots: new Set<Digest>() }
+      const draft = drafts.get(id) ?? { image, tags: [], digests: [], roots: new Set(), blobs: new Set() }
       drafts.set(id, draft)
       draft.roots.add(entry.digest)
+      for (const digest of image.blobs) draft.blobs.add(digest)
       const meaning = classifyName(entry.name)
       if (meaning !== null) (meaning.kind === 'tag' ? draft.tags : draft.digests).push(entry.name)
     }
@@ -92,7 +110,7 @@ export class CatalogReader {
         repoDigests: digests,
         size: image.size,
         ...imageUser(image.config.user),
-        pinned: false,
+        pinned: [...tags, ...digests].some((name) => this.#isPinned(name)),
         config: image.config,
       }),
     )
@@ -102,8 +120,13 @@ export class CatalogReader {
       blobs,
       layers,
       manifestOf: (id) => drafts.get(id)?.image.manifest ?? null,
+      blobsOf: (id) => drafts.get(id)?.blobs ?? new Set(),
       rootsOf: (id) => drafts.get(id)?.roots ?? new Set(),
     }
+  }
+
+  #isPinned(name: string): boolean {
+    return this.#pinned.some((pin) => (pin.endsWith('*') ? name.startsWith(pin.slice(0, -1)) : name === pin))
   }
 
   /** @param seen gets every blob that is known to belong to it, also when loading fails */
@@ -121,6 +144,8 @@ export class CatalogReader {
       const document = parseManifest(data, descriptor.mediaType, what)
       if (document.kind === 'index') {
         descriptor = choosePlatform(document, hostPlatform(), what)
+        for (const entry of document.manifests)
+          if (entry.digest !== descriptor.digest) await this.#noteOther(entry, note)
         continue
       }
       note(document.config.digest)
@@ -139,6 +164,23 @@ export class CatalogReader {
       }
     }
     throw nestedTooDeep(what)
+  }
+
+  /** An entry of an index that is not for this machine: what of it is here (another tool may have put it there) stays. */
+  async #noteOther(entry: Descriptor, note: (digest: Digest) => void): Promise<void> {
+    note(entry.digest)
+    const what = `manifest ${entry.digest}`
+    try {
+      const data = await this.#blobs.find(entry.digest, manifestSizeMax, what)
+      if (data === null) return
+      const document = JsonCursor.parse(data, what, manifestSizeMax)
+      const parts = [document.get('config'), ...(document.get('layers')?.items(layersMax) ?? [])]
+      for (const part of parts)
+        if (part !== undefined) note(parseDigest(part.require('digest').string(255), part.where))
+    } catch (error) {
+      if (!isCaissonError(error)) throw error
+      this.#logger.debug({ digest: entry.digest, err: error }, 'a manifest for another machine cannot be read')
+    }
   }
 }
 

@@ -22,7 +22,8 @@ export interface RootEntry extends Descriptor {
 
 export function rootEntry(name: string, descriptor: Descriptor): RootEntry {
   const { mediaType, digest, size } = descriptor
-  return { name, mediaType, digest, size, raw: { mediaType, digest, size, annotations: { [refName]: name } } }
+  const annotations = name === '' ? {} : { annotations: { [refName]: name } }
+  return { name, mediaType, digest, size, raw: { mediaType, digest, size, ...annotations } }
 }
 
 /** index.json of an OCI image layout: image-spec image-layout.md. */

@@ -2,9 +2,13 @@ import { CaissonError } from '../errors.ts'
 import { layerChain, type ChainLink } from './chain.ts'
 import type { ImageConfig } from './config.ts'
 import { parseDigest, type Digest } from './digest.ts'
+import type { CheckReport } from './check.ts'
+import { imageUsage, type ImageUsage } from './image-usage.ts'
 import { LayoutSource } from './layout-source.ts'
 import type { ImageLogger } from './logger.ts'
 import { parseReferrers, type Descriptor, type Referrer } from './manifest.ts'
+import { tagImage, untagImage, type Untagged } from './naming.ts'
+import { pruneImages, type Pruned } from './prune.ts'
 import { Puller, type PullProgress } from './pull.ts'
 import { repositoriesOf, rootOf } from './push-names.ts'
 import { Pusher, type PushProgress } from './push.ts'
@@ -20,10 +24,14 @@ import { ImageStore, type StoreNative } from './store.ts'
 import { Trust } from './trust/trust.ts'
 import type { FsInfo } from './usage.ts'
 
+export type { CheckProblem, CheckReport, CheckSubject } from './check.ts'
 export type { ImageConfig } from './config.ts'
+export type { ImageUsage } from './image-usage.ts'
 export type { ImageLogger } from './logger.ts'
 export type { Referrer } from './manifest.ts'
 export type { LayerState, PullProgress } from './pull.ts'
+export type { Untagged } from './naming.ts'
+export type { Pruned } from './prune.ts'
 export type { PushProgress, PushState } from './push.ts'
 export type { RegistryOptions } from './registry/client.ts'
 export type { RegistryAuth } from './registry/credentials.ts'
@@ -40,6 +48,10 @@ export interface ImageServiceOptions {
   instance?: string
   /** What new containers' root file systems are made by, and pulls unpack for; default: overlay. */
   snapshotter?: SnapshotterName
+  /** Names of images that no prune takes and that a kubelet is told to leave: whole, or beginnings that end with `*`. */
+  pinned?: readonly string[]
+  /** Directory names of layers that containers' records list; see StoreOptions. */
+  recordedLayers?: () => Promise<ReadonlySet<string>>
   registry?: RegistryOptions
   /** File of the policy who may be pulled; default: none, everything. */
   trustPolicy?: string
@@ -93,8 +105,12 @@ export class ImageService {
   }
 
   static async open(options: ImageServiceOptions): Promise<ImageService> {
-    const { root, native, logger, instance = 'default', snapshotter = 'overlay' } = options
-    const service = new ImageService(await ImageStore.open({ root, native, logger, instance, snapshotter }), options)
+    const { root, native, logger, instance = 'default', snapshotter = 'overlay', pinned = [], recordedLayers } = options
+    const store = await ImageStore.open({
+      ...{ root, native, logger, instance, snapshotter, pinned },
+      ...(recordedLayers !== undefined && { recordedLayers }),
+    })
+    const service = new ImageService(store, options)
     // containers go on whatever the policy is like: only pulls wait for it to be mended
     await service.#trust.verify().catch((error: unknown) => {
       logger.warn({ err: error }, 'the trust policy cannot be used: every pull is refused')
@@ -119,6 +135,7 @@ export class ImageService {
       this.#puller.pull(source, {
         signal,
         onProgress,
+        resumable: true,
         names: (found) => namesOf(reference, found),
         admit: (digests) => admission.admit(source, digests, signal),
       }),
@@ -269,6 +286,46 @@ export class ImageService {
   }
 
   /**
+   * Gives an image another name; one that another image had moves.
+   *
+   * @param text a name, an id, or a unique prefix of one
+   * @throws CaissonError ERR_IMAGE_NOT_FOUND, ERR_IMAGE_REFERENCE
+   */
+  async tag(text: string, name: string): Promise<void> {
+    await tagImage(this.#store, text, name)
+  }
+
+  /** Takes one name away, and the image with its last one; by an id all of them. @throws CaissonError ERR_IMAGE_NOT_FOUND */
+  async untag(text: string): Promise<Untagged> {
+    return untagImage(this.#store, text)
+  }
+
+  /**
+   * Removes images without a tag, or all, that no container uses; pinned ones stay. And what interrupted pulls have left, which the
+   * next pull of the same name would have gone on with.
+   */
+  async prune(options: { all?: boolean } = {}): Promise<Pruned> {
+    return pruneImages(this.#store, { all: options.all ?? false })
+  }
+
+  /**
+   * Holds the store against what it should be: every reference, the digest of every blob, records and trees of layers; nothing may be
+   * left over. It reads all blobs.
+   *
+   * @param options.repair takes away what is damaged, so that the next pull brings it again; directories that a container may live
+   *   from are set aside
+   */
+  async check(options: { repair?: boolean; signal?: AbortSignal } = {}): Promise<CheckReport> {
+    const { repair = false, signal = this.#closing.signal } = options
+    return this.#store.check({ repair, signal })
+  }
+
+  /** What each image takes on disk, and what of it others take as well. From memory. */
+  usage(): ImageUsage[] {
+    return imageUsage(this.#store)
+  }
+
+  /**
    * What a container of the image is made of. A layer that is not unpacked (its image was written by another tool, or pulled for
    * another snapshotter) is unpacked now.
    *
@@ -298,10 +355,11 @@ export class ImageService {
    * Keeps the layers of an image for a container, durably, until `release`. While the service starts, it claims the lease of
    * each container that lives.
    *
+   * @param recorded the layers that the record of a container lists, which is adopted
    * @throws CaissonError ERR_IMAGE_NOT_FOUND (never before `adoptionComplete`)
    */
-  async acquireLease(imageId: string, ownerId: string): Promise<void> {
-    await this.#store.acquireLease(parseDigest(imageId, 'image id'), ownerId)
+  async acquireLease(imageId: string, ownerId: string, recorded: readonly string[] = []): Promise<void> {
+    await this.#store.acquireLease(parseDigest(imageId, 'image id'), ownerId, recorded)
   }
 
   /** How root file systems come from layers. */

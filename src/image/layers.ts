@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { CaissonError } from '../errors.ts'
-import type { LayerLimits, LayerStats, Native } from '../native/types.ts'
+import type { LayerLimits, LayerStats, Native, TreeUsage } from '../native/types.ts'
 import { writeAtomically } from './atomic-file.ts'
 import type { BlobStore } from './blobs.ts'
 import { layerDirectory, type ChainLink } from './chain.ts'
@@ -16,17 +16,22 @@ import type { Trash } from './trash.ts'
 import type { Usage } from './usage.ts'
 import type { Workspace } from './workspace.ts'
 
-export type LayerNative = Pick<Native, 'createLayerUnpacker' | 'lockFile' | 'openDirectory' | 'removeTree'>
+export type LayerNative = Pick<
+  Native,
+  'createLayerUnpacker' | 'lockFile' | 'openDirectory' | 'removeTree' | 'treeUsage'
+>
 
 /** An unpacked layer's record; its presence commits the layer. Fields that a later version adds are kept by never rewriting it. */
-interface LayerMeta {
+export interface LayerMeta {
   v: 1
   chainId: Digest
   diffId: Digest
   parent: Digest | null
   dir: string
-  /** Bytes of file content. */
+  /** Bytes that it takes on disk. */
   size: number
+  /** Bytes of its files' content; absent in records of earlier versions. */
+  content?: number
   inodes: number
 }
 
@@ -65,8 +70,40 @@ export class LayerStore {
 
   /** Reads the records on disk, where other processes write as well. */
   async load(): Promise<void> {
-    const onDisk = (await this.#recorded()).filter((chainId) => !this.#known.has(chainId))
+    const onDisk = (await this.recorded()).filter((chainId) => !this.#known.has(chainId))
     for (const chainId of [...onDisk, ...this.#known]) await this.#read(chainId)
+    await this.#measureLeftovers()
+  }
+
+  /** Directories that have no record, or were set aside, take room as well: each is measured once. */
+  async #measureLeftovers(): Promise<void> {
+    const recorded = new Set([...this.#known].map(layerDirectory))
+    const names = new Set(await this.present())
+    for (const key of this.#usage.layers()) if (!recorded.has(key) && !names.has(key)) this.#usage.dropLayer(key)
+    const counted = new Set(this.#usage.layers())
+    for (const name of names) {
+      if (recorded.has(name) || counted.has(name)) continue
+      try {
+        this.#usage.setLayer(name, await this.measure(name))
+      } catch (error) {
+        // another process collects it
+        if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+      }
+    }
+  }
+
+  /** Walks the tree of a layer's directory. */
+  measure(name: string): Promise<TreeUsage> {
+    return this.#usageOf(this.#paths.layers, name)
+  }
+
+  async #usageOf(parentPath: string, name: string): Promise<TreeUsage> {
+    const parent = await this.#native.openDirectory(parentPath)
+    try {
+      return await this.#native.treeUsage(parent.fd, name)
+    } finally {
+      parent.close()
+    }
   }
 
   /** Whether the layer is unpacked; looks at the disk, as another process may have made or removed it. */
@@ -85,7 +122,9 @@ export class LayerStore {
       return null
     }
     const meta = parseMeta(text, file)
-    this.#remember(meta)
+    // as good as none: the layer is made again
+    if (meta === null) this.#forget(chainId)
+    else this.#remember(meta)
     return meta
   }
 
@@ -108,10 +147,9 @@ export class LayerStore {
     try {
       if (await this.has(link.chainId)) return false
       await make()
-      // whoever waits with the old file open finds the record; whoever makes a new file, too
-      await rm(lockFile, { force: true })
       return true
     } finally {
+      await rm(lockFile, { force: true })
       lock.close()
     }
   }
@@ -120,7 +158,8 @@ export class LayerStore {
     const draft = this.#workspace.path()
     await mkdir(draft, { mode: 0o755 })
     try {
-      await this.#commit(link, draft, await this.#apply(draft, link, blob, signal))
+      await this.#apply(draft, link, blob, signal)
+      await this.#commit(link, draft)
     } catch (error) {
       await this.#removeDraft(draft)
       throw error
@@ -131,27 +170,23 @@ export class LayerStore {
    * Makes a tree in tmp/ the layer, unless it is there: renamed, so that it is there whole or not at all. The caller removes a draft
    * that is left.
    */
-  async adopt(
-    link: ChainLink,
-    draft: string,
-    stats: { entries: number; bytes: number },
-    signal: AbortSignal,
-  ): Promise<void> {
-    await this.#locked(link, signal, () => this.#commit(link, draft, stats))
+  async adopt(link: ChainLink, draft: string, signal: AbortSignal): Promise<void> {
+    await this.#locked(link, signal, () => this.#commit(link, draft))
   }
 
-  async #commit(link: ChainLink, draft: string, stats: { entries: number; bytes: number }): Promise<void> {
-    const target = join(this.#paths.layers, link.directory)
-    await this.#setAside(target)
-    await rename(draft, target)
+  async #commit(link: ChainLink, draft: string): Promise<void> {
+    const usage = await this.#usageOf(this.#paths.tmp, basename(draft))
+    await this.#setAside(link.directory)
+    await rename(draft, join(this.#paths.layers, link.directory))
     const meta: LayerMeta = {
       v: 1,
       chainId: link.chainId,
       diffId: link.diffId,
       parent: link.parent,
       dir: link.directory,
-      size: stats.bytes,
-      inodes: stats.entries,
+      size: usage.bytes,
+      content: usage.content,
+      inodes: usage.inodes,
     }
     await writeAtomically(this.#metaFile(link.chainId), `${JSON.stringify(meta)}\n`, this.#workspace.path())
     this.#remember(meta)
@@ -181,12 +216,15 @@ export class LayerStore {
   }
 
   /** A directory without a record may be the lower of a running container whose metadata was lost: it is moved, not removed. */
-  async #setAside(target: string): Promise<void> {
+  async #setAside(name: string): Promise<void> {
+    const aside = `${name}.${randomBytes(8).toString('hex')}`
     try {
-      await rename(target, `${target}.${randomBytes(8).toString('hex')}`)
+      await rename(join(this.#paths.layers, name), join(this.#paths.layers, aside))
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return
+      throw error
     }
+    this.#usage.setLayer(aside, await this.measure(aside))
   }
 
   async #removeDraft(draft: string): Promise<void> {
@@ -198,12 +236,19 @@ export class LayerStore {
     }
   }
 
-  /** Directory names of the layers that are there, as far as records tell. */
-  async directories(): Promise<Set<string>> {
-    return new Set((await this.#recorded()).map(layerDirectory))
+  /** Names in the layers' directory that are layers', with or without a record. */
+  async present(): Promise<string[]> {
+    return (await readdir(this.#paths.layers)).filter((name) => directoryPattern.test(name))
   }
 
-  async #recorded(): Promise<Digest[]> {
+  /** Whether directories of these layers have been set aside. */
+  async anyAside(directories: readonly string[]): Promise<boolean> {
+    const aside = (await this.present()).filter((name) => name.includes('.'))
+    return aside.some((name) => directories.some((directory) => name.startsWith(directory)))
+  }
+
+  /** Chain ids that have a record. */
+  async recorded(): Promise<Digest[]> {
     const names = await readdir(this.#paths.layerMeta)
     return names.flatMap((name) => {
       const hex = metaPattern.exec(name)?.[1]
@@ -211,21 +256,58 @@ export class LayerStore {
     })
   }
 
-  /** Removes the layers, of `candidates` or of all, that `needed` (directory names) does not hold. Under the store's lock. */
-  async collect(needed: ReadonlySet<string>, trash: Trash, candidates?: ReadonlySet<string>): Promise<void> {
+  /** Null: absent or damaged. @throws CaissonError ERR_RECORD_INVALID when it is of a newer version */
+  record(chainId: Digest): Promise<LayerMeta | null> {
+    return this.#read(chainId)
+  }
+
+  /** Takes a layer out of use that is not what it should be: its directory, which may be mounted, is set aside until nobody needs it. */
+  async discard(chainId: Digest): Promise<void> {
+    await rm(this.#metaFile(chainId), { force: true })
+    this.#forget(chainId)
+    await this.#setAside(layerDirectory(chainId))
+  }
+
+  /** Directory names of the layers that are there, as far as records tell. */
+  async directories(): Promise<Set<string>> {
+    return new Set((await this.recorded()).map(layerDirectory))
+  }
+
+  /**
+   * Removes the layers, of `candidates` or of all, that `needed` (directory names) does not hold; of those set aside, all that
+   * `mounted` does not: no new container begins with them. Under the store's lock.
+   *
+   * @param mounted what leases of containers hold
+   * @param recorded what the records of containers hold beside; asked only when something is to go
+   */
+  async collect(
+    { needed, mounted }: { needed: ReadonlySet<string>; mounted: ReadonlySet<string> },
+    trash: Trash,
+    recorded: () => Promise<ReadonlySet<string>>,
+    candidates?: ReadonlySet<string>,
+  ): Promise<void> {
     const removable = (directory: string): boolean =>
       !needed.has(directory) && (candidates === undefined || candidates.has(directory))
-    for (const chainId of await this.#recorded()) {
-      if (!removable(layerDirectory(chainId))) continue
+    const chains = (await this.recorded()).filter((chainId) => removable(layerDirectory(chainId)))
+    const names = (await this.present()).flatMap((name) => {
+      const directory = directoryPattern.exec(name)?.[1]
+      // a failed pull takes back what it made: what it set aside is not its own
+      if (directory === undefined || (candidates !== undefined && name !== directory)) return []
+      const goes = name === directory ? removable(directory) : !mounted.has(directory)
+      return goes ? [{ name, directory }] : []
+    })
+    if (chains.length === 0 && names.length === 0) return
+    const kept = await recorded()
+    for (const chainId of chains) {
+      if (kept.has(layerDirectory(chainId))) continue
       // the record first: a directory without one is a leftover, a record without its directory would be a lie
       await rm(this.#metaFile(chainId), { force: true })
       this.#forget(chainId)
     }
-    for (const name of await readdir(this.#paths.layers)) {
-      const directory = directoryPattern.exec(name)?.[1]
-      // a failed pull takes back what it made: what it set aside is not its own
-      if (directory === undefined || (candidates !== undefined && name !== directory)) continue
-      if (removable(directory)) await trash.take(join(this.#paths.layers, name))
+    for (const { name, directory } of names) {
+      if (kept.has(directory)) continue
+      await trash.take(join(this.#paths.layers, name))
+      this.#usage.dropLayer(name)
     }
   }
 
@@ -243,25 +325,25 @@ export class LayerStore {
   }
 }
 
-function parseMeta(text: string, file: string): LayerMeta {
-  let meta: Partial<Record<keyof LayerMeta, unknown>>
+/** Null: it is damaged. */
+function parseMeta(text: string, file: string): LayerMeta | null {
+  let meta: Partial<Record<keyof LayerMeta, unknown>> | null
   try {
     meta = JSON.parse(text) as typeof meta
-  } catch (cause) {
-    throw new CaissonError('ERR_RECORD_INVALID', `${file} is damaged`, { cause })
+  } catch {
+    return null // it never was whole: records are renamed into place
   }
-  if (typeof meta.v === 'number' && meta.v > 1) {
+  if (typeof meta?.v === 'number' && meta.v > 1) {
     throw new CaissonError('ERR_RECORD_INVALID', `${file} is of version ${meta.v}, newer than this program`)
   }
   const valid =
-    meta.v === 1 &&
+    meta?.v === 1 &&
     typeof meta.chainId === 'string' &&
     isDigest(meta.chainId) &&
     meta.dir === layerDirectory(meta.chainId) &&
     Number.isSafeInteger(meta.size) &&
     Number.isSafeInteger(meta.inodes)
-  if (!valid) throw new CaissonError('ERR_RECORD_INVALID', `${file} is damaged`)
-  return meta as LayerMeta
+  return valid ? (meta as LayerMeta) : null
 }
 
 /** What the unpacker answers about an archive: malformed, over a limit, or at odds with the tree it has made itself. */

@@ -15,12 +15,25 @@ export interface Lease {
   /** Instance of the service or library; the store is shared by several. */
   readonly instance: string
   readonly owner: string
-  /** Of a pull: it ends with its process. A container's outlives it. */
+  /** Of a pull: it ends with its process, or is interrupted with it. A container's outlives it. */
   readonly process: ProcessIdentity | null
+  /** Of a pull that the next one of the same name is to go on with, should it be interrupted. */
+  readonly resume?: { readonly name: string; readonly since: number }
   /** Names of layer directories. */
   readonly layers: readonly string[]
   readonly blobs: readonly Digest[]
 }
+
+/** A lease that holds. */
+export interface HeldLease extends Lease {
+  /** Its pull has ended without an end: what it brought waits for the next one. */
+  readonly interrupted: boolean
+}
+
+/** How long what an interrupted pull has brought is kept, ms: a kubelet's next try comes within minutes, a node's after a night. */
+const resumeWindowMs = 24 * 3600_000
+/** Leases of pulls that this process has interrupted, and outlives. */
+const endedHere = new Set<string>()
 
 /**
  * Leases are files, so that every process that shares the store sees them, and a container's lease is there before any service
@@ -50,7 +63,7 @@ export class Leases {
   async acquire(
     kind: Lease['kind'],
     owner: string,
-    content: { layers: readonly string[]; blobs?: readonly Digest[] },
+    content: { layers: readonly string[]; blobs?: readonly Digest[]; resumeName?: string },
   ): Promise<void> {
     const lease: Lease = {
       v: 1,
@@ -60,6 +73,7 @@ export class Leases {
       process: kind === 'pull' ? this.#self : null,
       layers: content.layers,
       blobs: content.blobs ?? [],
+      ...(content.resumeName !== undefined && { resume: { name: content.resumeName, since: Date.now() } }),
     }
     if (kind === 'container') this.#claimed.add(owner)
     await writeAtomically(this.#file(kind, owner), `${JSON.stringify(lease)}\n`, this.#workspace.path())
@@ -70,15 +84,31 @@ export class Leases {
     await rm(this.#file(kind, owner), { force: true })
   }
 
-  /** All leases that hold; those of pulls whose process is gone are removed. */
-  async list(): Promise<Lease[]> {
-    const leases: Lease[] = []
+  /** A pull that ends without an end: its lease stays, for the next one. */
+  interrupt(owner: string): void {
+    endedHere.add(this.#file('pull', owner))
+  }
+
+  /** Takes away the leases of interrupted pulls, of all or of one name. @returns whether there were any */
+  async dropInterrupted(name?: string): Promise<boolean> {
+    const dropped = (await this.list()).filter(
+      ({ interrupted, resume }) => interrupted && (name === undefined || resume?.name === name),
+    )
+    for (const lease of dropped) await rm(this.#file('pull', lease.owner, lease.instance), { force: true })
+    return dropped.length > 0
+  }
+
+  /** All leases that hold; those of pulls whose process is gone, and that nobody can go on with, are removed. */
+  async list(): Promise<HeldLease[]> {
+    const leases: HeldLease[] = []
     for (const name of await readdir(this.#paths.leases)) {
       const file = join(this.#paths.leases, name)
       const lease = await read(file)
       if (lease === null) continue
-      if (lease.process === null || (await isAlive(lease.process))) leases.push(lease)
-      else await rm(file, { force: true })
+      const interrupted = lease.process !== null && (endedHere.has(file) || !(await isAlive(lease.process)))
+      const expired = Math.abs(Date.now() - (lease.resume?.since ?? 0)) > resumeWindowMs
+      if (interrupted && expired) await rm(file, { force: true })
+      else leases.push({ ...lease, interrupted })
     }
     return leases
   }
@@ -91,9 +121,9 @@ export class Leases {
     }
   }
 
-  #file(kind: Lease['kind'], owner: string): string {
+  #file(kind: Lease['kind'], owner: string, instance = this.#instance): string {
     // owners are ids of ours, but nothing that is not hashed should become a path
-    const name = createHash('sha256').update(`${this.#instance}\0${owner}`).digest('hex')
+    const name = createHash('sha256').update(`${instance}\0${owner}`).digest('hex')
     return join(this.#paths.leases, `${kind}-${name}.json`)
   }
 }

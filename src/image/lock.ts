@@ -1,3 +1,5 @@
+import { readdir, rm } from 'node:fs/promises'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { CaissonError } from '../errors.ts'
 import type { Native, NativeFd } from '../native/types.ts'
@@ -54,5 +56,20 @@ export async function flock(
       }
     }
     await sleep(wait, undefined, { ...(options.signal && { signal: options.signal }) })
+  }
+}
+
+/** Removes the lock files of single blobs and layers that nobody holds: a killed process leaves its own. */
+export async function sweepLocks(native: Pick<Native, 'lockFile'>, directory: string): Promise<void> {
+  for (const name of await readdir(directory)) {
+    if (!/^(?:blob|layer)-[0-9a-z]+$/.test(name)) continue
+    const path = join(directory, name)
+    try {
+      const lock = await native.lockFile(path)
+      await rm(path, { force: true })
+      lock.close()
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error
+    }
   }
 }

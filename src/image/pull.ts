@@ -72,6 +72,8 @@ export class Puller {
       names: (found: { root: Descriptor; manifest: Descriptor }) => readonly { name: string; root: Descriptor }[]
       signal: AbortSignal
       onProgress: (progress: PullProgress) => void
+      /** Whether what it has brought waits for the next pull of the source, should this one be interrupted. */
+      resumable?: boolean
       /** Refuses by throwing, when the digests are known and nothing is stored yet. */
       admit?: (digests: readonly Digest[]) => Promise<void>
     },
@@ -82,10 +84,11 @@ export class Puller {
     const { documents, manifest, chain } = plan
     const hold = {
       owner: randomBytes(16).toString('hex'),
+      ...(options.resumable === true && { resumeName: source.label }),
       layers: chain.map(({ directory }) => directory),
       blobs: [...documents.map(({ descriptor }) => descriptor.digest), ...manifest.layers.map(({ digest }) => digest)],
     }
-    const { image, displaced } = await this.#store.protect(hold, async () => {
+    const { image, displaced } = await this.#store.protect(hold, signal, async () => {
       for (const { descriptor, body } of documents) {
         if (!(await this.#store.blobs.has(descriptor))) {
           await this.#store.blobs.write(descriptor.digest, body, `image "${source.label}"`)
@@ -200,8 +203,8 @@ export class Puller {
     onBytes: (bytes: number) => void,
   ): Promise<void> {
     const what = `layer ${layer.digest} of image "${source.label}"`
-    const stream = await source.blob(layer, signal)
-    await this.#store.blobs.ingest(layer, stream as AsyncIterable<Buffer>, { what, onBytes })
+    const bytes = (offset: number): Promise<AsyncIterable<Buffer>> => source.blob(layer, signal, offset)
+    await this.#store.blobs.obtain(layer, bytes, { what, signal, onBytes })
   }
 }
 

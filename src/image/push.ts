@@ -68,7 +68,7 @@ export class Pusher {
       layers: [],
       blobs: [...plan.blobs, ...plan.manifests].map(({ digest }) => digest),
     }
-    await this.#store.protect(hold, async () => {
+    await this.#store.protect(hold, signal, async () => {
       for (const { digest, size } of plan.blobs) onProgress({ blob: digest, state: 'waiting', bytes: 0, size })
       for (const digest of plan.elsewhere) {
         if (await target.uploader.hasManifest(digest, signal)) continue

@@ -1,16 +1,26 @@
-import { unwatchFile, watch, watchFile, type FSWatcher } from 'node:fs'
 import { join } from 'node:path'
 import { CaissonError, isCaissonError } from '../errors.ts'
 import type { Native } from '../native/types.ts'
 import { BlobStore } from './blobs.ts'
+import { Checker, type CheckReport } from './check.ts'
 import { CatalogReader, type Catalog } from './catalog.ts'
 import { layerChain } from './chain.ts'
 import { parseImageConfig, type ImageConfig } from './config.ts'
 import type { Digest } from './digest.ts'
-import { createLayout, indexVersion, readIndexFile, rootEntry, touchIndexFile, writeIndexFile } from './index-file.ts'
-import { LayerStore } from './layers.ts'
-import { Leases } from './leases.ts'
-import { StoreLock } from './lock.ts'
+import {
+  createLayout,
+  indexVersion,
+  readIndexFile,
+  rootEntry,
+  touchIndexFile,
+  writeIndexFile,
+  type RootEntry,
+} from './index-file.ts'
+import { LayerStore, type LayerNative } from './layers.ts'
+import { IndexWatch } from './index-watch.ts'
+import { Leases, type HeldLease, type Lease } from './leases.ts'
+import { StoreLock, sweepLocks } from './lock.ts'
+import { isInterruption, type Hold } from './hold.ts'
 import type { ImageLogger } from './logger.ts'
 import { configSizeMax, type Descriptor, type ImageManifest } from './manifest.ts'
 import { ImagePaths } from './paths.ts'
@@ -23,13 +33,7 @@ import { Trash } from './trash.ts'
 import { Usage } from './usage.ts'
 import { Workspace } from './workspace.ts'
 
-/** How often index.json is looked at where it cannot be watched, ms. */
-const pollMs = 1000
-
-export type StoreNative = Pick<
-  Native,
-  'cloneTree' | 'createLayerUnpacker' | 'lockFile' | 'openDirectory' | 'removeTree'
->
+export type StoreNative = LayerNative & Pick<Native, 'cloneTree'>
 
 export interface StoreOptions {
   root: string
@@ -39,13 +43,13 @@ export interface StoreOptions {
   instance: string
   /** What new containers are made by; default: overlay. */
   snapshotter?: SnapshotterName
-}
-
-/** A pull names nothing before its end: what it will need, so that no collection takes it away meanwhile. */
-export interface Hold {
-  readonly owner: string
-  readonly layers: readonly string[]
-  readonly blobs: readonly Digest[]
+  /**
+   * Directory names of layers that the records of containers list, of every instance that shares the root: what they hold stays,
+   * also when the store's own metadata is lost. Default: none.
+   */
+  recordedLayers?: () => Promise<ReadonlySet<string>>
+  /** Names of images that are never collected: whole, or beginnings that end with `*`. */
+  pinned?: readonly string[]
 }
 
 /**
@@ -64,14 +68,13 @@ export class ImageStore {
   readonly #trash: Trash
   readonly #workspace: Workspace
   readonly #reader: CatalogReader
+  readonly #recordedLayers: () => Promise<ReadonlySet<string>>
   #catalog: Catalog
   #version = ''
   /** The version that usage was counted for. */
   #measured = ''
   #adopted = false
-  #watcher: FSWatcher | null = null
-  #refreshing: Promise<void> | null = null
-  #changed = false
+  #watch: IndexWatch | null = null
 
   private constructor(
     parts: Pick<ImageStore, 'paths' | 'blobs' | 'layers' | 'snapshotters' | 'usage'> & {
@@ -81,6 +84,7 @@ export class ImageStore {
       trash: Trash
       workspace: Workspace
       reader: CatalogReader
+      recordedLayers: () => Promise<ReadonlySet<string>>
       catalog: Catalog
     },
   ) {
@@ -95,6 +99,7 @@ export class ImageStore {
     this.#trash = parts.trash
     this.#workspace = parts.workspace
     this.#reader = parts.reader
+    this.#recordedLayers = parts.recordedLayers
     this.#catalog = parts.catalog
   }
 
@@ -108,8 +113,9 @@ export class ImageStore {
     const workspace = new Workspace(paths, self)
     const trash = new Trash(native, paths)
     await workspace.sweep(trash)
-    const blobs = new BlobStore(paths, workspace, usage)
-    const reader = new CatalogReader(blobs, logger)
+    await sweepLocks(native, paths.locks)
+    const blobs = new BlobStore({ native, paths, workspace, usage })
+    const reader = new CatalogReader(blobs, logger, options.pinned ?? [])
     const layers = new LayerStore({ native, paths, workspace, usage, blobs })
     const overlay = new OverlaySnapshotter({ native, paths, layers, workspace })
     const store = new ImageStore({
@@ -124,6 +130,7 @@ export class ImageStore {
       trash,
       workspace,
       reader,
+      recordedLayers: options.recordedLayers ?? (() => Promise.resolve(new Set())),
       catalog: await reader.read([]),
     })
     await store.#measure()
@@ -134,7 +141,7 @@ export class ImageStore {
       // containers must be adopted all the same; pulls and collection will say what is wrong
       logger.warn({ err: error }, 'the index of the image store is damaged: no image is known')
     }
-    store.#watch()
+    store.#watch = new IndexWatch(paths, logger, () => store.#refresh())
     await trash.empty()
     return store
   }
@@ -160,7 +167,8 @@ export class ImageStore {
   }
 
   /**
-   * Gives names to an image whose blobs and layers are all here; a name that another image had moves.
+   * Gives names to an image whose blobs and layers are all here; a name that another image had moves. An empty name: the image is
+   * kept without one, unless it has others.
    *
    * @returns whether another image has lost its last name by this, so that something can be collected
    */
@@ -168,44 +176,69 @@ export class ImageStore {
     return this.#lock.hold(async () => {
       await this.#load()
       const before = this.#catalog.blobs
-      const taken = new Set(names.map(({ name }) => name))
+      const taken = new Set(names.map(({ name }) => name).filter((name) => name !== ''))
       const kept = (await readIndexFile(this.paths.index)).filter(({ name }) => !taken.has(name))
-      await writeIndexFile(
-        this.paths,
-        [...kept, ...names.map(({ name, root }) => rootEntry(name, root))],
-        this.#workspace.path(),
-      )
-      await this.#load()
+      const here = new Set(kept.map(({ digest }) => digest))
+      const added = names.filter(({ name, root }) => name !== '' || !here.has(root.digest))
+      await this.#write([...kept, ...added.map(({ name, root }) => rootEntry(name, root))])
       return [...before].some((digest) => !this.#catalog.blobs.has(digest))
     })
   }
 
-  /** Removes the image with all its names; absent is fine. Content that nothing else needs goes as well. */
-  async remove(text: string): Promise<Image | null> {
-    const removed = await this.#lock.hold(async () => {
+  /**
+   * Takes names away, and what then nothing needs. Under the store's lock `choose` is asked which entries go.
+   *
+   * @returns what it has answered beside
+   */
+  async drop<T>(
+    choose: (catalog: Catalog, held: readonly Lease[]) => { gone: ReadonlySet<RootEntry>; result: T },
+  ): Promise<T> {
+    const { gone, result } = await this.#lock.hold(async () => {
       await this.#load()
-      const image = this.#catalog.snapshot.find(text)
-      if (image === null) return null
-      const roots = this.#catalog.rootsOf(image.id)
-      await writeIndexFile(
-        this.paths,
-        this.#catalog.entries.filter(({ digest }) => !roots.has(digest)),
-        this.#workspace.path(),
-      )
-      await this.#load()
-      return image
+      const choice = choose(this.#catalog, await this.#leases.list())
+      if (choice.gone.size > 0) await this.#write(this.#catalog.entries.filter((entry) => !choice.gone.has(entry)))
+      return choice
     })
-    if (removed !== null) await this.collect()
-    return removed
+    if (gone.size > 0) await this.collect()
+    return result
   }
 
-  /** Runs `work` with its content protected from collection; when it fails, what it made and nothing else needs is removed. */
-  async protect<T>(hold: Hold, work: () => Promise<T>): Promise<T> {
-    const fresh = { blobs: new Set<Digest>(), layers: new Set<string>() }
+  /** Removes the image with all its names; absent is fine. Content that nothing else needs goes as well. */
+  async remove(text: string): Promise<Image | null> {
+    return this.drop((catalog) => {
+      const image = catalog.snapshot.find(text)
+      const roots = image === null ? new Set() : catalog.rootsOf(image.id)
+      return { gone: new Set(catalog.entries.filter(({ digest }) => roots.has(digest))), result: image }
+    })
+  }
+
+  async #write(entries: readonly RootEntry[]): Promise<void> {
+    await writeIndexFile(this.paths, entries, this.#workspace.path())
+    await this.#load()
+  }
+
+  /** What interrupted pulls have left waits for nobody any more. Under the store's lock nothing changes: `collect` follows. */
+  async forgetInterrupted(): Promise<void> {
+    await this.#lock.hold(() => this.#leases.dropInterrupted())
+  }
+
+  /** What is held beside the index: by containers, and by pulls under way or interrupted. */
+  async leases(): Promise<readonly HeldLease[]> {
+    return this.#lock.hold(() => this.#leases.list())
+  }
+
+  /**
+   * Runs `work` with its content protected from collection; when it fails, what it made and nothing else needs is removed. What an
+   * earlier pull of the same `resumeName` has left is taken over. A pull that is to be gone on with, and is interrupted by the end of
+   * the service, keeps what it has; so does one that went on with another and did not reach the registry.
+   */
+  async protect<T>(hold: Hold, signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+    const fresh = { blobs: new Set<Digest>(), layers: new Set<string>(), resumed: false }
     try {
       await this.#lock.hold(async () => {
         // an index that cannot be read is found out now, not after the transfer
         await this.#load()
+        if (hold.resumeName !== undefined) fresh.resumed = await this.#leases.dropInterrupted(hold.resumeName)
         await this.#leases.acquire('pull', hold.owner, hold)
         for (const digest of hold.blobs) if ((await this.blobs.size(digest)) === null) fresh.blobs.add(digest)
         const known = await this.layers.directories()
@@ -215,16 +248,18 @@ export class ImageStore {
       await this.#leases.release('pull', hold.owner)
       return result
     } catch (error) {
-      await this.#undo(hold, fresh)
+      const { resumed } = fresh
+      if (hold.resumeName !== undefined && isInterruption(error, signal, resumed)) this.#leases.interrupt(hold.owner)
+      else await this.#undo(hold, resumed ? { blobs: new Set(hold.blobs), layers: new Set(hold.layers) } : fresh)
       throw error
     }
   }
 
-  async #undo(hold: Hold, fresh: { blobs: ReadonlySet<Digest>; layers: ReadonlySet<string> }): Promise<void> {
+  async #undo(hold: Hold, made: { blobs: ReadonlySet<Digest>; layers: ReadonlySet<string> }): Promise<void> {
     try {
       await this.#lock.hold(async () => {
         await this.#leases.release('pull', hold.owner)
-        await this.#collectLocked(fresh)
+        await this.#collectLocked(made)
       })
       await this.#trash.empty()
     } catch (error) {
@@ -236,15 +271,16 @@ export class ImageStore {
   /**
    * Keeps the image's layers for a container, until `release`. Durable; claiming what the container already has is free.
    *
+   * @param recorded what the record of a container that is adopted lists: held whatever has become of the image
    * @throws CaissonError ERR_IMAGE_NOT_FOUND
    */
-  async acquireLease(id: Digest, owner: string): Promise<void> {
+  async acquireLease(id: Digest, owner: string, recorded: readonly string[] = []): Promise<void> {
     await this.#lock.hold(async () => {
       await this.#load()
       if ((await this.#leases.claim(owner)) !== null) return
-      const config = await this.#configOf(id)
-      if (config !== null) {
-        const layers = layerChain(config.diffIds).map(({ directory }) => directory)
+      const config = recorded.length > 0 ? null : await this.#configOf(id)
+      const layers = config === null ? recorded : layerChain(config.diffIds).map(({ directory }) => directory)
+      if (config !== null || recorded.length > 0) {
         await this.#leases.acquire('container', owner, { layers })
       } else if (this.#adopted) {
         await this.#leases.release('container', owner)
@@ -269,7 +305,10 @@ export class ImageStore {
     const orphaned = await this.#lock.hold(async () => {
       const lease = await this.#leases.claim(owner)
       await this.#leases.release('container', owner)
-      return lease?.layers.some((directory) => !this.#catalog.layers.has(directory)) ?? false
+      if (lease === null) return false
+      return (
+        lease.layers.some((directory) => !this.#catalog.layers.has(directory)) || this.layers.anyAside(lease.layers)
+      )
     })
     if (orphaned) await this.collect()
   }
@@ -292,18 +331,47 @@ export class ImageStore {
     await this.#load()
     const blobs = new Set(this.#catalog.blobs)
     const layers = new Set(this.#catalog.layers)
+    const mounted = new Set<string>()
     for (const lease of await this.#leases.list()) {
       for (const digest of lease.blobs) blobs.add(digest)
-      for (const directory of lease.layers) layers.add(directory)
+      for (const directory of lease.layers) {
+        layers.add(directory)
+        if (lease.kind === 'container') mounted.add(directory)
+      }
     }
     const before = this.usage.info('')
-    for (const digest of candidates?.blobs ?? (await this.blobs.list())) {
+    const chosen = candidates?.blobs
+    for (const digest of chosen ?? (await this.blobs.list())) {
       if (!blobs.has(digest)) await this.blobs.remove(digest, this.#trash)
     }
-    await this.layers.collect(layers, this.#trash, candidates?.layers)
+    for (const digest of await this.blobs.partials()) {
+      if (!blobs.has(digest) && (chosen?.has(digest) ?? true)) await this.blobs.removePartial(digest)
+    }
+    await this.layers.collect({ needed: layers, mounted }, this.#trash, this.#recordedLayers, candidates?.layers)
     if (this.usage.info('').inodesUsed === before.inodesUsed) return
     await touchIndexFile(this.paths)
     this.#version = await indexVersion(this.paths)
+  }
+
+  /** Holds everything against what it should be; see Checker. */
+  async check(options: { repair: boolean; signal: AbortSignal }): Promise<CheckReport> {
+    const checker = new Checker({
+      paths: this.paths,
+      blobs: this.blobs,
+      layers: this.layers,
+      locked: (work) => this.#lock.hold(work),
+      catalog: async () => {
+        await this.#load()
+        return this.#catalog
+      },
+      leases: () => this.#leases.list(),
+      recordedLayers: this.#recordedLayers,
+      dropEntries: (gone) => this.#write(this.#catalog.entries.filter(({ digest }) => !gone.has(digest))),
+      removeBlob: (digest) => this.blobs.remove(digest, this.#trash),
+      collect: () => this.collect(),
+      collects: this.#adopted,
+    })
+    return checker.run(options)
   }
 
   /** Reads index.json again when it is not the version in memory. */
@@ -326,45 +394,13 @@ export class ImageStore {
     })
   }
 
-  async #follow(): Promise<void> {
-    while (this.#changed) {
-      this.#changed = false
-      await this.#refresh()
-    }
-  }
-
   async #measure(): Promise<void> {
     await this.blobs.measure()
     await this.layers.load()
   }
 
-  #watch(): void {
-    try {
-      this.#watcher = watch(this.paths.layout, { persistent: false }, (_event, name) => {
-        if (name === 'index.json') this.#onChange()
-      })
-      this.#watcher.on('error', (error) => this.#logger.warn({ err: error }, 'the image store is no longer watched'))
-    } catch (error) {
-      // inotify(7): the user's instances or watches may be used up
-      this.#logger.warn({ err: error }, 'the image store cannot be watched: it is polled')
-      watchFile(this.paths.index, { persistent: false, interval: pollMs }, this.#onChange)
-    }
-  }
-
-  readonly #onChange = (): void => {
-    this.#changed = true
-    this.#refreshing ??= this.#follow()
-      .catch((error: unknown) => {
-        this.#logger.warn({ err: error }, 'the image store has changed and cannot be read; the last good state stays')
-      })
-      .finally(() => (this.#refreshing = null))
-  }
-
   async close(): Promise<void> {
-    this.#watcher?.close()
-    this.#watcher = null
-    unwatchFile(this.paths.index, this.#onChange)
-    await this.#refreshing
+    await this.#watch?.close()
   }
 }
 

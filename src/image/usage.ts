@@ -7,11 +7,15 @@ export interface FsInfo {
   readonly timestamp: bigint
   /** A directory on the file system. */
   readonly mountpoint: string
+  /** Allocated bytes. */
   readonly usedBytes: number
   readonly inodesUsed: number
 }
 
-/** Bytes and inodes of the store, kept as they change: asking costs no look at the disk (law 4). */
+/**
+ * Bytes and inodes that blobs and layers take on disk, as du(1) counts them, kept as they change: asking costs no look at the disk
+ * (law 4).
+ */
 export class Usage {
   readonly #blobs = new Map<Digest, number>()
   readonly #layers = new Map<string, { bytes: number; inodes: number }>()
@@ -47,6 +51,19 @@ export class Usage {
     this.#layers.delete(key)
     this.#bytes -= layer.bytes
     this.#inodes -= layer.inodes
+  }
+
+  /** Bytes on disk of some blobs and layers, each counted once; what is not there counts nothing. */
+  bytesOf(blobs: Iterable<Digest>, layers: Iterable<string>): number {
+    let bytes = 0
+    for (const digest of new Set(blobs)) bytes += this.#blobs.get(digest) ?? 0
+    for (const key of new Set(layers)) bytes += this.#layers.get(key)?.bytes ?? 0
+    return bytes
+  }
+
+  /** Directory names of layers that are counted. */
+  layers(): string[] {
+    return [...this.#layers.keys()]
   }
 
   /** Digests that are counted. */

@@ -21,15 +21,19 @@ export class Workspace {
     return join(this.#paths.tmp, `image-${pid}-${startTime}-${bootId.slice(0, 8)}-${randomBytes(8).toString('hex')}`)
   }
 
-  /** Throws away what processes that are gone have left. */
-  async sweep(trash: Trash): Promise<void> {
+  /** Throws away what processes that are gone have left. @returns how many there were */
+  async sweep(trash: Trash): Promise<number> {
+    let swept = 0
     for (const name of await readdir(this.#paths.tmp)) {
       const match = /^image-(\d+)-(\d+)-([0-9a-f]{8})-[0-9a-f]+$/.exec(name)
       if (match === null) continue
       const [, pid, startTime = '', boot] = match
       // the name has room for the beginning of the boot id only
       const bootId = boot === this.#self.bootId.slice(0, 8) ? this.#self.bootId : ''
-      if (!(await isAlive({ pid: Number(pid), startTime, bootId }))) await trash.take(join(this.#paths.tmp, name))
+      if (await isAlive({ pid: Number(pid), startTime, bootId })) continue
+      await trash.take(join(this.#paths.tmp, name))
+      swept++
     }
+    return swept
   }
 }

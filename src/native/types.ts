@@ -112,6 +112,16 @@ export interface LayerUnpacker {
   abort(): void
 }
 
+/** What a tree takes of its file system, as du(1) counts it. */
+export interface TreeUsage {
+  /** Allocated. */
+  bytes: number
+  /** Lengths of regular files. */
+  content: number
+  /** With its top; a file with several names once. */
+  inodes: number
+}
+
 export interface HostFeatures {
   kernel: string
   /** Each newer call that is used when present: name → detected. */
@@ -179,6 +189,8 @@ export interface Native {
   preallocate(dirfd: number, name: string, size: number): Promise<NativeFd>
   /** An exclusive flock; rejects with EAGAIN when another process holds it. */
   lockFile(path: string): Promise<NativeFd>
+  /** Measures a tree below a directory descriptor; other mounts are not entered. */
+  treeUsage(dirfd: number, name: string): Promise<TreeUsage>
   /** Removes a tree without following links, below a directory descriptor; absent is fine. */
   removeTree(dirfd: number, name: string): Promise<void>
   /**

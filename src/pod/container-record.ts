@@ -9,12 +9,13 @@ import { readRecord, writeRecord } from '../records.ts'
 
 /** What is durable of a container: its request and identity. Its end is in `exit`, which the monitor writes. */
 export async function writeContainerRecord(context: Context, container: Container): Promise<void> {
-  const { id, pod, config, createdAt, imageId, snapshotter, user, stopSignal, process, seccomp } = container
+  const { id, pod, config, createdAt, imageId, snapshotter, layers, user, stopSignal, process, seccomp } = container
   await writeRecord(context.layout.containerRecord(pod.id, id), {
     id,
     createdAt,
     imageId,
     snapshotter,
+    layers,
     user,
     stopSignal,
     process,
@@ -39,6 +40,7 @@ export async function readContainerRecord(
     createdAt: string
     imageId: string
     snapshotter?: Container['snapshotter']
+    layers?: string[]
     user: Container['user']
     stopSignal: number
     process: object
@@ -53,6 +55,7 @@ export async function readContainerRecord(
     createdAt: BigInt(fields.createdAt),
     imageId: fields.imageId,
     snapshotter: fields.snapshotter ?? 'overlay', // all that there was, before the records told
+    layers: fields.layers ?? [], // a record of before it listed them: the lease does
     user: fields.user,
     stopSignal: fields.stopSignal,
     process: fields.process,

@@ -31,6 +31,8 @@ export class Container {
   readonly imageId: string
   /** By which its root file system was made. */
   readonly snapshotter: SnapshotterName
+  /** Directory names of the image's layers, topmost first: its root file system's lowers. */
+  readonly layers: readonly string[]
   readonly user: ProcessIdentity
   readonly stopSignal: number
   /** The process as the specification gave it: what exec starts from. */
@@ -57,6 +59,7 @@ export class Container {
     createdAt: Nanoseconds
     imageId: string
     snapshotter: SnapshotterName
+    layers: readonly string[]
     user: ProcessIdentity
     stopSignal: number
     process: object
@@ -69,6 +72,7 @@ export class Container {
     this.createdAt = fields.createdAt
     this.imageId = fields.imageId
     this.snapshotter = fields.snapshotter
+    this.layers = fields.layers
     this.user = fields.user
     this.stopSignal = fields.stopSignal
     this.process = fields.process

@@ -129,6 +129,7 @@ export async function createContainer(
       config,
       createdAt: created.createdAt,
       imageId: image.id,
+      layers: chain.map((link) => link.directory).toReversed(),
       user: { uid: created.uid, gid: created.gid, groups: created.groups },
       snapshotter: snapshotter.name,
       stopSignal,

@@ -100,7 +100,8 @@ async function adoptPod(
       unfinished.add(containerId)
       continue
     }
-    await context.images.acquireLease(found.container.imageId, containerId)
+    const { imageId, layers } = found.container
+    await context.images.acquireLease(imageId, containerId, layers)
     containers.adopt(found.container)
     ends.set(containerId, found.end)
   }

@@ -394,5 +394,10 @@ t.test('closing the service ends pulls', async (t) => {
   await started
   await images.close()
   await pull
+  registry.fault = () => false
+  const next = await openImages(t, root)
+  next.adoptionComplete()
+  t.equal((await contents(root)).leases.length, 1, 'what it had waits for the next pull')
+  await next.prune()
   t.same(await contents(root), nothing)
 })

@@ -19,17 +19,17 @@ export interface CommitParts {
  */
 export async function commitChanges(
   { native, layers, workspace }: CommitParts,
-  copy: (draft: string) => Promise<{ entries: number; bytes: number }>,
+  copy: (draft: string) => Promise<unknown>,
   describe: (changes: Changes) => Promise<ChainLink>,
   signal: AbortSignal = new AbortController().signal,
 ): Promise<ChainLink> {
   const draft = workspace.path()
   await mkdir(draft, { mode: 0o755 })
   try {
-    const stats = await copy(draft)
+    await copy(draft)
     const link = await describe({ directory: draft })
     signal.throwIfAborted()
-    await layers.adopt(link, draft, stats, signal)
+    await layers.adopt(link, draft, signal)
     return link
   } finally {
     // a draft that was adopted has been renamed
