@@ -23,6 +23,14 @@ Result<int> hierarchy() {
   return root;
 }
 
+// What the root has: like the root itself, looked at once.
+Result<string_view> root_controllers(int root) {
+  static char text[1024];
+  static string_view words;
+  if (words.data() == nullptr) words = CAISSON_TRY(cgroup_read(root, "cgroup.controllers", text));
+  return words;
+}
+
 // linux.cgroupsPath below the hierarchy's root. Where the caller is itself matters to a relative one only.
 Result<String> path_of(const PlacementRequest& request) {
   if (request.cgroups_path.starts_with('/')) return cgroupfs_path(request.cgroups_path, request.id, "/");
@@ -53,13 +61,21 @@ Status check_free(int cgroup, string_view path) {
   return ok();
 }
 
+// To a cgroup that nobody else has attached anything to.
+Status attach_first(int cgroup, const PlanView& plan, string_view path) {
+  const Fd program = CAISSON_TRY(load_device_program(plan.device_program()));
+  return attach_device_program(cgroup, program.get(), path, -1);
+}
+
 // `limits` are those of LimitPhase::kBeforeBirth.
 Status limit(Placement& placement, const PlacementRequest& request, const PlanView& plan,
              span<const CgroupLimit> limits, bool fresh) {
   const int cgroup = placement.cgroup.get();
   CAISSON_TRY(apply_limits(cgroup, limits));
   if (fresh && plan.device_program().empty()) return ok();
-  auto attached = replace_device_program(cgroup, plan.device_program(), placement.record.path);
+  const string_view path = placement.record.path;
+  auto attached =
+      fresh ? attach_first(cgroup, plan, path) : replace_device_program(cgroup, plan.device_program(), path);
   // A user namespace keeps its processes from making nodes; what nodes there are is left to their permissions.
   if (!attached && request.rootless && no_permission(attached.error().err))
     placement.warned = !plan.device_program().empty();
@@ -97,7 +113,8 @@ Result<Placement> place_directory(const PlacementRequest& request, const PlanVie
   placement.record.driver = CgroupDriver::kCgroupfs;
   placement.record.path = CAISSON_TRY(path_of(request));
   const Vec<string_view> needed = controllers_of(limits);
-  auto walked = walk_cgroup(root, placement.record.path, needed, true);
+  const string_view controllers = CAISSON_TRY(root_controllers(root));
+  auto walked = walk_cgroup(root, controllers, placement.record.path, needed, true);
   if (!walked && request.rootless && no_permission(walked.error().err)) return unplaced(limits, walked.error());
   if (!walked) return walked.error();
   placement.cgroup = static_cast<Fd&&>(walked->cgroup);
@@ -154,7 +171,8 @@ Result<Placement> place_scope(const PlacementRequest& request, const PlanView& p
     return Error(EACCES, "cgroup", object);
   }
   const Vec<string_view> needed = controllers_of(limits);
-  placement.cgroup = CAISSON_TRY(walk_cgroup(root, path, needed, false)).cgroup;
+  const string_view controllers = CAISSON_TRY(root_controllers(root));
+  placement.cgroup = CAISSON_TRY(walk_cgroup(root, controllers, path, needed, false)).cgroup;
   CAISSON_TRY(limit(placement, request, plan, early, true));
   undo.dismiss();
   return placement;
@@ -178,15 +196,16 @@ Result<Vec<String>> offered_controllers(const PlacementRequest& request) {
   if (!mounted) return mounted.error();
   const int root = *mounted;
   Fd owner;
-  if (!request.systemd) {
+  if (!request.systemd && request.rootless) {
     const String path = CAISSON_TRY(path_of(request));
     auto granted = granting_cgroup(root, path);
-    if (!granted && request.rootless && granted.error().err == EACCES) return offered;
+    if (!granted && granted.error().err == EACCES) return offered;
     if (!granted) return granted.error();
     owner = granted.take();
   }
   char text[1024];
-  const string_view words = CAISSON_TRY(cgroup_read(owner ? owner.get() : root, "cgroup.controllers", text));
+  const string_view words =
+      owner ? CAISSON_TRY(cgroup_read(owner.get(), "cgroup.controllers", text)) : CAISSON_TRY(root_controllers(root));
   each_word(words, [&](string_view word) { offered.push(String(word)); });
   return offered;
 }
@@ -194,6 +213,12 @@ Result<Vec<String>> offered_controllers(const PlacementRequest& request) {
 Result<Placement> place(const PlacementRequest& request, const PlanView& plan) {
   const Vec<CgroupLimit> all = limits_of(plan);
   return request.systemd ? place_scope(request, plan, all) : place_directory(request, plan, all);
+}
+
+Error explain_birth(const Placement& placement, const Error& error) {
+  if (error.err != EOPNOTSUPP || !placement.cgroup) return error;
+  const Status domain = check_domain(placement.cgroup.get(), placement.record.path);
+  return domain ? error : domain.error();
 }
 
 Status finish_placement(Placement& placement, const PlanView& plan) {

@@ -73,6 +73,9 @@ Result<Vec<String>> offered_controllers(const PlacementRequest& request);
 //   those of apply_limits(), of attach_device_program(), and of systemd_start_scope()
 Result<Placement> place(const PlacementRequest& request, const PlanView& plan);
 
+// The error of a birth in the placement, with what is wrong with its cgroup where that is the reason.
+Error explain_birth(const Placement& placement, const Error& error);
+
 // The container's process is there: writes the limits of LimitPhase::kAfterBirth, ends systemd's placeholder.
 Status finish_placement(Placement& placement, const PlanView& plan);
 

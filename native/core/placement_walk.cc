@@ -17,22 +17,24 @@ bool listed(span<const string_view> words, string_view word) {
   return false;
 }
 
-// Hands down all that the cgroup has: in one write, or one by one where the kernel refuses that.
-Status hand_down(int cgroup, string_view path, span<const string_view> needed) {
-  char offered_text[1024];
-  char enabled_text[1024];
-  const string_view offered = CAISSON_TRY(cgroup_read(cgroup, "cgroup.controllers", offered_text));
-  const string_view enabled = CAISSON_TRY(cgroup_read(cgroup, "cgroup.subtree_control", enabled_text));
+// Hands down all that the cgroup has, `offered`: in one write, or one by one where the kernel refuses that. `enabled`
+// is what is handed down already, and in the end what is handed down then: what every child has (cgroups(7)).
+Status hand_down(int cgroup, string_view path, span<const string_view> needed, string_view offered, String& enabled) {
   String all;
   each_word(offered, [&](string_view word) {
     if (!cgroup_has_word(enabled, word)) all.append(all.empty() ? "+" : " +").append(word);
   });
-  if (all.empty() || cgroup_write(cgroup, "cgroup.subtree_control", all)) return ok();
+  if (all.empty()) return ok();
+  if (cgroup_write(cgroup, "cgroup.subtree_control", all)) {
+    enabled = String(offered);
+    return ok();
+  }
   Error first;
   each_word(offered, [&](string_view word) {
     if (cgroup_has_word(enabled, word)) return;
     String one("+");
     auto written = cgroup_write(cgroup, "cgroup.subtree_control", one.append(word));
+    if (written) enabled.append(enabled.empty() ? "" : " ").append(word);
     if (written || !listed(needed, word) || first.err != 0) return;
     String object(path);
     object.append("/cgroup.subtree_control (").append(one).append(')');
@@ -42,19 +44,9 @@ Status hand_down(int cgroup, string_view path, span<const string_view> needed) {
   return ok();
 }
 
-Status check_leaf(int cgroup, string_view path, span<const string_view> needed) {
-  char text[1024];
-  auto type = cgroup_read(cgroup, "cgroup.type", text);
-  if (!type) return type.error();
-  if (*type != "domain") {
-    String object(path);
-    object.append(" is in ").append(*type).append(" mode");
-    return Error(EOPNOTSUPP, "cgroup.type", object);
-  }
-  if (needed.empty()) return ok();
-  const string_view has = CAISSON_TRY(cgroup_read(cgroup, "cgroup.controllers", text));
+Status check_offered(string_view offered, string_view path, span<const string_view> needed) {
   for (const string_view controller : needed) {
-    if (cgroup_has_word(has, controller)) continue;
+    if (cgroup_has_word(offered, controller)) continue;
     String object(controller);
     return Error(ENOTSUP, "cgroup.controllers",
                  object.append(" (not in cgroup.controllers of ").append(path).append(')'));
@@ -73,7 +65,16 @@ Status take_back(int cgroup) {
 
 }  // namespace
 
-Result<WalkedCgroup> walk_cgroup(int root, string_view path, span<const string_view> needed, bool make) {
+Status check_domain(int cgroup, string_view path) {
+  char text[64];
+  const string_view type = CAISSON_TRY(cgroup_read(cgroup, "cgroup.type", text));
+  if (type == "domain") return ok();
+  String object(path);
+  return Error(EOPNOTSUPP, "cgroup.type", object.append(" is in ").append(type).append(" mode"));
+}
+
+Result<WalkedCgroup> walk_cgroup(int root, string_view controllers, string_view path, span<const string_view> needed,
+                                 bool make) {
   WalkedCgroup walked;
   Defer undo([&] {
     // Only what is empty: somebody else may have moved in meanwhile. The first error is the one to report.
@@ -83,25 +84,35 @@ Result<WalkedCgroup> walk_cgroup(int root, string_view path, span<const string_v
       if (unlinkat(root, name.c_str() + 1, AT_REMOVEDIR) != 0 && errno != ENOENT) break;
     }
   });
-  Fd here = CAISSON_TRY(cgroup_open(root, ""));
+  Fd here;
+  String offered(controllers);
   for (size_t start = 1; start < path.size();) {
     size_t end = path.find('/', start);
     if (end == path.npos) end = path.size();
     const String name(part(path, start, end - start));
     const string_view reached = part(path, 0, end);
     if (!is_file_name(name)) return Error(EINVAL, "cgroup", path);
-    CAISSON_TRY(hand_down(here.get(), start == 1 ? string_view("the root cgroup") : part(path, 0, start - 1), needed));
+    const int above = here ? here.get() : root;
+    String enabled;
+    if (!walked.fresh) {
+      char text[1024];
+      enabled = String(CAISSON_TRY(cgroup_read(above, "cgroup.subtree_control", text)));
+    }
+    const string_view where = start == 1 ? string_view("the root cgroup") : part(path, 0, start - 1);
+    CAISSON_TRY(hand_down(above, where, needed, offered, enabled));
     walked.fresh = false;
-    if (make && mkdirat(here.get(), name.c_str(), 0755) == 0) {
+    if (make && mkdirat(above, name.c_str(), 0755) == 0) {
       walked.fresh = true;
       if (walked.made.empty()) walked.made = String(reached);
     } else if (make && errno != EEXIST) {
       return Error::last("mkdirat", reached);
     }
-    here = CAISSON_TRY(cgroup_open(here.get(), name.c_str()));
+    here = CAISSON_TRY(cgroup_open(above, name.c_str()));
+    offered = static_cast<String&&>(enabled);
     start = end + 1;
   }
-  CAISSON_TRY(check_leaf(here.get(), path, needed));
+  if (!walked.fresh) CAISSON_TRY(check_domain(here.get(), path));
+  CAISSON_TRY(check_offered(offered, path, needed));
   if (make && !walked.fresh) CAISSON_TRY(take_back(here.get()));
   walked.cgroup = static_cast<Fd&&>(here);
   undo.dismiss();
@@ -109,14 +120,15 @@ Result<WalkedCgroup> walk_cgroup(int root, string_view path, span<const string_v
 }
 
 Result<Fd> granting_cgroup(int root, string_view path) {
-  Fd here = CAISSON_TRY(cgroup_open(root, ""));
+  Fd here;
   for (size_t start = 1;;) {
-    if (faccessat(here.get(), "cgroup.subtree_control", W_OK, 0) == 0) return here;
+    const int at = here ? here.get() : root;
+    if (faccessat(at, "cgroup.subtree_control", W_OK, 0) == 0) return here;
     if (start >= path.size()) return Error(EACCES, "cgroup", path);
     size_t end = path.find('/', start);
     if (end == path.npos) end = path.size();
     const String name(part(path, start, end - start));
-    auto below = cgroup_open(here.get(), name.c_str());
+    auto below = cgroup_open(at, name.c_str());
     if (!below && below.error().err == ENOENT) return Error(EACCES, "cgroup", path);
     if (!below) return below.error();
     here = below.take();

@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
-#include <sys/statvfs.h>
 #include <sys/vfs.h>
 
 #include "core/fd.h"
@@ -15,10 +14,16 @@ namespace {
 
 constexpr char kSelf[] = "/proc/self/exe";
 
-bool is_protected(int exe) {
-  struct statvfs fs = {};
-  if (fstatvfs(exe, &fs) == 0 && (fs.f_flag & ST_RDONLY) != 0) return true;
-  const int seals = fcntl(exe, uapi::kFGetSeals);
+constexpr u64 kStRdonly = 1;             // statfs(2)
+constexpr u64 kTmpfsMagic = 0x01021994;  // of memfds, too
+
+bool is_protected() {
+  struct statfs fs = {};
+  if (statfs(kSelf, &fs) != 0) return false;
+  if ((static_cast<u64>(fs.f_flags) & kStRdonly) != 0) return true;
+  if (static_cast<u64>(fs.f_type) != kTmpfsMagic) return false;
+  const Fd exe(open(kSelf, O_RDONLY | O_CLOEXEC));
+  const int seals = exe ? fcntl(exe.get(), uapi::kFGetSeals) : -1;
   return seals >= 0 && (seals & uapi::kSealWrite) != 0;
 }
 
@@ -30,11 +35,13 @@ Result<Fd> read_only_clone() {
   return clone;
 }
 
-Result<Fd> sealed_copy(int exe) {
+Result<Fd> sealed_copy() {
+  const Fd exe(open(kSelf, O_RDONLY | O_CLOEXEC));
+  if (!exe) return Error::last("open", kSelf);
   struct stat st = {};
-  if (fstat(exe, &st) != 0) return Error::last("fstat", kSelf);
+  if (fstat(exe.get(), &st) != 0) return Error::last("fstat", kSelf);
   const auto size = static_cast<size_t>(st.st_size);
-  void* bytes = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, exe, 0);
+  void* bytes = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, exe.get(), 0);
   if (bytes == MAP_FAILED) return Error::last("mmap", kSelf);
   Result<Fd> copy = sealed_memfd("caisson-oci", {static_cast<const u8*>(bytes), size}, MemfdKind::kExecutable);
   munmap(bytes, size);
@@ -44,13 +51,10 @@ Result<Fd> sealed_copy(int exe) {
 }  // namespace
 
 Status protect_executable(char* const* argv, char* const* envp) {
-  Fd exe(open(kSelf, O_RDONLY | O_CLOEXEC));
-  if (!exe) return Error::last("open", kSelf);
-  if (is_protected(exe.get())) return ok();
+  if (is_protected()) return ok();
   Result<Fd> fresh = read_only_clone();
   const bool copy = !fresh && (fresh.error().err == EPERM || fresh.error().err == EINVAL);
-  Fd file = copy ? CAISSON_TRY(sealed_copy(exe.get())) : CAISSON_TRY(static_cast<Result<Fd>&&>(fresh));
-  exe.reset();
+  Fd file = copy ? CAISSON_TRY(sealed_copy()) : CAISSON_TRY(static_cast<Result<Fd>&&>(fresh));
   syscall(SYS_execveat, file.get(), "", argv, envp, uapi::kAtEmptyPath);
   return Error::last("execveat", kSelf);
 }

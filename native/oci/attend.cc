@@ -58,11 +58,14 @@ Outcome<int> attend(const Attended& attended) {
     };
     if (poll(fds, 4, -1) < 0 && errno != EINTR) return Error::last("poll");
     terminal.handle(fds[2].revents, fds[3].revents);
-    signalfd_siginfo caught;
     bool children = fds[0].revents != 0;
-    while ((fds[1].revents & POLLIN) != 0 && read(attended.signals, &caught, sizeof caught) == sizeof caught) {
-      children = children || caught.ssi_signo == SIGCHLD;
-      pass_on(attended, static_cast<int>(caught.ssi_signo));
+    if ((fds[1].revents & POLLIN) != 0) {
+      signalfd_siginfo caught[8];
+      const ssize_t n = read(attended.signals, caught, sizeof caught);
+      for (ssize_t i = 0; i < n / static_cast<ssize_t>(sizeof caught[0]); ++i) {
+        children = children || caught[i].ssi_signo == SIGCHLD;
+        pass_on(attended, static_cast<int>(caught[i].ssi_signo));
+      }
     }
     int status = 0;
     if (!children || !reap_children(attended.pid, status)) continue;

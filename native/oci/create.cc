@@ -168,10 +168,12 @@ Done Creation::give_birth() {
   request.preserve = listen_fds_ + static_cast<u32>(request_.preserve);
   request.hold = plan.has_hook(HookKind::kPrestart) || plan.has_hook(HookKind::kCreateRuntime) ||
                  plan.has_hook(HookKind::kCreateContainer) || !plan.net_devices().empty();
-  request.rootless = geteuid() != 0;
+  request.rootless = effective_user() != 0;
   request.confined = in_user_namespace();
   delivery_.emplace(&plan, state_, ContainerStatus::kCreating, signals_.get());
-  delivery_->begin(OCI_TRY(begin_birth(request)));
+  Result<Birth> birth = begin_birth(request);
+  if (!birth) return explain_birth(placement_, birth.error());
+  delivery_->begin(birth.take());
   return done();
 }
 
@@ -224,7 +226,8 @@ Done Creation::tell_pid() {
 }
 
 Done Creation::start() {
-  OCI_TRY(delivery_->release(hook_state(state_, ContainerStatus::kCreated)));
+  const bool told = compiled_.plan.has_hook(HookKind::kStartContainer);
+  OCI_TRY(delivery_->release(told ? hook_state(state_, ContainerStatus::kCreated) : String()));
   hooks_began_ = true;
   while (OCI_TRY(delivery_->next()) != Delivery::Progress::kExecuted) {
   }

@@ -43,6 +43,8 @@ class Creation {
   Done reserve();
   Done adopt(int pid);
   void keep() { kept_ = true; }
+  // Its process has ended, and its number may be another's.
+  void reaped() { state_.pid = 0; }
 
   const PlanView& plan() const { return compiled_.plan; }
   int cgroup() const { return placement_.cgroup.get(); }

@@ -76,6 +76,15 @@ Outcome<Delivery::Progress> Delivery::next() {
 
 Outcome<GateReport> Delivery::wait() {
   for (;;) {
+    pollfd fds[2] = {{gate_.get(), POLLIN, 0}, {signals_, POLLIN, 0}};
+    if (poll(fds, 2, -1) < 0 && errno != EINTR) return Error::last("poll");
+    signalfd_siginfo caught;
+    while ((fds[1].revents & POLLIN) != 0 && read(signals_, &caught, sizeof caught) == sizeof caught) {
+      const int number = static_cast<int>(caught.ssi_signo);
+      if (number == SIGINT || number == SIGTERM || number == SIGHUP || number == SIGQUIT)
+        return Fault::text_of("interrupted by ", signal_name(number));
+    }
+    if (fds[0].revents == 0) continue;
     Fd passed;
     Result<GateReport> report = read_gate(gate_.get(), passed);
     if (report) {
@@ -91,14 +100,6 @@ Outcome<GateReport> Delivery::wait() {
       return *report;
     }
     if (report.error().err != EAGAIN) return report.error();
-    pollfd fds[2] = {{gate_.get(), POLLIN, 0}, {signals_, POLLIN, 0}};
-    if (poll(fds, 2, -1) < 0 && errno != EINTR) return Error::last("poll");
-    signalfd_siginfo caught;
-    while ((fds[1].revents & POLLIN) != 0 && read(signals_, &caught, sizeof caught) == sizeof caught) {
-      const int number = static_cast<int>(caught.ssi_signo);
-      if (number == SIGINT || number == SIGTERM || number == SIGHUP || number == SIGQUIT)
-        return Fault::text_of("interrupted by ", signal_name(number));
-    }
   }
 }
 

@@ -133,8 +133,11 @@ int run(span<const char* const> args, char** argv, char** envp) {
     Outcome<int> status = kFeatures.run({Globals(), none});
     return status ? *status : fail(status.error(), 1);
   }
-  open_standard_descriptors();
   Outcome<Options> options = Options::parse(args, kGlobalFlags, FlagOrder::kFirstOperand);
+  const Command* command = options ? find(options->operand(0)) : nullptr;
+  const bool births = command != nullptr && command->gives_birth && !options->on("version") && !options->on("help");
+  const Status protected_now = births ? protect_executable(argv, envp) : ok();
+  open_standard_descriptors();
   if (!options) return usage_error(program_usage(), options.error());
   if (options->on("version") || options->on("help") || options->operands() == 0 || options->operand(0) == "help") {
     String text;
@@ -146,9 +149,8 @@ int run(span<const char* const> args, char** argv, char** envp) {
       text = program_usage();
     return show(text);
   }
-  const Command* command = find(options->operand(0));
-  if (command != nullptr && command->gives_birth) {
-    if (Status protected_now = protect_executable(argv, envp); !protected_now) {
+  if (births) {
+    if (!protected_now) {
       Fault fault = Fault::of(protected_now.error());
       return fail(fault, command->failure);
     }

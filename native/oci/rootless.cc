@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
+#include <sys/auxv.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "core/fd.h"
@@ -13,6 +15,9 @@ namespace caisson::oci {
 namespace {
 
 bool read_user_namespace() {
+  constexpr u64 kInitialUserNamespace = 0xEFFFFFFD;  // PROC_USER_INIT_INO, the same since Linux 3.8
+  struct stat st {};
+  if (stat("/proc/self/ns/user", &st) == 0 && st.st_ino == kInitialUserNamespace) return false;
   Fd file(openat(AT_FDCWD, "/proc/self/uid_map", O_RDONLY | O_CLOEXEC));
   char text[128];
   const ssize_t n = file ? read(file.get(), text, sizeof text) : -1;
@@ -35,16 +40,18 @@ bool in_user_namespace() {
   return inside;
 }
 
+u32 effective_user() { return static_cast<u32>(getauxval(AT_EUID)); }
+
 bool is_rootless(const Globals& globals) {
   if (globals.rootless != Rootless::kAuto) return globals.rootless == Rootless::kTrue;
-  return geteuid() != 0 || in_user_namespace();
+  return effective_user() != 0 || in_user_namespace();
 }
 
 String default_root() {
   const char* runtime = getenv("XDG_RUNTIME_DIR");
   String root(string_view("/run/caisson-oci"));
   if (runtime == nullptr || runtime[0] != '/') return root;
-  if (geteuid() == 0) {
+  if (effective_user() == 0) {
     // Real root keeps /run, whatever a login session has set; USER is root there and not in a user's namespace.
     const char* user = getenv("USER");
     if (!in_user_namespace() || (user != nullptr && string_view(user) == "root")) return root;

@@ -9,6 +9,9 @@ namespace caisson::oci {
 // Root of a user namespace that is not the first.
 bool in_user_namespace();
 
+// geteuid(2) as it was at the start, which no command changes: told by the kernel without a call (getauxval(3)).
+u32 effective_user();
+
 // --rootless, or what can be seen. True: cgroups that may not be made are done without.
 bool is_rootless(const Globals& globals);
 

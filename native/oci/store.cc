@@ -10,6 +10,7 @@
 #include "core/sys.h"
 #include "oci/destroy.h"
 #include "oci/files.h"
+#include "oci/rootless.h"
 #include "oci/state.h"
 
 namespace caisson::oci {
@@ -22,20 +23,19 @@ Fault already_exists(string_view id) { return Fault::text_of("container with giv
 
 // mkdir -p, all of it ours alone where it was not there.
 Status make_directories(string_view path) {
-  String prefix;
-  for (size_t at = 1; at <= path.size(); ++at) {
-    if (at != path.size() && path[at] != '/') continue;
-    prefix.clear();
-    prefix.append(part(path, 0, at));
-    if (mkdir(prefix.c_str(), 0700) != 0 && errno != EEXIST) return Error::last("mkdir", prefix);
-  }
+  const String whole(path);
+  if (mkdir(whole.c_str(), 0700) == 0 || errno == EEXIST) return ok();
+  const size_t slash = path.rfind('/');
+  if (errno != ENOENT || slash == 0 || slash == string_view::npos) return Error::last("mkdir", path);
+  CAISSON_TRY(make_directories(part(path, 0, slash)));
+  if (mkdir(whole.c_str(), 0700) != 0 && errno != EEXIST) return Error::last("mkdir", path);
   return ok();
 }
 
 // $XDG_RUNTIME_DIR is cleaned of what was not used for a while, unless it has the sticky bit (XDG base directories).
 Status keep_from_cleaning(int root) {
   struct stat st {};
-  if (geteuid() == 0 || fstat(root, &st) != 0 || st.st_uid != geteuid()) return ok();
+  if (effective_user() == 0 || fstat(root, &st) != 0 || st.st_uid != effective_user()) return ok();
   if ((st.st_mode & S_ISVTX) == 0 && fchmod(root, (st.st_mode & 07777) | S_ISVTX) != 0) return Error::last("fchmod");
   return ok();
 }
@@ -105,7 +105,13 @@ bool Slot::has(const char* name) const {
   return fstatat(dir_.get(), name, &st, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
-Status Slot::remove() const { return remove_tree_at(root_, id_.c_str()); }
+Status Slot::remove() const {
+  // Most often there is nothing else.
+  for (const char* name : {"state.json", "config.json"})
+    if (unlinkat(dir_.get(), name, 0) != 0 && errno != ENOENT) return Error::last("unlinkat", name);
+  if (unlinkat(root_, id_.c_str(), AT_REMOVEDIR) == 0 || errno == ENOENT) return ok();
+  return remove_tree_at(root_, id_.c_str());
+}
 
 Result<Store> Store::open(string_view root, bool make) {
   const String path(root);

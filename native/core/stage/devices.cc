@@ -55,6 +55,14 @@ void make_node(Stage& s, const DeviceEntry& device, int parent, const char* name
   if (device.uid != 0 || device.gid != 0) s.check(fchownat(parent, name, device.uid, device.gid, AT_SYMLINK_NOFOLLOW));
 }
 
+bool has_new_proc(const Stage& s) {
+  for (const MountEntry& mount : s.plan->mounts())
+    if (mount.kind == MountKind::kFilesystem && s.plan->text(mount.fstype) == "proc" &&
+        s.plan->text(mount.destination) == "/proc")
+      return true;
+  return false;
+}
+
 }  // namespace
 
 void make_devices(Stage& s) {
@@ -72,7 +80,7 @@ void make_devices(Stage& s) {
 
 void make_links(Stage& s) {
   span<const LinkEntry> links = s.plan->links();
-  string_view present;
+  string_view present = has_new_proc(s) ? string_view("/proc/self/fd") : string_view();
   for (u32 i = 0; i < links.size(); ++i) {
     s.at(Step::kSymlink, i);
     const char* target = s.plan->c_str(links[i].target);
@@ -102,6 +110,7 @@ void make_directories(Stage& s) {
     let_go(s.check(reach(s.root, s.plan->text(volumes[i]), TargetKind::kDirectory, true)));
   }
   // A working directory that is missing is made; where it cannot be, the change to it says so.
+  if (s.plan->text(s.plan->process().cwd) == "/") return;
   int cwd = reach(s.root, s.plan->text(s.plan->process().cwd), TargetKind::kDirectory, true);
   if (cwd >= 0) let_go(cwd);
 }

@@ -97,15 +97,41 @@ bool fits_fsconfig(string_view data) {
   return true;
 }
 
-// Mounts at `target` by mount(2); returns the new mount. The working directory names the place, so that no path is
-// walked.
+struct Attribute {
+  u64 attr;
+  u64 flag;
+};
+// Not MOUNT_ATTR_RDONLY: MS_RDONLY makes the file system itself read-only, which others may share (sysfs, cgroup2).
+constexpr Attribute kAttributes[] = {
+    {uapi::kMountAttrNosuid, uapi::kMsNosuid},           {uapi::kMountAttrNodev, uapi::kMsNodev},
+    {uapi::kMountAttrNoexec, uapi::kMsNoexec},           {uapi::kMountAttrNoatime, uapi::kMsNoatime},
+    {uapi::kMountAttrStrictatime, uapi::kMsStrictatime}, {uapi::kMountAttrNodiratime, uapi::kMsNodiratime},
+    {uapi::kMountAttrNosymfollow, uapi::kMsNosymfollow},
+};
+
+// Is one call of mount(2) as good as the five to nine that the mount API takes, with nothing to do afterwards?
+bool is_plain(const Stage& s, const MountEntry& mount) {
+  u64 rest = mount.attr_set;
+  for (const Attribute& each : kAttributes) rest &= ~each.attr;
+  rest |= mount.flags | mount.propagation | mount.recursive_set | mount.recursive_clr;
+  rest |= mount.superblock | mount.superblock_clr;
+  const string_view data = s.plan->text(mount.data);
+  return rest == 0 && !s.label && data.size() < kPlanPathMax &&
+         (s.plan->text(mount.fstype) != "tmpfs" || names(data, "mode"));
+}
+
+// By mount(2). The working directory names the place, so that no path is walked. -1 with errno on failure.
+int mount_here(Stage& s, const MountEntry& mount, u64 flags, int target) {
+  const char* type = s.plan->c_str(mount.fstype);
+  const char* source = mount.source.length != 0 ? s.plan->c_str(mount.source) : type;
+  s.check(fchdir(target));
+  return sys::mount(source, ".", type, flags, s.plan->c_str(mount.data));
+}
+
+// Returns the new mount.
 int mount_with_page(Stage& s, const MountEntry& mount, int target) {
   if (s.label) s.fail(E2BIG);  // a label is one more option, and quoted there
-  const char* source = s.plan->c_str(mount.source.length != 0 ? mount.source : mount.fstype);
-  const char* data = s.plan->c_str(mount.data);
-  s.check(fchdir(target));
-  s.check(sys::mount(source, ".", s.plan->c_str(mount.fstype), mount.superblock, data));
-  s.check(chdir("/"));
+  s.check(mount_here(s, mount, mount.superblock, target));
   int fd = s.check(sys::openat2(s.root, s.plan->c_str(mount.destination), O_PATH, 0,
                                 uapi::kResolveInRoot | uapi::kResolveNoMagiclinks));
   s.check(sys::mount_setattr(fd, "", uapi::kAtEmptyPath, {mount.attr_set, mount.attr_clr, 0, 0}));
@@ -118,6 +144,34 @@ bool on_procfs(Stage& s, int fd) {
   return static_cast<u64>(fs.f_type) == uapi::kProcSuperMagic;
 }
 
+// Mount points below /dev are made in a new file system, one after the other: the directory they are in is opened once.
+int reach_protected(Stage& s, string_view path, TargetKind kind) {
+  const size_t slash = path.rfind('/');
+  const string_view last = part(path, slash + 1);
+  if (slash == 0 || kind != TargetKind::kDirectory || last.empty() || last == "." || last == "..")
+    return reach(s.root, path, kind, false);
+  if (s.parent < 0 || s.parent_path != part(path, 0, slash)) {
+    int fd = reach_present(s.root, path, kind, false);
+    if (fd >= 0 || errno != ENOENT) return fd;
+    string_view name;
+    s.parent = s.check(reach_parent(s.root, path, false, name));
+    s.parent_path = part(path, 0, slash);
+  }
+  // The plan's strings end with a zero.
+  if (mkdirat(s.parent, last.data(), 0755) != 0) return reach(s.root, path, kind, false);
+  return openat(s.parent, last.data(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+}
+
+// What was mounted may lie over it. A path that is not protected may lead anywhere.
+void forget_parent(Stage& s, const MountEntry& mount) {
+  const string_view path = s.plan->text(mount.destination);
+  const string_view kept = s.parent_path;
+  const bool covers = kept.starts_with(path) && (kept.size() == path.size() || kept[path.size()] == '/');
+  if (s.parent < 0 || (is_protected(path) && !covers)) return;
+  let_go(s.parent);
+  s.parent = -1;
+}
+
 int open_target(Stage& s, u32 index, TargetKind kind) {
   const MountEntry& mount = s.plan->mounts()[index];
   s.at(Step::kMountTarget, index);
@@ -125,7 +179,7 @@ int open_target(Stage& s, u32 index, TargetKind kind) {
   // CVE-2019-16884, CVE-2023-27561: an image whose /proc or /sys is a symlink must not decide where they end.
   const bool strict =
       is_protected(path) || (mount.kind == MountKind::kFilesystem && is_kernel_tree(s.plan->text(mount.fstype)));
-  int target = s.check(reach(s.root, path, kind, !strict));
+  int target = s.check(is_protected(path) ? reach_protected(s, path, kind) : reach(s.root, path, kind, !strict));
   // The compiler says what of /proc may be covered; a symlink of the image that leads there must not say otherwise.
   if (!strict && on_procfs(s, target)) s.fail(EXDEV);
   return target;
@@ -164,9 +218,24 @@ void mount_long(Stage& s, u32 index) {
   s.at(Step::kMount, index);
   int fd = mount_with_page(s, mount, target);
   let_go(target);
+  forget_parent(s, mount);
   s.at(Step::kMountAttributes, index);
   finish_fresh(s, mount, fd);
   let_go(fd);
+}
+
+// false: the mount API is to say why it cannot be, which it does in more words.
+bool mount_plainly(Stage& s, u32 index) {
+  const MountEntry& mount = s.plan->mounts()[index];
+  u64 flags = 0;
+  for (const Attribute& each : kAttributes)
+    if ((mount.attr_set & each.attr) != 0) flags |= each.flag;
+  int target = open_target(s, index, TargetKind::kDirectory);
+  s.at(Step::kMount, index);
+  const bool mounted = mount_here(s, mount, flags, target) == 0;
+  let_go(target);
+  if (mounted) forget_parent(s, mount);
+  return mounted;
 }
 
 void mount_one(Stage& s, u32 index) {
@@ -177,12 +246,14 @@ void mount_one(Stage& s, u32 index) {
   if (mount.kind == MountKind::kPodShm && fd < 0) s.fail(ENOENT);
   const bool fresh = fd < 0;
   if (fresh && !fits_fsconfig(s.plan->text(mount.data))) return mount_long(s, index);
+  if (fresh && is_plain(s, mount) && mount_plainly(s, index)) return;
   if (fresh) fd = new_filesystem(s, mount);
   // As runc: what stands for /proc is one.
   if (!fresh && s.plan->text(mount.destination) == "/proc" && !on_procfs(s, fd)) s.fail(EXDEV);
   struct stat st = {};
-  s.check(fstat(fd, &st));
-  int target = open_target(s, index, S_ISDIR(st.st_mode) ? TargetKind::kDirectory : TargetKind::kFile);
+  if (!fresh) s.check(fstat(fd, &st));
+  const bool directory = fresh || S_ISDIR(st.st_mode);
+  int target = open_target(s, index, directory ? TargetKind::kDirectory : TargetKind::kFile);
   if ((mount.flags & kMountCopyUp) != 0 && fresh) {
     s.at(Step::kCopyUp, index);
     copy_up(s, mount, target, fd);
@@ -190,6 +261,7 @@ void mount_one(Stage& s, u32 index) {
   s.at(Step::kMount, index);
   s.check(sys::move_mount(fd, target));
   let_go(target);
+  forget_parent(s, mount);
   s.at(Step::kMountAttributes, index);
   if (fresh) finish_fresh(s, mount, fd);
   s.sources[index] = -1;
@@ -203,6 +275,7 @@ void mount_one(Stage& s, u32 index) {
 
 void mount_all(Stage& s) {
   for (u32 i = 0; i < s.plan->mounts().size(); ++i) mount_one(s, i);
+  if (s.plan->has_hook(HookKind::kCreateContainer)) s.check(chdir("/"));
 }
 
 void protect_mounts(Stage& s) {

@@ -54,7 +54,8 @@ void drop_bounding(Stage& s) {
 // Returns whether it is there: root may be refused where the user is not (NFS with root_squash, FUSE).
 bool change_directory(Stage& s, bool final) {
   s.at(Step::kCwd);
-  if (chdir(s.plan->c_str(s.plan->process().cwd)) != 0) {
+  // Every way here has led to "/".
+  if (s.plan->text(s.plan->process().cwd) != "/" && chdir(s.plan->c_str(s.plan->process().cwd)) != 0) {
     if (!final && errno == EACCES) return false;
     s.fail(errno);
   }
@@ -67,7 +68,7 @@ bool change_directory(Stage& s, bool final) {
 
 void take_identity(Stage& s) {
   s.at(Step::kIdentity);
-  s.check(sys::prctl(uapi::kPrSetKeepcaps, 1));
+  if (s.identity.uid != 0) s.check(sys::prctl(uapi::kPrSetKeepcaps, 1));
   if (sys::setgroups(s.identity.group_count, s.identity.groups) != 0) {
     if (!s.rootless || errno != EPERM || s.identity.group_count != 0) s.fail(errno);
   }
@@ -90,11 +91,21 @@ void set_capabilities(Stage& s) {
   // A default inheritable set made file capabilities effective for non-root (CVE-2022-24769): only what is listed.
   c.inheritable = process.capabilities[kCapInheritable] & have;
   write_capabilities(s, c);
+  // The kernel keeps the ambient set within the inheritable one (capabilities(7)).
+  if (c.inheritable == 0) return;
   s.check(sys::prctl(uapi::kPrCapAmbient, uapi::kPrCapAmbientClearAll));
   u64 ambient = process.capabilities[kCapAmbient] & c.permitted & c.inheritable;
   for (u32 cap = 0; cap <= uapi::kCapMax; ++cap) {
     if ((ambient >> cap & 1) != 0) s.check(sys::prctl(uapi::kPrCapAmbient, uapi::kPrCapAmbientRaise, cap));
   }
+}
+
+// Root with CAP_DAC_OVERRIDE over the host's files reopens its /proc/self/fd/1 whoever owns that.
+bool opens_anything(const Stage& s) {
+  constexpr u64 kCapDacOverride = u64{1} << 1;
+  const ProcessEntry& process = s.plan->process();
+  if (s.identity.uid != 0 || s.has_user_namespace() || s.rootless || s.confined) return false;
+  return (process.flags & kProcessCapabilities) == 0 || (process.capabilities[kCapEffective] & kCapDacOverride) != 0;
 }
 
 }  // namespace
@@ -132,7 +143,7 @@ void prepare_limits(Stage& s) {
 void finish(Stage& s) {
   const ProcessEntry& process = s.plan->process();
   resolve_identity(s);
-  own_stdio(s, s.identity.uid, s.identity.gid);
+  if (!opens_anything(s)) own_stdio(s, s.identity.uid, s.identity.gid);
   set_scheduling(s);
   set_labels(s);
   // From here on no directory of the host or of the start is open: not the working directory nor the executable can be

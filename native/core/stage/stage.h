@@ -70,7 +70,7 @@ struct Stage {
   int root = -1;  // the root's mount
   int layers = -1;
   int upper = -1;
-  int parent = -1;  // the directory that the last device or link was made in
+  int parent = -1;  // the directory that the last mount point, device or link was made in
   string_view parent_path = {};
   int null = -1;      // a detached clone of the host's /dev/null
   int terminal = -1;  // slave of the container's pty
@@ -150,6 +150,7 @@ void enter_root(Stage& s, int root);  // chroot(2)
 enum class TargetKind { kDirectory, kFile };
 // Opens (O_PATH) what `path` names inside `root`, making missing components. -1 and errno on failure.
 int reach(int root, string_view path, TargetKind kind, bool follow_symlinks);
+int reach_present(int root, string_view path, TargetKind kind, bool follow_symlinks);  // makes nothing
 // Opens the directory that is to hold the last component of `path`, and gives that component.
 int reach_parent(int root, string_view path, bool follow_symlinks, string_view& name);
 // Below /proc, /sys and /dev no symlink of the image is followed.

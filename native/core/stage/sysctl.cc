@@ -68,9 +68,7 @@ int raise_loopback() {
   memcpy(request.ifr_name, "lo", 3);
   request.ifr_flags = IFF_UP;  // IFF_LOOPBACK is not the caller's to change
   int result = ioctl(fd, SIOCSIFFLAGS, &request);
-  int err = errno;
-  close(fd);
-  errno = err;
+  if (result == 0) let_go(fd);
   return result;
 }
 

@@ -142,6 +142,11 @@ int reach(int root, string_view path, TargetKind kind, bool follow) {
   return -1;
 }
 
+int reach_present(int root, string_view path, TargetKind kind, bool follow) {
+  PathBuffer buffer;
+  return buffer.set(path) ? open_path(root, buffer.text, kind == TargetKind::kDirectory, follow) : -1;
+}
+
 int reach_parent(int root, string_view path, bool follow, string_view& name) {
   while (path.size() > 1 && path.ends_with('/')) path.remove_suffix(1);
   size_t slash = path.rfind('/');

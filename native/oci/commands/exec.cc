@@ -124,7 +124,7 @@ class Exec {
     request.cgroup = cgroup.get();
     for (int i = 0; i < 3; ++i) request.stdio[i] = i;
     request.preserve = static_cast<u32>(options_.number("preserve-fds", 0));
-    request.rootless = geteuid() != 0;
+    request.rootless = effective_user() != 0;
     request.confined = in_user_namespace();
     request.joined_mounts = joined_mounts;
     Delivery delivery(&plan, state, ContainerStatus::kRunning, signals_.get());

@@ -1,3 +1,5 @@
+#include <unistd.h>
+
 #include "oci/attend.h"
 #include "oci/create.h"
 #include "oci/destroy.h"
@@ -27,8 +29,10 @@ Outcome<int> run(const Call& call) {
   creation.slot().unlock();
   Outcome<int> status = attend({delivery.pid(), delivery.pidfd().get(), creation.signals(), &terminal});
   if (!status) return status;
-  if (keep) return status;
-  destroy_ended(creation.slot(), creation.state());
+  creation.reaped();
+  if (!keep) destroy_ended(creation.slot(), creation.state());
+  // What is open ends with the process; a terminal has its modes to get back.
+  if (!terminal.is_open()) _exit(*status);
   return status;
 }
 
