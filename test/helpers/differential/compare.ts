@@ -17,6 +17,8 @@ export interface Difference {
   at: string | RegExp
   follow: Follow
   why: string
+  /** It depends on what else goes on: that nothing differs is fine, too. */
+  sometimes?: boolean
 }
 
 export type Observations = Partial<Record<'crun' | 'runc' | 'caisson-oci', Seen>>
