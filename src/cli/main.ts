@@ -18,6 +18,8 @@ const commands: Record<string, () => Promise<Command>> = {
   push: async () => (await import('./commands/push.ts')).push,
   images: async () => (await import('./commands/images.ts')).images,
   rmi: async () => (await import('./commands/rmi.ts')).rmi,
+  tag: async () => (await import('./commands/tag.ts')).tag,
+  image: async () => (await import('./commands/image.ts')).image,
   import: async () => (await import('./commands/import.ts')).importImage,
   info: async () => (await import('./commands/info.ts')).info,
   version: async () => (await import('./commands/version.ts')).showVersion,
@@ -36,6 +38,8 @@ const usage = `usage: caisson [--listen SOCKET] [--root DIR] [--state DIR] [--co
   push IMAGE [NAME]   bring an image to a registry
   images              list images
   rmi IMAGE…          remove images
+  tag IMAGE NAME      give an image another name
+  image COMMAND       more about images: ls, df, prune, check, …
   import DIR NAME     take an image from an OCI image layout
   info                what the service is and what the host offers
   version             versions

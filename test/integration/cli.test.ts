@@ -104,6 +104,19 @@ t.test('the command line', { skip: needsRoot }, async (t) => {
     t.match(JSON.parse((await cli('version', '--json')).stdout), { version: '0.1.0', buildId: info['buildId'] })
     t.match(await cli('import', join(service.directory, 'busybox'), 'localhost/second:1'), { status: 0 })
     t.match(await cli('rmi', 'localhost/none:1'), { status: 125, stderr: /localhost\/none:1/ })
+    t.match(await cli('tag', 'localhost/second:1', 'localhost/third:1'), { status: 0, stdout: '' })
+    t.same((await cli('rmi', 'localhost/third:1')).stdout, 'untagged: localhost/third:1\n')
+    t.match(await cli('tag', 'localhost/second:1', 'localhost/UPPER'), { status: 125, stderr: /UPPER/ })
+    const usage = JSON.parse((await cli('image', 'df', '--json')).stdout) as { bytes: number; uniqueBytes: number }[]
+    t.ok(usage.length >= 2 && usage.every(({ bytes, uniqueBytes }) => bytes > 1000 && uniqueBytes <= bytes))
+    t.match((await cli('image', 'df')).stdout, /^IMAGE +NAME +ON DISK +SHARED +ITS OWN\n/)
+    t.match(await cli('image', 'check'), {
+      status: 0,
+      stdout: /^\d+ images, \d+ blobs \(.* hashed\), \d+ layers: 0 problems\n$/,
+    })
+    t.match(await cli('image', 'prune'), { status: 0, stdout: '0 B are free again\n' })
+    t.match(await cli('image', 'ls', '-q'), { status: 0, stdout: /^sha256:/ })
+    t.match(await cli('image', 'none'), { status: 125, stderr: /"none" is none of ls, / })
     t.match(await cli('import', '/nowhere', 'localhost/x:1'), { status: 125, stderr: /\/nowhere/ })
   })
 

@@ -20,6 +20,25 @@ export function caissonRpcs(runtime: Runtime, facts: ServiceFacts): CaissonHandl
     async importImage({ directory, name }, { signal }) {
       return { imageId: (await runtime.images.importLayout(directory, name, { signal })).id }
     },
+    async tagImage({ image, name }) {
+      await runtime.images.tag(image, name)
+      return {}
+    },
+    async untagImage({ image }) {
+      const { names, removed } = await runtime.images.untag(image)
+      return { names: [...names], removed: removed ?? '' }
+    },
+    async pruneImages({ all }) {
+      const { images, reclaimedBytes } = await runtime.images.prune({ all })
+      return { images: images.map(({ id, names }) => ({ id, names: [...names] })), reclaimedBytes }
+    },
+    async checkImages({ repair }, { signal }) {
+      const { problems, ...counts } = await runtime.images.check({ repair, signal })
+      return { ...counts, problems: [...problems] }
+    },
+    async imageUsage() {
+      return { images: runtime.images.usage() }
+    },
     async waitContainer({ containerId }, { signal }): Promise<proto.v1.WaitContainerResponse.$Properties> {
       const exit = await runtime.containers.wait(containerId, signal)
       return {
