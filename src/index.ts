@@ -5,7 +5,7 @@ import { ImageService, type RegistryOptions } from './image/index.ts'
 import { defaultHostsDirectories } from './image/registry/hosts.ts'
 import { buildId, monitorExecutable, native } from './native/index.ts'
 import type { NativeFd } from './native/types.ts'
-import { openNetworks, type NetworkOptions } from './network/index.ts'
+import { openNetworks, type NetworkOptions, type UserNetworks } from './network/index.ts'
 import type { Networks } from './network/networks.ts'
 import { Containers } from './pod/containers.ts'
 import type { CgroupSettings, Context, Logger } from './pod/context.ts'
@@ -18,7 +18,15 @@ import { UndoStack } from './undo.ts'
 
 export type { FsInfo, Image, PullProgress, PushProgress, RegistryAuth, RegistryOptions } from './image/index.ts'
 export { CaissonError, errorKind, errorMessage, isCaissonError, type ErrorCode } from './errors.ts'
-export type { NetworkInterface, NetworkOptions, NetworkStatus } from './network/index.ts'
+export type {
+  NetworkInterface,
+  NetworkOptions,
+  NetworkStatus,
+  NetworkView,
+  PodOnNetwork,
+  TrafficCounts,
+  UserNetworks,
+} from './network/index.ts'
 export type * from './pod/config.ts'
 export type { ContainerExit } from './pod/container.ts'
 export type { CgroupSettings, Logger } from './pod/context.ts'
@@ -54,6 +62,8 @@ export class Runtime {
   readonly pods: Pods
   readonly containers: Containers
   readonly networks: Networks
+  /** The networks of the built-in driver: made, listed, removed. */
+  readonly userNetworks: UserNetworks
   readonly host: HostFacts
   readonly layout: Layout
   /** Identity of the native half. */
@@ -65,10 +75,17 @@ export class Runtime {
   readonly #locks: NativeFd[]
   #closed = false
 
-  private constructor(context: Context, pods: Pods, containers: Containers, locks: NativeFd[]) {
+  private constructor(
+    context: Context,
+    pods: Pods,
+    containers: Containers,
+    locks: NativeFd[],
+    userNetworks: UserNetworks,
+  ) {
     this.#lease = context.lease
     this.images = context.images
     this.networks = context.networks
+    this.userNetworks = userNetworks
     this.host = context.host
     this.layout = context.layout
     this.pods = pods
@@ -109,7 +126,7 @@ export class Runtime {
         recordedLayers: () => recordedLayers(layout.root),
       })
       undo.push('images', () => images.close())
-      const networks = await openNetworks(layout.network, options.network ?? {}, native, logger)
+      const { networks, userNetworks } = await openNetworks(layout.network, options.network ?? {}, native, logger)
       undo.push('networks', () => networks.close())
       const context: Context = {
         native,
@@ -131,7 +148,7 @@ export class Runtime {
       const containers = new Containers(context, pods)
       await reconcile(context, pods, containers)
       images.adoptionComplete()
-      return new Runtime(context, pods, containers, locks)
+      return new Runtime(context, pods, containers, locks, userNetworks)
     } catch (error) {
       for (const failure of await undo.unwind()) logger.error({ err: failure.error }, `cannot undo ${failure.what}`)
       throw error

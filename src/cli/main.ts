@@ -21,6 +21,7 @@ const commands: Record<string, () => Promise<Command>> = {
   tag: async () => (await import('./commands/tag.ts')).tag,
   image: async () => (await import('./commands/image.ts')).image,
   import: async () => (await import('./commands/import.ts')).importImage,
+  network: async () => (await import('./commands/network.ts')).network,
   info: async () => (await import('./commands/info.ts')).info,
   version: async () => (await import('./commands/version.ts')).showVersion,
   serve: async () => (await import('./commands/serve.ts')).serve,
@@ -41,6 +42,7 @@ const usage = `usage: caisson [--listen SOCKET] [--root DIR] [--state DIR] [--co
   tag IMAGE NAME      give an image another name
   image COMMAND       more about images: ls, df, prune, check, …
   import DIR NAME     take an image from an OCI image layout
+  network ls|show|…   networks of containers
   info                what the service is and what the host offers
   version             versions
   serve               serve the Kubernetes CRI

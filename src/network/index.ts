@@ -4,10 +4,13 @@ import type { Native } from '../native/types.ts'
 import { CniDriver, type CniOptions } from './cni/driver.ts'
 import { BridgeDriver } from './bridge/driver.ts'
 import { openFabric, type BridgeOptions } from './bridge/open.ts'
+import { UserNetworks } from './bridge/user-networks.ts'
 import { Attachments } from './attachments.ts'
 import { Networks, type NetworkLogger } from './networks.ts'
 import type { NetworkKind } from './types.ts'
 
+export { UserNetworks } from './bridge/user-networks.ts'
+export type { NetworkView, PodOnNetwork, TrafficCounts } from './bridge/user-networks.ts'
 export type { NetworkInterface, NetworkStatus } from './types.ts'
 
 export interface NetworkOptions {
@@ -33,7 +36,7 @@ export async function openNetworks(
   { driver = 'auto', cni: cniOptions, bridge: bridgeOptions }: NetworkOptions,
   native: Native,
   logger: NetworkLogger,
-): Promise<Networks> {
+): Promise<{ networks: Networks; userNetworks: UserNetworks }> {
   const attachments = await Attachments.open(join(directory, 'attachments'), (error) => {
     logger.warn({ err: error }, 'a damaged record of a network; what it stood for is taken away')
   })
@@ -48,5 +51,6 @@ export async function openNetworks(
     if (driver !== 'auto') return driver
     return cni.configured ? 'cni' : 'bridge'
   }
-  return new Networks({ attachments, drivers: [cni, bridge], choose, logger })
+  const networks = new Networks({ attachments, drivers: [cni, bridge], choose, logger })
+  return { networks, userNetworks: new UserNetworks(bridge) }
 }

@@ -2,6 +2,7 @@ import { chmod, chown, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 
 import { CaissonError } from '../errors.ts'
+import { hostResolvConf, reachableResolvConf } from '../network/resolv-conf.ts'
 import type { Attached } from '../network/types.ts'
 import type { DnsConfig, PodConfig } from './config.ts'
 
@@ -17,7 +18,7 @@ export async function writePodFiles(
   const dns = config.dns ?? network?.dns ?? null
   const [hosts, resolv] = await Promise.all([
     config.network === 'node' ? hostFile('/etc/hosts') : Promise.resolve(podHosts(hostname, network?.ips ?? [])),
-    dns === null ? hostFile('/etc/resolv.conf') : Promise.resolve(resolvConf(dns)),
+    dns === null ? hostResolv(config.network) : Promise.resolve(resolvConf(dns)),
   ])
   // the directory of the pod's state is 0700; this one is read by containers through their mounts only
   await mkdir(directory, { mode: 0o700 })
@@ -60,6 +61,12 @@ export function podHosts(hostname: string, ips: readonly string[]): string {
     for (const ip of ips.length > 0 ? ips : ['127.0.1.1']) names.push(`${ip}\t${hostname}`)
   }
   return names.map((line) => `${line}\n`).join('')
+}
+
+/** What the host has; for a pod with a network of its own what can be reached from there. */
+async function hostResolv(network: PodConfig['network']): Promise<string> {
+  if (network === 'node') return await hostFile('/etc/resolv.conf')
+  return (await reachableResolvConf()) ?? (await hostResolvConf())
 }
 
 async function hostFile(path: string): Promise<string> {

@@ -1,4 +1,5 @@
 import { runtime } from '../../gen/cri.js'
+import { podNetwork } from './run-network.ts'
 import { parseCount, parseSize, UsageError } from '../args.ts'
 
 const { NamespaceMode } = runtime.v1
@@ -30,7 +31,12 @@ export const runOptions = {
   user: { type: 'string', short: 'u', default: '' },
   entrypoint: { type: 'string' },
   hostname: { type: 'string', default: '' },
-  network: { type: 'string', default: 'none' },
+  network: { type: 'string', multiple: true, default: [] as string[] },
+  'network-alias': { type: 'string', multiple: true, default: [] as string[] },
+  ip: { type: 'string', multiple: true, default: [] as string[] },
+  'mac-address': { type: 'string' },
+  publish: { type: 'string', short: 'p', multiple: true, default: [] as string[] },
+  dns: { type: 'string', multiple: true, default: [] as string[] },
   memory: { type: 'string', short: 'm' },
   cpus: { type: 'string' },
   'pids-limit': { type: 'string' },
@@ -49,7 +55,12 @@ export interface RunValues {
   user: string
   entrypoint?: string | undefined
   hostname: string
-  network: string
+  network: string[]
+  'network-alias': string[]
+  ip: string[]
+  'mac-address'?: string | undefined
+  publish: string[]
+  dns: string[]
   memory?: string | undefined
   cpus?: string | undefined
   'pids-limit'?: string | undefined
@@ -63,19 +74,20 @@ export function podConfig(
   values: RunValues,
   identity: { name: string; uid: string; labels: Record<string, string>; logDirectory: string },
 ): runtime.v1.PodSandboxConfig.$Properties {
-  if (values.network !== 'none' && values.network !== 'host') {
-    throw new UsageError(`--network: "${values.network}" is neither none nor host`)
-  }
+  const network = podNetwork(values)
   return {
     metadata: { name: identity.name, namespace: 'default', uid: identity.uid, attempt: 0 },
-    hostname: values.network === 'host' ? '' : values.hostname || identity.name,
+    hostname: network.host ? '' : values.hostname || identity.name,
     logDirectory: identity.logDirectory,
     labels: identity.labels,
+    annotations: network.annotations,
+    portMappings: network.ports,
+    ...(values.dns.length === 0 ? {} : { dnsConfig: { servers: values.dns } }),
     linux: {
       securityContext: {
         privileged: values.privileged,
         namespaceOptions: {
-          network: values.network === 'host' ? NamespaceMode.NODE : NamespaceMode.POD,
+          network: network.host ? NamespaceMode.NODE : NamespaceMode.POD,
           pid: NamespaceMode.CONTAINER,
           ipc: NamespaceMode.POD,
         },

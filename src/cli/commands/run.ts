@@ -24,7 +24,9 @@ not found, 128+n: signal n). Without a service on the socket it starts one for i
   -e, --env K[=V]      environment; without a value, the caller's
   -v, --volume H:C[:ro] mount host path H at C
   -w, --workdir DIR    -u, --user USER[:GID]    --entrypoint CMD    --hostname NAME
-      --network MODE   none (default: loopback only) or host
+      --network NAME   a network, or several; default: the host's choice; "none": loopback only; "host": the host's own
+      --network-alias N    --ip ADDRESS    --mac-address MAC    --dns SERVER
+  -p, --publish [[ADDRESS:]PORT:]PORT[/udp]   a port of the host leads to one of the container
   -m, --memory SIZE    --cpus N    --pids-limit N
       --cap-add CAP    --cap-drop CAP    --read-only    --privileged
       --pull WHEN      missing (default), always, never

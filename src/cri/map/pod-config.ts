@@ -2,6 +2,7 @@ import { isIP } from 'node:net'
 
 import { runtime } from '../../gen/cri.js'
 import { CaissonError, type IdMapping, type PodConfig, type PortMapping, type UserNamespace } from '../../index.ts'
+import { podNetworkWishes } from './pod-network.ts'
 
 const { NamespaceMode } = runtime.v1
 
@@ -21,6 +22,8 @@ export function podConfigOf(
     )
   }
   const dns = config.dnsConfig
+  const network = podOrNode(options?.network, 'network')
+  const wishes = podNetworkWishes(config.annotations ?? {})
   return {
     metadata: {
       name: metadata.name ?? '',
@@ -35,11 +38,11 @@ export function podConfigOf(
     annotations: config.annotations ?? {},
     cgroupParent: cgroupParent(config.linux?.cgroupParent ?? ''),
     sysctls: config.linux?.sysctls ?? {},
-    network: podOrNode(options?.network, 'network'),
-    networks: [],
-    aliases: [],
-    mac: '',
-    addresses: [],
+    network: wishes.none && network === 'pod' ? 'none' : network,
+    networks: wishes.networks,
+    aliases: wishes.aliases,
+    mac: wishes.mac,
+    addresses: wishes.addresses,
     ports: options?.network === NamespaceMode.NODE ? [] : hostPorts(config.portMappings ?? []),
     pid: pidMode(options?.pid),
     ipc: podOrNode(options?.ipc, 'ipc'),

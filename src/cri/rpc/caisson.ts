@@ -2,6 +2,7 @@ import type { caisson as proto } from '../../gen/caisson.js'
 import type { Runtime } from '../../index.ts'
 import { ns } from '../grpc/int64.ts'
 import type { CaissonHandlers } from '../grpc/services.ts'
+import { networkRpcs } from './networks.ts'
 import { pullProgress, pushProgress } from './transfer-progress.ts'
 import { serviceInfo, type ServiceFacts } from './service-info.ts'
 
@@ -39,6 +40,7 @@ export function caissonRpcs(runtime: Runtime, facts: ServiceFacts): CaissonHandl
     async imageUsage() {
       return { images: runtime.images.usage() }
     },
+    ...networkRpcs(runtime),
     async waitContainer({ containerId }, { signal }): Promise<proto.v1.WaitContainerResponse.$Properties> {
       const exit = await runtime.containers.wait(containerId, signal)
       return {

@@ -5,35 +5,44 @@ import type { Native } from '../../native/types.ts'
 import type { JsonObject } from '../../records.ts'
 import { bandwidth } from '../cni/capabilities.ts'
 import type { NetworkLogger } from '../networks.ts'
+import { hostResolvConf, parseResolvConf, reachableResolvConf } from '../resolv-conf.ts'
 import type {
   Attached,
   Attachment,
+  DnsConfig,
   NetworkDriver,
   NetworkInterface,
   NetworkRequest,
   NetworkStatus,
   PodNetwork,
+  PortMapping,
 } from '../types.ts'
 import { prefixOf } from './address.ts'
 import { defaultNetwork, macOf } from './definition.ts'
 import { portElements } from './elements.ts'
 import type { Fabric } from './fabric.ts'
+import { NetworkNames } from './dns/names.ts'
 import { HostPorts } from './host-ports.ts'
 import type { PodLinkInput, Rate, TableElement } from './native-types.ts'
 import type { BridgeNetwork } from './network.ts'
+import { describeDrop } from './user-networks.ts'
 
 /** How often it is looked whether others have changed what is ours. */
 const mendMs = 10_000
 
 /** A pod's part, as its record has it. */
-interface Details extends JsonObject {
+export interface Details extends JsonObject {
   links: (PodLinkInput & { network: string })[]
 }
 
-interface Member {
+/** A pod that is attached. */
+export interface Member {
   podId: string
   pod: PodNetwork
   details: Details
+  ports: PortMapping[]
+  /** By which it is known on user networks. */
+  names: string[]
 }
 
 /** The built-in network: bridges and one table of nf_tables, by netlink; no program is executed. */
@@ -44,6 +53,7 @@ export class BridgeDriver implements NetworkDriver {
   readonly #logger: NetworkLogger
   readonly #ports: HostPorts
   readonly #members = new Map<string, Member>()
+  readonly #names: NetworkNames
   #mending: NodeJS.Timeout | null = null
   #failure: Error | null = null
 
@@ -52,6 +62,15 @@ export class BridgeDriver implements NetworkDriver {
     this.#native = native
     this.#logger = logger
     this.#ports = new HostPorts(native)
+    this.#names = new NetworkNames(
+      () => this.members(),
+      (name) => fabric.get(name),
+      logger,
+    )
+    fabric.onUp = (network) => this.#serveNames(network)
+    fabric.onDown = (network) => {
+      this.#names.stop(network.definition.name)
+    }
   }
 
   async attach(
@@ -79,9 +98,9 @@ export class BridgeDriver implements NetworkDriver {
       // both to their end: what is made after a failure was told would be left over
       const made = await Promise.allSettled([this.fabric.addPorts(podId, elements), this.#link(pod, links)])
       for (const one of made) if (one.status === 'rejected') throw one.reason
-      this.#join({ podId, pod, details })
+      this.#join(memberOf(request, pod, details))
       this.#failure = null
-      return { ips, interfaces: interfacesOf(details), dns: null, netns: null }
+      return { ips, interfaces: interfacesOf(details), dns: await this.#dns(networks), netns: null }
     } catch (error) {
       if (isSystemError(error)) throw this.#explain(names, error)
       throw error
@@ -92,6 +111,7 @@ export class BridgeDriver implements NetworkDriver {
 
   async detach(attachment: Attachment): Promise<void> {
     const { podId } = attachment
+    this.#members.delete(podId) // nothing of it is mended any more
     const details = attachment.details as Partial<Details>
     const links = details.links ?? []
     await Promise.all([
@@ -125,20 +145,13 @@ export class BridgeDriver implements NetworkDriver {
       await this.#ports.hold(podId, request.ports).catch((error: unknown) => {
         this.#logger.warn({ pod: podId, err: error }, 'a host port of the pod was taken while no service held it')
       })
-      this.#join({ podId, pod, details })
+      this.#join(memberOf(request, pod, details))
     }
     await this.#sweep()
     await this.fabric.restore(ports)
     await this.#mendLinks()
-    for (const { family, hook, table, chain } of await this.fabric.dropChains()) {
-      if (hook !== 1 && hook !== 2) continue
-      this.#logger.warn(
-        { table, chain, family },
-        hook === 2
-          ? 'a chain of others drops what is forwarded unless it is told otherwise: pods reach nothing beyond the host until that chain accepts the bridges'
-          : 'a chain of others drops what comes to the host unless it is told otherwise: names of user networks are not resolved until that chain accepts port 53 from the bridges',
-      )
-    }
+    const drops = await this.fabric.dropChains()
+    for (const warning of drops.flatMap(describeDrop)) this.#logger.warn({ table: this.fabric.names.table }, warning)
   }
 
   status(): NetworkStatus {
@@ -146,8 +159,25 @@ export class BridgeDriver implements NetworkDriver {
     return { ready: false, reason: 'BridgeNetworkFailed', message: this.#failure.message }
   }
 
+  members(): Member[] {
+    return [...this.#members.values()]
+  }
+
+  /** Takes everything off the host. @throws CaissonError ERR_FAILED_PRECONDITION while there are pods */
+  async reset(): Promise<void> {
+    if (this.#members.size > 0) {
+      throw new CaissonError(
+        'ERR_FAILED_PRECONDITION',
+        `${this.#members.size} pods are attached to the built-in network: stop them first`,
+      )
+    }
+    await this.#sweep()
+    await this.fabric.close({ all: true })
+  }
+
   async close(): Promise<void> {
     this.#stopMending()
+    this.#names.close()
     this.#ports.close()
     await this.fabric.close()
   }
@@ -191,13 +221,24 @@ export class BridgeDriver implements NetworkDriver {
     }
   }
 
+  /** On the default network pods have no names, and ask the host's servers themselves, unless only the host reaches those. */
+  async #serveNames(network: BridgeNetwork): Promise<void> {
+    if (network.definition.name === defaultNetwork && (await reachableResolvConf()) !== null) return
+    await this.#names.start(network)
+  }
+
+  async #dns([first]: readonly BridgeNetwork[]): Promise<DnsConfig | null> {
+    if (first === undefined || !this.#names.isServed(first.definition.name)) return null
+    const { searches, options } = parseResolvConf(await hostResolvConf())
+    return { servers: first.gateways.map(withoutLength).slice(0, 1), searches, options }
+  }
+
   #join(member: Member): void {
     this.#members.set(member.podId, member)
     this.#mending ??= every(() => void this.#mend(), mendMs).unref()
   }
 
   #leave(podId: string): void {
-    this.#members.delete(podId)
     this.#ports.release(podId)
     for (const network of this.fabric.all()) network.pool.release(podId)
     this.fabric.settle()
@@ -264,6 +305,14 @@ export class BridgeDriver implements NetworkDriver {
       { cause: error },
     )
   }
+}
+
+function memberOf(
+  { podId, hostname, aliases, metadata, ports }: NetworkRequest,
+  pod: PodNetwork,
+  details: Details,
+): Member {
+  return { podId, pod, details, ports, names: [...new Set([hostname, metadata.name, ...aliases])].filter(Boolean) }
 }
 
 function withoutLength(prefix: string): string {
