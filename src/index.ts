@@ -1,7 +1,7 @@
 import { mkdir } from 'node:fs/promises'
 
 import { CaissonError } from './errors.ts'
-import { ImageService, type RegistryOptions } from './image/index.ts'
+import { ImageService, type RegistryOptions, type SnapshotSettings } from './image/index.ts'
 import { defaultHostsDirectories } from './image/registry/hosts.ts'
 import { buildId, monitorExecutable, native } from './native/index.ts'
 import type { NativeFd } from './native/types.ts'
@@ -16,7 +16,15 @@ import { recordedLayers } from './pod/recorded-layers.ts'
 import { reconcile } from './pod/reconcile.ts'
 import { UndoStack } from './undo.ts'
 
-export type { FsInfo, Image, PullProgress, PushProgress, RegistryAuth, RegistryOptions } from './image/index.ts'
+export type {
+  FsInfo,
+  Image,
+  PullProgress,
+  PushProgress,
+  RegistryAuth,
+  RegistryOptions,
+  SnapshotSettings,
+} from './image/index.ts'
 export { CaissonError, errorKind, errorMessage, isCaissonError, type ErrorCode } from './errors.ts'
 export type {
   NetworkInterface,
@@ -48,6 +56,10 @@ export interface RuntimeOptions {
   registry?: RegistryOptions
   /** File of the policy who may be pulled, and by whose signatures; default: none, everything. */
   trustPolicy?: string
+  /** How root file systems come from the layers of images. */
+  snapshots?: SnapshotSettings
+  /** Bytes that a container may write to its root file system, and the most that one may ask for; 0 (default): no bound. */
+  rootfsSize?: number
   network?: NetworkOptions
   /** Names of images that no prune takes and that a kubelet is told to leave: whole, or beginnings that end with `*`. */
   pinnedImages?: readonly string[]
@@ -122,6 +134,7 @@ export class Runtime {
         instance: layout.instance,
         registry: { hostsDirectories: defaultHostsDirectories, ...options.registry },
         trustPolicy: options.trustPolicy ?? '',
+        snapshots: options.snapshots ?? {},
         pinned: options.pinnedImages ?? [],
         recordedLayers: () => recordedLayers(layout.root),
       })
@@ -140,6 +153,7 @@ export class Runtime {
           pods: options.cgroup?.pods ?? '/caisson.slice/pods',
           missingController: options.cgroup?.missingController ?? 'error',
         },
+        rootfsSize: options.rootfsSize ?? 0,
         lease: options.lease ?? 'bound',
         monitorProgram: await monitorExecutable(),
         buildId,

@@ -10,6 +10,7 @@
 #include "addon/groups.h"
 #include "addon/job.h"
 #include "addon/native_fd.h"
+#include "core/block_mount.h"
 #include "core/mount_fd.h"
 
 namespace caisson {
@@ -63,6 +64,29 @@ Napi::Value mount(const Napi::CallbackInfo& info) {
       native_fd);
 }
 
+// mountImage(path, type): Promise<NativeFd>
+Napi::Value image(const Napi::CallbackInfo& info) {
+  return run_job(
+      info.Env(),
+      [path = string_argument(info[0], "path"), type = string_argument(info[1], "type")] {
+        return mount_image(path.c_str(), type.c_str());
+      },
+      native_fd);
+}
+
+// mountDevice(path, major, minor, type, readonly): Promise<NativeFd>
+Napi::Value device(const Napi::CallbackInfo& info) {
+  const u32 major = static_cast<u32>(integer_argument(info[1], "major", 0, 0xfff));
+  const u32 minor = static_cast<u32>(integer_argument(info[2], "minor", 0, 0xfffff));
+  const bool readonly = info[4].ToBoolean();
+  return run_job(
+      info.Env(),
+      [=, path = string_argument(info[0], "path"), type = string_argument(info[3], "type")] {
+        return mount_device({path.c_str(), major, minor}, type.c_str(), readonly);
+      },
+      native_fd);
+}
+
 // moveMount(fromDirfd, from, toDirfd, to, flags): Promise<void>
 Napi::Value move(const Napi::CallbackInfo& info) {
   return run_job(info.Env(), [from_dir = fd_argument(info[0], "fromDirfd"), from = string_argument(info[1], "from"),
@@ -98,6 +122,8 @@ Napi::Value set_attributes(const Napi::CallbackInfo& info) {
 }  // namespace
 
 void init_mount(Napi::Env env, Napi::Object exports) {
+  exports.Set("mountImage", Napi::Function::New(env, image, "mountImage"));
+  exports.Set("mountDevice", Napi::Function::New(env, device, "mountDevice"));
   exports.Set("openTree", Napi::Function::New(env, tree, "openTree"));
   exports.Set("fsopen", Napi::Function::New(env, context, "fsopen"));
   exports.Set("fsconfig", Napi::Function::New(env, configure, "fsconfig"));

@@ -259,6 +259,7 @@ Result<Birth> begin_birth(const BirthRequest& request) {
   Prepared prepared;
   prepared.fill(plan, s);
   CAISSON_TRY(prepared.make_mappings(plan));
+  CAISSON_TRY(prepared.mount_blocks(plan, s));
   s.label = plan.head().mount_label.length != 0 && selinux_enabled();
   s.listener = request.listener;
   s.preserve = request.preserve;

@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <sys/vfs.h>
 
+#include "core/block_mount.h"
 #include "core/signals.h"
 #include "core/user_namespace.h"
 
@@ -64,6 +65,19 @@ Status Prepared::make_mappings(const PlanView& plan) {
     if (idmaps[i] >= 0) continue;
     mappings.push(CAISSON_TRY(make_user_namespace(uids, gids)));
     idmaps[i] = mappings[mappings.size() - 1].get();
+  }
+  return ok();
+}
+
+Status Prepared::mount_blocks(const PlanView& plan, Stage& s) {
+  const RootEntry& root = plan.root();
+  if (root.kind == RootKind::kDevice) {
+    const BlockDevice device = {plan.c_str(root.path), root.major, root.minor};
+    block = CAISSON_TRY(mount_device(device, plan.c_str(root.fstype), (root.flags & kRootReadonly) != 0));
+    s.root = block.get();
+  } else if ((root.flags & kRootUpperImage) != 0) {
+    block = CAISSON_TRY(mount_image(plan.c_str(root.upper), "ext4"));
+    s.upper = block.get();
   }
   return ok();
 }

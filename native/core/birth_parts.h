@@ -17,9 +17,13 @@ struct Prepared {
   Vec<Fd> mappings;  // what idmaps names
   Vec<unsigned> keep;
   Vec<char*> hooks;
+  Fd block;  // Stage::root or Stage::upper
   void fill(const PlanView& plan, Stage& s);
   // A user namespace for each of the mappings of single mounts that the plan has.
   Status make_mappings(const PlanView& plan);
+  // What lies on block devices is mounted before the birth: the container's cgroup, which a stage is born in, lets none
+  // be opened.
+  Status mount_blocks(const PlanView& plan, Stage& s);
 };
 
 // Is SELinux on? As libselinux asks it.

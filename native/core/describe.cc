@@ -30,6 +30,7 @@ constexpr StepWords kCalls[] = {
     {Step::kUnshare, "unshare"},
     {Step::kMapUser, "setresuid"},
     {Step::kJoinSeed, "setns"},
+    {Step::kLinkLayers, "symlink"},
     {Step::kMountOverlay, "mount"},
     {Step::kAttachRoot, "move_mount"},
     {Step::kMount, "mount"},
@@ -137,6 +138,7 @@ string_view object_of(const PlanView& plan, Step step, u32 index) {
     }
     case Step::kOpenRoot:
     case Step::kOpenLayers:
+    case Step::kLinkLayers:
     case Step::kMountOverlay:
     case Step::kAttachRoot:
     case Step::kIdmapLayers:

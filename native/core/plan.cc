@@ -209,6 +209,8 @@ class Validator {
     if (root.kind >= RootKind::kCount || (root.flags & ~u32{kRootFlagsAll}) != 0) return invalid("root");
     CAISSON_TRY(text(root.path, root.kind == RootKind::kNone ? Form::kPath : Form::kAbsolute, "root.path"));
     CAISSON_TRY(text(root.upper, root.upper.length == 0 ? Form::kPath : Form::kAbsolute, "root.upper"));
+    CAISSON_TRY(text(root.fstype, root.kind == RootKind::kDevice ? Form::kName : Form::kPath, "root.fstype"));
+    if (root.major > 0xfff || root.minor > 0xfffff) return invalid("root");
     CAISSON_TRY(propagation(root.propagation, "rootfsPropagation"));
     const ProcessEntry& process = head_.process;
     if ((process.flags & ~u32{kProcessFlagsAll}) != 0) return invalid("process.flags");

@@ -24,6 +24,7 @@ constexpr const char* kSteps[] = {
     "unshare",
     "map user",
     "join pod",
+    "link layers",
     "mount overlay",
     "attach root",
     "mount",

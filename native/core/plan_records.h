@@ -27,6 +27,7 @@ enum class Step : u32 {
   kUnshare,        // index: NamespaceType
   kMapUser,
   kJoinSeed,
+  kLinkLayers,
   kMountOverlay,
   kAttachRoot,
   kMount,            // index: mount
@@ -162,22 +163,28 @@ struct ProcessEntry {
   Str selinux = {};   // label to take on exec
 };
 
-enum class RootKind : u32 { kNone, kBind, kOverlay, kCount };
+enum class RootKind : u32 { kNone, kBind, kOverlay, kDevice, kCount };
 enum RootFlag : u32 {
   kRootReadonly = 1u << 0,
   // The mount namespace is a copy of the host's, of which it receives unmounts, and the root is attached at its own
   // path there: what hooks that run before pivot_root(2) expect to find.
   kRootInPlace = 1u << 1,
-  kRootNoPivot = 1u << 2,  // MS_MOVE and chroot(2): the host runs from an initramfs, which cannot be pivoted
-  kRootFlagsAll = (1u << 3) - 1,
+  kRootNoPivot = 1u << 2,     // MS_MOVE and chroot(2): the host runs from an initramfs, which cannot be pivoted
+  kRootIdmap = 1u << 3,       // bind: the directory holds ids of the container, and is idmapped for its user namespace
+  kRootVolatile = 1u << 4,    // overlay: nothing is synced; after a crash of the host the upper directory is void
+  kRootUpperImage = 1u << 5,  // overlay: `upper` is a file with an ext4 file system, in which upper/ and work/ are
+  kRootFlagsAll = (1u << 6) - 1,
 };
 
 struct RootEntry {
   RootKind kind = RootKind::kNone;
   u32 flags = 0;        // RootFlag
   u32 propagation = 0;  // MS_SHARED, MS_SLAVE, MS_PRIVATE or MS_UNBINDABLE, with MS_REC or not; 0: private
-  Str path = {};        // bind: the root; overlay: the directory of layers
+  Str path = {};        // bind: the root; overlay: the directory of layers; device: its node
   Str upper = {};       // overlay: the directory that holds upper/ and work/; "": read-only
+  Str fstype = {};      // device: its file system
+  u32 major = 0;        // device
+  u32 minor = 0;
 };
 
 enum class MountKind : u32 {

@@ -5,11 +5,12 @@ import { parse } from 'smol-toml'
 import { CaissonError } from '../errors.ts'
 import type { Section, Values } from './schema.ts'
 import { cgroup } from './sections/cgroup.ts'
+import { images } from './sections/images.ts'
 import { network } from './sections/network.ts'
 import { registry } from './sections/registry.ts'
 
 /** Every section, by its name in the file. */
-export const sections = { cgroup, network, registry } satisfies Record<string, Section>
+export const sections = { cgroup, images, network, registry } satisfies Record<string, Section>
 
 /** The service's configuration: /etc/caisson/config.toml, then config.d/*.toml in the order of their names. */
 export type ServiceConfig = { [S in keyof typeof sections]: Values<(typeof sections)[S]> } & {

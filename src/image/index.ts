@@ -18,7 +18,7 @@ import { cancelled } from './registry/errors.ts'
 import { RegistryClient, type RegistryOptions } from './registry/client.ts'
 import { SingleFlight } from './single-flight.ts'
 import type { Image } from './snapshot.ts'
-import type { SnapshotterName } from './snapshot/snapshotter.ts'
+import type { SnapshotSettings } from './snapshot/open.ts'
 import type { Snapshotters } from './snapshot/snapshotters.ts'
 import { ImageStore, type StoreNative } from './store.ts'
 import { Trust } from './trust/trust.ts'
@@ -36,6 +36,7 @@ export type { PushProgress, PushState } from './push.ts'
 export type { RegistryOptions } from './registry/client.ts'
 export type { RegistryAuth } from './registry/credentials.ts'
 export type { Image } from './snapshot.ts'
+export type { SnapshotSettings } from './snapshot/open.ts'
 export type * from './snapshot/snapshotter.ts'
 export type { FsInfo } from './usage.ts'
 
@@ -46,8 +47,8 @@ export interface ImageServiceOptions {
   logger: ImageLogger
   /** Whose container leases this process adopts; services and libraries that share a root each have their own. */
   instance?: string
-  /** What new containers' root file systems are made by, and pulls unpack for; default: overlay. */
-  snapshotter?: SnapshotterName
+  /** How root file systems come from layers. */
+  snapshots?: SnapshotSettings
   /** Names of images that no prune takes and that a kubelet is told to leave: whole, or beginnings that end with `*`. */
   pinned?: readonly string[]
   /** Directory names of layers that containers' records list; see StoreOptions. */
@@ -105,9 +106,9 @@ export class ImageService {
   }
 
   static async open(options: ImageServiceOptions): Promise<ImageService> {
-    const { root, native, logger, instance = 'default', snapshotter = 'overlay', pinned = [], recordedLayers } = options
+    const { root, native, logger, instance = 'default', snapshots = {}, pinned = [], recordedLayers } = options
     const store = await ImageStore.open({
-      ...{ root, native, logger, instance, snapshotter, pinned },
+      ...{ root, native, logger, instance, snapshots, pinned },
       ...(recordedLayers !== undefined && { recordedLayers }),
     })
     const service = new ImageService(store, options)

@@ -17,8 +17,8 @@ import { formatPlatform, platformRank, type Platform } from './platform.ts'
 export const manifestSizeMax = 4 << 20
 /** Bytes of an image config. */
 export const configSizeMax = 8 << 20
-/** Docker's limit since its first overlay driver; image builders keep to it. */
-export const layerCountMax = 127
+/** OVL_MAX_STACK of fs/overlayfs: no mount has more. */
+export const layerCountMax = 500
 const indexEntriesMax = 1024
 const mediaTypeMax = 255
 const urlsMax = 16

@@ -1,6 +1,5 @@
 import { join } from 'node:path'
 import { CaissonError, isCaissonError } from '../errors.ts'
-import type { Native } from '../native/types.ts'
 import { BlobStore } from './blobs.ts'
 import { Checker, type CheckReport } from './check.ts'
 import { CatalogReader, type Catalog } from './catalog.ts'
@@ -26,14 +25,14 @@ import { configSizeMax, type Descriptor, type ImageManifest } from './manifest.t
 import { ImagePaths } from './paths.ts'
 import { thisProcess } from './process-identity.ts'
 import type { Image, ImageSnapshot } from './snapshot.ts'
-import { OverlaySnapshotter } from './snapshot/overlay.ts'
-import type { SnapshotterName } from './snapshot/snapshotter.ts'
-import { Snapshotters } from './snapshot/snapshotters.ts'
+import type { SnapshotNative } from './snapshot/directory.ts'
+import { openSnapshotters, type SnapshotSettings } from './snapshot/open.ts'
+import type { Snapshotters } from './snapshot/snapshotters.ts'
 import { Trash } from './trash.ts'
 import { Usage } from './usage.ts'
 import { Workspace } from './workspace.ts'
 
-export type StoreNative = LayerNative & Pick<Native, 'cloneTree'>
+export type StoreNative = LayerNative & SnapshotNative
 
 export interface StoreOptions {
   root: string
@@ -41,8 +40,7 @@ export interface StoreOptions {
   logger: ImageLogger
   /** Leases of containers belong to it; instances share the store. */
   instance: string
-  /** What new containers are made by; default: overlay. */
-  snapshotter?: SnapshotterName
+  snapshots?: SnapshotSettings
   /**
    * Directory names of layers that the records of containers list, of every instance that shares the root: what they hold stays,
    * also when the store's own metadata is lost. Default: none.
@@ -117,12 +115,12 @@ export class ImageStore {
     const blobs = new BlobStore({ native, paths, workspace, usage })
     const reader = new CatalogReader(blobs, logger, options.pinned ?? [])
     const layers = new LayerStore({ native, paths, workspace, usage, blobs })
-    const overlay = new OverlaySnapshotter({ native, paths, layers, workspace })
+    const snapshotters = await openSnapshotters({ native, paths, layers, workspace }, options.snapshots)
     const store = new ImageStore({
       paths,
       blobs,
       layers,
-      snapshotters: new Snapshotters([overlay], options.snapshotter ?? 'overlay'),
+      snapshotters,
       usage,
       logger,
       lock: new StoreLock(native, join(paths.locks, 'store')),

@@ -143,6 +143,12 @@ export interface ResourceLimit {
   hard: number
 }
 
+export interface TreeStats {
+  entries: number
+  /** Lengths of regular files. */
+  bytes: number
+}
+
 /** Work on a tree, in the thread pool; its descriptors stay open until `done`. */
 export interface TreeJob<T> {
   done: Promise<T>
@@ -198,7 +204,27 @@ export interface Native {
    * is shared where the file system can. `layer`: `to` is empty, and becomes a layer as `from` is one. `apply`: `from` is a layer,
    * and `to` the tree that it changes. Links are not followed, mounts not entered.
    */
-  cloneTree(from: number, to: number, kind: 'layer' | 'apply'): TreeJob<{ entries: number; bytes: number }>
+  cloneTree(from: number, to: number, kind: 'layer' | 'apply'): TreeJob<TreeStats>
+  /**
+   * Writes to an empty directory the layer that makes the tree `upper` of `lowers` (layers, topmost first). Files whose inodes have
+   * not changed since `since` (ms since 1970) are not compared byte by byte.
+   */
+  diffTree(lowers: readonly number[], upper: number, to: number, since: number): TreeJob<TreeStats>
+
+  /**
+   * A detached mount of the file system on a regular file, through a loop device that goes with the mount; a file that has one shares
+   * it.
+   */
+  mountImage(path: string, type: string): Promise<NativeFd>
+  /** A detached mount of the file system on a block device; rejects with ENODEV when the node is another device's. */
+  mountDevice(path: string, major: number, minor: number, type: string, readonly: boolean): Promise<NativeFd>
+
+  /** Gives an empty directory a quota project of its own, with a limit; rejects with ENOTSUP where the file system has none. */
+  projectLimit(dirfd: number, bytes: number): Promise<void>
+  /** What the project of the directory holds, by the file system's account; rejects with ENODATA where it has none of ours. */
+  projectUsage(dirfd: number): Promise<{ bytes: number; inodes: number }>
+  /** Takes the limit away; without one nothing happens. */
+  projectRelease(dirfd: number): Promise<void>
 
   cgroupRoot(): Promise<CgroupRoot>
   /** mkdir -p below the root and enables `controllers` along the way; rejects with ENOTSUP naming the missing one. */

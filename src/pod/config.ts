@@ -140,6 +140,8 @@ export interface ContainerConfig {
   supplementalGroups: number[]
   supplementalGroupsPolicy: 'merge' | 'strict'
   readonlyRootfs: boolean
+  /** Bytes that it may write to its root file system; absent or 0: what the runtime's configuration says. */
+  rootfsSize?: number
   noNewPrivs: boolean
   maskedPaths: string[]
   readonlyPaths: string[]

@@ -30,6 +30,8 @@ export interface Context {
   readonly networks: Networks
   readonly logger: Logger
   readonly cgroup: CgroupSettings
+  /** Bytes that a container may write to its root file system, and the most that one may ask for; 0: no bound. */
+  readonly rootfsSize: number
   /** `bound`: pods end with this process. */
   readonly lease: 'detached' | 'bound'
   /** The monitor's program, sealed. */

@@ -71,7 +71,7 @@ export async function createContainer(
     const snapshotter = images.snapshotters.chosen
     const key = { id, directory }
     undo.push('snapshot', () => snapshotter.remove(key))
-    const rootfs = await snapshotter.prepare(key, chain)
+    const rootfs = await snapshotter.prepare(key, chain, { size: rootfsSizeOf(context, config) })
 
     const { plan, warnings } = native.compileContainer(
       JSON.stringify({
@@ -149,6 +149,17 @@ export async function createContainer(
   } finally {
     for (const fd of held) fd.close()
   }
+}
+
+function rootfsSizeOf(context: Context, { rootfsSize = 0 }: ContainerConfig): number {
+  const bound = context.rootfsSize
+  if (bound !== 0 && rootfsSize > bound) {
+    throw new CaissonError(
+      'ERR_INVALID_ARGUMENT',
+      `a root file system of ${rootfsSize} bytes was asked for; images.rootfs_size allows ${bound}`,
+    )
+  }
+  return rootfsSize === 0 ? bound : rootfsSize
 }
 
 function stopSignalOf(config: ContainerConfig, imageSignal: string): number {

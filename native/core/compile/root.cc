@@ -6,8 +6,9 @@ namespace caisson::compile {
 
 namespace {
 
-constexpr u32 kLayersMax = 500;  // OVL_MAX_STACK, fs/overlayfs
-constexpr u32 kNamesMax = 4000;  // bytes of names in one mount(2), whose options fill a page
+constexpr u32 kLayersMax = 500;   // OVL_MAX_STACK, fs/overlayfs
+constexpr u32 kMajorMax = 0xfff;  // MINORBITS of the kernel: 12 + 20 bits
+constexpr u32 kMinorMax = 0xfffff;
 constexpr u32 kPathsMax = 4096;
 constexpr u32 kVolumesMax = 1024;
 
@@ -31,14 +32,34 @@ Status compile_overlay(Context& context, const Property& rootfs) {
   const Property lower = rootfs["lower"];
   const u32 count = CAISSON_TRY(lower.list(kLayersMax));
   if (count == 0) return lower.error(EINVAL, "is empty: an image has at least one layer");
-  size_t bytes = 0;
   for (u32 i = 0; i < count; ++i) {
     const string_view name = CAISSON_TRY(lower.at(i).text(kNameMax));
-    bytes += name.size() + 1;
     if (!layer_name(name)) return lower.at(i).invalid(name, "is not the name of a layer");
     context.plan.add_text(Section::kLayers, name);
   }
-  if (bytes > kNamesMax) return lower.error(E2BIG, "over 4000 bytes of names, the most that one mount(2) takes");
+  if (CAISSON_TRY(rootfs["volatile"].flag_or(false))) root.flags |= kRootVolatile;
+  if (CAISSON_TRY(rootfs["upperImage"].flag_or(false))) root.flags |= kRootUpperImage;
+  return ok();
+}
+
+Status compile_directory(Context& context, const Property& rootfs) {
+  RootEntry& root = context.plan.root();
+  root.kind = RootKind::kBind;
+  root.flags |= kRootIdmap;
+  root.path = context.plan.string(CAISSON_TRY(rootfs["path"].absolute_path()));
+  return ok();
+}
+
+Status compile_device(Context& context, const Property& rootfs) {
+  RootEntry& root = context.plan.root();
+  root.kind = RootKind::kDevice;
+  root.path = context.plan.string(CAISSON_TRY(rootfs["path"].absolute_path()));
+  root.major = static_cast<u32>(CAISSON_TRY(rootfs["major"].natural(kMajorMax)));
+  root.minor = static_cast<u32>(CAISSON_TRY(rootfs["minor"].natural(kMinorMax)));
+  const Property type = rootfs["type"];
+  const string_view word = CAISSON_TRY(type.text(kNameMax));
+  if (word != "ext4") return type.invalid(word, "is not ext4");
+  root.fstype = context.plan.string(word);
   return ok();
 }
 
@@ -46,7 +67,10 @@ Status compile_rootfs(Context& context, const Property& rootfs) {
   const Property kind = rootfs["kind"];
   const string_view word = CAISSON_TRY(kind.text_or("overlay", kNameMax));
   if (word == "overlay") return compile_overlay(context, rootfs);
-  return kind.invalid(word, "is not overlay");
+  if (CAISSON_TRY(rootfs["readonly"].flag_or(false))) context.plan.root().flags |= kRootReadonly;
+  if (word == "directory") return compile_directory(context, rootfs);
+  if (word == "device") return compile_device(context, rootfs);
+  return kind.invalid(word, "is not overlay, directory or device");
 }
 
 Status compile_propagation(Context& context, const Property& property) {

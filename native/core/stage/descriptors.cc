@@ -37,6 +37,8 @@ void close_unlisted(Stage& s) {
   list(s.cgroup);
   list(s.listener);
   list(s.joined_root);
+  list(s.root);
+  list(s.upper);
   for (int fd : s.join) list(fd);
   for (u32 i = 0; i < s.plan->mounts().size(); ++i) list(s.idmaps[i]);
   unsigned from = first;

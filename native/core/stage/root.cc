@@ -8,33 +8,96 @@ namespace {
 constexpr u64 kNoSetuidFixup = 1 << 2;  // SECBIT_NO_SETUID_FIXUP, capabilities(7)
 constexpr int kPrSetSecurebits = 28;
 
-// mount(2) takes 4096 bytes of options, fsconfig(2) 256 per string; several lowerdir+ need about 6.7. So the layers are
-// named relative to one directory that holds them all: 127 names of 26 characters fit.
-void overlay_options(Stage& s, char (&out)[4096]) {
-  size_t used = 0;
-  auto put = [&](string_view text) {
-    if (text.size() >= sizeof out - used) s.fail(E2BIG);
-    memcpy(out + used, text.data(), text.size());
-    used += text.size();
-    out[used] = '\0';
-  };
-  put("lowerdir=");
+constexpr size_t kOptionsMax = 4096;  // a page: the most that mount(2) takes
+
+// What is written with them, whatever the module's parameters say:
+// - index=off: an upper directory is used by one mount, once; hard links of layers break on copy-up, as everywhere
+// else.
+// - redirect_dir=nofollow, metacopy=off: a file of the upper directory is whole, so that it is a layer as it stands,
+// and
+//   what a layer says of other places (trusted.overlay.redirect; never unpacked) is not followed.
+// - no userxattr: the mounter is root of the initial user namespace, in a pod with a user namespace too.
+constexpr char kFixed[] = ",index=off,redirect_dir=nofollow,metacopy=off";
+
+class Options {
+ public:
+  void put(string_view text) {
+    if (whole() && text.size() < sizeof text_ - used_) {
+      memcpy(text_ + used_, text.data(), text.size());
+      text_[used_ + text.size()] = '\0';
+    }
+    used_ += text.size();
+  }
+  bool whole() const { return used_ < sizeof text_; }
+  const char* text() const { return text_; }
+
+ private:
+  char text_[kOptionsMax] = {};
+  size_t used_ = 0;
+};
+
+void put_rest(Stage& s, Options& options) {
+  if (s.upper >= 0) options.put(",upperdir=/u/upper,workdir=/u/work");
+  options.put(kFixed);
+  if (s.upper >= 0 && (s.plan->root().flags & kRootVolatile) != 0) options.put(",volatile");
+}
+
+// Layers are named relative to the directory that holds them all, for mount(2) takes a page of options and fsconfig(2)
+// 256 bytes a string: some 140 names of 26 characters fit.
+bool name_layers(Stage& s, Options& options) {
+  options.put("lowerdir=");
   span<const Str> layers = s.plan->layers();
   for (u32 i = 0; i < layers.size(); ++i) {
-    if (i != 0) put(":");
-    put(s.plan->text(layers[i]));
+    if (i != 0) options.put(":");
+    options.put(s.plan->text(layers[i]));
   }
-  if (s.upper >= 0) put(",upperdir=../u/upper,workdir=../u/work");
+  put_rest(s, options);
+  return options.whole();
+}
+
+// More layers get links of two characters, in a tmpfs below the root to be: 500, the most that overlayfs stacks
+// (OVL_MAX_STACK), take 1.5 KiB. lowerdir+ (6.7), and layers by descriptor (6.13), would need a second way on 6.1.
+void link_layers(Stage& s, Options& options) {
+  constexpr char kDigits[] = "0123456789abcdefghijklmnopqrstuvwxyz";
+  s.at(Step::kLinkLayers);
+  int fs = s.check(sys::fsopen("tmpfs"));
+  s.check(sys::fsconfig_string(fs, "mode", "0755"));
+  s.check(sys::fsconfig_create(fs));
+  int links = s.check(sys::fsmount(fs, uapi::kMountAttrNosuid | uapi::kMountAttrNodev | uapi::kMountAttrNoexec));
+  close(fs);
+  s.check(sys::move_mount_at(links, kSeedRoot));
+  options.put("lowerdir=");
+  span<const Str> layers = s.plan->layers();
+  for (u32 i = 0; i < layers.size(); ++i) {
+    char target[sizeof kSeedLayers + 256];
+    const string_view name = s.plan->text(layers[i]);
+    if (name.size() > 255) s.fail(ENAMETOOLONG);
+    memcpy(target, kSeedLayers, sizeof kSeedLayers - 1);
+    target[sizeof kSeedLayers - 1] = '/';
+    memcpy(target + sizeof kSeedLayers, name.data(), name.size());
+    target[sizeof kSeedLayers + name.size()] = '\0';
+    const char link[] = {kDigits[i / 36], kDigits[i % 36], '\0'};
+    s.check(symlinkat(target, links, link));
+    if (i != 0) options.put(":");
+    options.put(link);
+  }
+  put_rest(s, options);
+  if (!options.whole()) s.fail(E2BIG);
+  s.check(fchdir(links));
+  close(links);
 }
 
 void mount_overlay(Stage& s) {
   s.at(Step::kAttachRoot);
   s.check(sys::move_mount_at(s.layers, kSeedLayers));
   if (s.upper >= 0) s.check(sys::move_mount_at(s.upper, kSeedUpper));
-  s.at(Step::kMountOverlay);
   s.check(chdir(kSeedLayers));
-  char options[4096];
-  overlay_options(s, options);
+  Options options;
+  if (!name_layers(s, options)) {
+    options = Options();
+    link_layers(s, options);
+  }
+  s.at(Step::kMountOverlay);
   if (s.has_user_namespace()) {
     // Overlayfs acts with the credentials of its mounter. Through an idmapped upper directory only a mapped id can make
     // files (EOVERFLOW), so the mounter is the container's root with all the capabilities of the host's.
@@ -42,7 +105,7 @@ void mount_overlay(Stage& s) {
     syscall(SYS_setfsgid, s.host_gid);
     syscall(SYS_setfsuid, s.host_uid);
   }
-  s.check(sys::mount("overlay", kSeedRoot, "overlay", 0, options));
+  s.check(sys::mount("overlay", kSeedRoot, "overlay", 0, options.text()));
   if (s.has_user_namespace()) {
     syscall(SYS_setfsuid, 0);
     syscall(SYS_setfsgid, 0);

@@ -70,6 +70,13 @@ void open_device(Stage& s, u32 index) {
   s.devices[index] = fd;
 }
 
+// Overlayfs takes idmapped layers since 5.19; the mapping is set before the mount is attached anywhere.
+void idmap_layers(Stage& s, int mount) {
+  if (!s.has_user_namespace()) return;
+  s.at(Step::kIdmapLayers);
+  set_attributes(s, mount, false, {uapi::kMountAttrIdmap, 0, 0, static_cast<u64>(s.ns(NamespaceType::kUser))});
+}
+
 void open_root(Stage& s) {
   const RootEntry& root = s.plan->root();
   uapi::MountAttr priv = {0, 0, uapi::kMsPrivate, 0};
@@ -81,19 +88,19 @@ void open_root(Stage& s) {
     // mounted in the container would appear on the host.
     if ((root.propagation & uapi::kMsSlave) != 0) priv.propagation = uapi::kMsSlave;
     set_attributes(s, s.root, true, priv);
+    if ((root.flags & kRootIdmap) != 0) idmap_layers(s, s.root);
     return;
+  }
+  if (root.kind == RootKind::kDevice) {
+    return idmap_layers(s, s.root);
   }
   s.at(Step::kOpenLayers);
   s.layers = s.check(sys::open_tree(AT_FDCWD, s.plan->c_str(root.path), uapi::kOpenTreeClone));
   s.at(Step::kOpenUpper);
-  if (root.upper.length != 0)
+  if (root.upper.length != 0 && (root.flags & kRootUpperImage) == 0)
     s.upper = s.check(sys::open_tree(AT_FDCWD, s.plan->c_str(root.upper), uapi::kOpenTreeClone));
-  if (!s.has_user_namespace()) return;
-  // Overlayfs takes idmapped layers since 5.19; the mapping is set before the mount is attached anywhere.
-  s.at(Step::kIdmapLayers);
-  uapi::MountAttr idmap = {uapi::kMountAttrIdmap, 0, 0, static_cast<u64>(s.ns(NamespaceType::kUser))};
-  set_attributes(s, s.layers, false, idmap);
-  if (s.upper >= 0) set_attributes(s, s.upper, false, idmap);
+  idmap_layers(s, s.layers);
+  if (s.upper >= 0) idmap_layers(s, s.upper);
 }
 
 }  // namespace

@@ -34,8 +34,8 @@ inline void let_go(int fd) {
 
 struct Stage {
   static constexpr u32 kNamespaces = static_cast<u32>(NamespaceType::kCount);
-  static constexpr u32 kOthers =
-      5;  // descriptors that outlive close_unlisted(): gate, seed, cgroup, listener, joined_root
+  // Descriptors that outlive close_unlisted(): gate, seed, cgroup, listener, joined_root, root, upper.
+  static constexpr u32 kOthers = 7;
 
   // Made by the parent.
   const PlanView* plan = nullptr;
@@ -67,9 +67,9 @@ struct Stage {
 
   // Found on the way.
   int proc = -1;  // the host's procfs, where a label or a clock is to be set
-  int root = -1;  // the root's mount
+  int root = -1;  // the root's mount; a device's is the parent's work
   int layers = -1;
-  int upper = -1;
+  int upper = -1;   // an image's is the parent's work
   int parent = -1;  // the directory that the last mount point, device or link was made in
   string_view parent_path = {};
   int null = -1;      // a detached clone of the host's /dev/null

@@ -33,6 +33,8 @@ service takes them over.
       lease: 'detached',
       cgroup: config.cgroup,
       registry: registryOptions(config.registry),
+      snapshots: { snapshotter: config.images.snapshotter, overlayVolatile: config.images.overlayVolatile },
+      rootfsSize: config.images.rootfsSize * 2 ** 20,
       trustPolicy: config.registry.trustPolicy,
       network: networkOptions(config.network),
       logger: log,

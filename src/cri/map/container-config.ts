@@ -61,12 +61,32 @@ export function containerConfigOf(
     supplementalGroupsPolicy:
       security.supplementalGroupsPolicy === SupplementalGroupsPolicy.Strict ? 'strict' : 'merge',
     readonlyRootfs: security.readonlyRootfs ?? false,
+    rootfsSize: rootfsSizeOf(config.annotations ?? {}),
     noNewPrivs: security.noNewPrivs ?? false,
     maskedPaths: security.maskedPaths ?? [],
     readonlyPaths: security.readonlyPaths ?? [],
     seccomp: seccompOf(security),
     resources: resourcesOf(config.linux?.resources),
   }
+}
+
+/** The CRI has no field for it. */
+const rootfsSizeAnnotation = 'caisson.io/rootfs-size'
+const units = { '': 1, Ki: 2 ** 10, Mi: 2 ** 20, Gi: 2 ** 30 }
+
+/** @returns bytes; 0: not said */
+function rootfsSizeOf(annotations: Record<string, string>): number {
+  const text = annotations[rootfsSizeAnnotation]
+  if (text === undefined) return 0
+  const [, digits = '', unit = ''] = /^(\d{1,15})(Ki|Mi|Gi)?$/.exec(text) ?? []
+  const bytes = Number(digits) * units[unit as keyof typeof units]
+  if (bytes === 0 || !Number.isSafeInteger(bytes)) {
+    throw new CaissonError(
+      'ERR_INVALID_ARGUMENT',
+      `annotation ${rootfsSizeAnnotation}: "${text}" is no size such as "512Mi" or "2Gi"`,
+    )
+  }
+  return bytes
 }
 
 function refuseUnsupported(

@@ -32,9 +32,10 @@ function networkReady(status: NetworkStatus | null): proto.v1.RuntimeCondition.$
   return { type: 'NetworkReady', status: ready, reason, message }
 }
 
-function verboseInfo({ host, layout }: Runtime): object {
+function verboseInfo({ host, images, layout }: Runtime): object {
   return {
     stateDir: layout.state,
+    snapshotter: images.snapshotters.chosen.name,
     rootDir: layout.root,
     cgroupRoot: host.cgroupRoot,
     controllers: host.controllers,

@@ -1,47 +1,59 @@
 import { mkdir, stat } from 'node:fs/promises'
-import { basename, join } from 'node:path'
+import { join } from 'node:path'
 
-import type { Native } from '../../native/types.ts'
+import type { TreeStats } from '../../native/types.ts'
 import type { ChainLink } from '../chain.ts'
 import type { LayerStore } from '../layers.ts'
 import type { LayerDescriptor } from '../manifest.ts'
 import type { ImagePaths } from '../paths.ts'
 import type { Workspace } from '../workspace.ts'
 import { commitChanges } from './commit.ts'
-import type { Changes, OverlayRoot, SnapshotKey, Snapshotter } from './snapshotter.ts'
+import { isPresent, removeDirectory, snapshotDirectory, UsageCache, type SnapshotNative } from './directory.ts'
+import { mountedImage } from './image.ts'
+import type { Changes, OverlayRoot, PrepareOptions, SnapshotKey, Snapshotter, SnapshotUsage } from './snapshotter.ts'
 import { cloneTree } from './trees.ts'
-import { makeUpper, snapshotDirectory, upperOf } from './upper.ts'
+import { imageOf, makeUpper, type Upper } from './upper.ts'
 
 export interface OverlayParts {
-  native: Pick<Native, 'openDirectory' | 'removeTree' | 'cloneTree'>
+  native: SnapshotNative
   paths: ImagePaths
   layers: LayerStore
   workspace: Workspace
+  /** Nothing that a container writes is synced; after a crash of the host its root file system is void. */
+  volatile: boolean
 }
 
 /** A lower that hides nothing: overlayfs wants two of them where there is no upper directory. */
 const emptyLayer = 'empty'
 
 /**
- * overlayfs over directories: each layer is unpacked once (`layers/fs/<directory>`), and shared by all containers; a snapshot is
+ * overlayfs over directories (how it is mounted, and with which options: core/stage/root.cc): each layer is unpacked once (`layers/fs/<directory>`), and shared by all containers; a snapshot is
  * `rootfs/{upper,work}` in its owner's directory.
  */
 export class OverlaySnapshotter implements Snapshotter {
   readonly name = 'overlay'
   readonly #parts: OverlayParts
+  readonly #usage: UsageCache
 
   constructor(parts: OverlayParts) {
     this.#parts = parts
+    this.#usage = new UsageCache(parts.native)
   }
 
   unpack(link: ChainLink, blob: LayerDescriptor, signal: AbortSignal): Promise<boolean> {
     return this.#parts.layers.unpack(link, blob, signal)
   }
 
-  async prepare(key: SnapshotKey, layers: readonly ChainLink[]): Promise<OverlayRoot> {
+  async prepare(key: SnapshotKey, layers: readonly ChainLink[], options: PrepareOptions = {}): Promise<OverlayRoot> {
+    const { native, paths } = this.#parts
     const topmost = layers.at(-1)?.directory ?? emptyLayer
-    await makeUpper(key, await stat(join(this.#parts.paths.layers, topmost)))
-    return this.#root(layers, snapshotDirectory(key))
+    try {
+      const root = await stat(join(paths.layers, topmost))
+      return this.#root(layers, await makeUpper(native, key, root, options.size))
+    } catch (error) {
+      await this.remove(key)
+      throw error
+    }
   }
 
   async view(_key: SnapshotKey, layers: readonly ChainLink[]): Promise<OverlayRoot> {
@@ -51,13 +63,9 @@ export class OverlaySnapshotter implements Snapshotter {
 
   async mount(key: SnapshotKey, layers: readonly ChainLink[]): Promise<OverlayRoot> {
     const directory = snapshotDirectory(key)
-    try {
-      await stat(directory)
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
-      return this.view(key, layers)
-    }
-    return this.#root(layers, directory)
+    if (!(await isPresent(directory))) return this.view(key, layers)
+    const upperImage = await isPresent(imageOf(key))
+    return this.#root(layers, { upper: upperImage ? imageOf(key) : directory, upperImage })
   }
 
   commit(
@@ -66,27 +74,24 @@ export class OverlaySnapshotter implements Snapshotter {
     describe: (changes: Changes) => Promise<ChainLink>,
     options: { signal?: AbortSignal } = {},
   ): Promise<ChainLink> {
-    const upper = upperOf(snapshotDirectory(key))
     // an upper directory is in layer form already
-    const copy = (draft: string): Promise<{ entries: number; bytes: number }> =>
-      cloneTree(this.#parts.native, upper, draft, 'layer', options.signal)
+    const copy = async (draft: string): Promise<TreeStats> => {
+      const upper = join(snapshotDirectory(key), 'upper')
+      if (!(await isPresent(imageOf(key)))) return cloneTree(this.#parts.native, upper, draft, 'layer', options.signal)
+      return mountedImage(this.#parts.native, imageOf(key), (mounted) =>
+        cloneTree(this.#parts.native, join(mounted, 'upper'), draft, 'layer', options.signal),
+      )
+    }
     return commitChanges(this.#parts, copy, describe, options.signal)
   }
 
+  usage(key: SnapshotKey): Promise<SnapshotUsage> {
+    return this.#usage.of(key)
+  }
+
   async remove(key: SnapshotKey): Promise<void> {
-    const { native } = this.#parts
-    let owner
-    try {
-      owner = await native.openDirectory(key.directory)
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return
-      throw error
-    }
-    try {
-      await native.removeTree(owner.fd, basename(snapshotDirectory(key)))
-    } finally {
-      owner.close()
-    }
+    this.#usage.forget(key)
+    await removeDirectory(this.#parts.native, key)
   }
 
   /** All that a snapshot has is in its owner's directory. */
@@ -96,9 +101,16 @@ export class OverlaySnapshotter implements Snapshotter {
 
   async close(): Promise<void> {}
 
-  #root(layers: readonly ChainLink[], upper: string | null): OverlayRoot {
+  #root(layers: readonly ChainLink[], upper: Upper | null): OverlayRoot {
     const lower = layers.map(({ directory }) => directory).reverse()
     if (upper === null && lower.length < 2) lower.push(emptyLayer)
-    return { kind: 'overlay', layersRoot: this.#parts.paths.layers, lower, upper }
+    return {
+      kind: 'overlay',
+      layersRoot: this.#parts.paths.layers,
+      lower,
+      upper: upper?.upper ?? null,
+      ...(upper?.upperImage === true && { upperImage: true }),
+      ...(this.#parts.volatile && upper !== null && { volatile: true }),
+    }
   }
 }

@@ -13,7 +13,7 @@ import type { LayerDescriptor } from '../manifest.ts'
  *   caller pushes `remove` onto its undo stack *before* it calls `prepare` or `view`.
  * - **Idempotence.** `remove` of what is not there, or is half there, is fine and takes away the rest. `unpack` of a layer that is
  *   there does nothing. `prepare` and `view` are never repeated for a key that was not removed: ids are not used twice.
- * - **After a restart** nothing is in memory. `mount`, `commit` and `remove` work from the key and from what is on disk; the
+ * - **After a restart** nothing is in memory. `mount`, `usage`, `commit` and `remove` work from the key and from what is on disk; the
  *   caller remembers the snapshotter's name, the layers, and whether it was a view. `reconcile` then takes away what no key that
  *   lives accounts for.
  * - **Layers** are read-only for ever once `unpack` or `commit` has answered. The caller holds a lease on those that it gives, from
@@ -55,6 +55,12 @@ export interface Snapshotter {
     options?: { signal?: AbortSignal },
   ): Promise<ChainLink>
 
+  /**
+   * What a writable snapshot takes on disk beside its layers: the file system's own account where it keeps one; else walks whose
+   * results are shared for a while.
+   */
+  usage(key: SnapshotKey): Promise<SnapshotUsage>
+
   /** Takes the snapshot away. Nothing has it mounted any more. */
   remove(key: SnapshotKey): Promise<void>
 
@@ -95,11 +101,16 @@ export interface Changes {
   readonly directory: string
 }
 
+export interface SnapshotUsage {
+  readonly bytes: number
+  readonly inodes: number
+}
+
 /**
  * How a root file system is mounted: `rootfs` of compileContainer (docs/architecture.md, "Inputs of the compiler"). Where the pod has
  * a user namespace the stage idmaps it, so that nothing is chowned.
  */
-export type RootMount = OverlayRoot
+export type RootMount = OverlayRoot | DirectoryRoot | DeviceRoot
 
 /** An overlay of directories: the options are core/stage/root.cc's. */
 export interface OverlayRoot {
@@ -109,4 +120,25 @@ export interface OverlayRoot {
   readonly lower: readonly string[]
   /** Directory that holds upper/ and work/, on one file system; null: read-only. */
   readonly upper: string | null
+  /** `upper` is a file with an ext4 file system, in which upper/ and work/ are. */
+  readonly upperImage?: boolean
+  /** Nothing is synced; after a crash of the host the upper directory is void. */
+  readonly volatile?: boolean
+}
+
+/** A directory that is the whole tree. */
+export interface DirectoryRoot {
+  readonly kind: 'directory'
+  readonly path: string
+  readonly readonly: boolean
+}
+
+/** A file system on a block device: opened by its node, which must be of this very device. */
+export interface DeviceRoot {
+  readonly kind: 'device'
+  readonly path: string
+  readonly major: number
+  readonly minor: number
+  readonly type: 'ext4'
+  readonly readonly: boolean
 }

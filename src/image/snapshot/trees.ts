@@ -1,6 +1,6 @@
-import type { Native, TreeJob } from '../../native/types.ts'
+import type { Native, NativeFd, TreeJob, TreeStats } from '../../native/types.ts'
 
-export type TreeNative = Pick<Native, 'openDirectory' | 'cloneTree'>
+export type TreeNative = Pick<Native, 'openDirectory' | 'cloneTree' | 'diffTree'>
 
 /**
  * Copies a tree (Native.cloneTree) between two directories that are there.
@@ -13,22 +13,46 @@ export async function cloneTree(
   to: string,
   kind: 'layer' | 'apply',
   signal?: AbortSignal,
-): Promise<{ entries: number; bytes: number }> {
-  signal?.throwIfAborted()
-  const source = await native.openDirectory(from)
+): Promise<TreeStats> {
+  return withDirectories(native, [from, to], ([source, target]) =>
+    untilAborted(() => native.cloneTree(source?.fd ?? -1, target?.fd ?? -1, kind), signal),
+  )
+}
+
+/**
+ * Writes to the directory `to` the layer that makes the tree `upper` of `lowers` (Native.diffTree).
+ *
+ * @param since ms since 1970: when `upper` was made of `lowers`
+ * @throws the signal's reason when it aborts
+ */
+export async function diffTree(
+  native: TreeNative,
+  { lowers, upper, to, since }: { lowers: readonly string[]; upper: string; to: string; since: number },
+  signal?: AbortSignal,
+): Promise<TreeStats> {
+  return withDirectories(native, [upper, to, ...lowers], ([tree, target, ...stack]) => {
+    const fds = stack.map(({ fd }) => fd)
+    return untilAborted(() => native.diffTree(fds, tree?.fd ?? -1, target?.fd ?? -1, Math.floor(since)), signal)
+  })
+}
+
+async function withDirectories<T>(
+  native: TreeNative,
+  paths: readonly string[],
+  work: (directories: NativeFd[]) => Promise<T>,
+): Promise<T> {
+  const opened: NativeFd[] = []
   try {
-    const target = await native.openDirectory(to)
-    try {
-      return await untilAborted(native.cloneTree(source.fd, target.fd, kind), signal)
-    } finally {
-      target.close()
-    }
+    for (const path of paths) opened.push(await native.openDirectory(path))
+    return await work(opened)
   } finally {
-    source.close()
+    for (const each of opened) each.close()
   }
 }
 
-async function untilAborted<T>(job: TreeJob<T>, signal: AbortSignal | undefined): Promise<T> {
+async function untilAborted<T>(start: () => TreeJob<T>, signal: AbortSignal | undefined): Promise<T> {
+  signal?.throwIfAborted()
+  const job = start()
   const cancel = (): void => job.cancel()
   signal?.addEventListener('abort', cancel, { once: true })
   try {

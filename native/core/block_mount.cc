@@ -1,0 +1,119 @@
+#include "core/block_mount.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#include "core/mount_fd.h"
+
+namespace caisson {
+namespace {
+
+// linux/loop.h
+constexpr unsigned long kLoopGetFree = 0x4c82;      // LOOP_CTL_GET_FREE
+constexpr unsigned long kLoopConfigure = 0x4c0a;    // LOOP_CONFIGURE, Linux 5.8
+constexpr unsigned long kLoopGetStatus64 = 0x4c05;  // LOOP_GET_STATUS64
+constexpr u32 kLoopAutoclear = 4;                   // LO_FLAGS_AUTOCLEAR
+constexpr int kLoopTries = 64;                      // another process may take the free one first
+constexpr int kLoopNodes = 1024;
+
+struct LoopInfo64 {
+  u64 device = 0;  // of the file system that holds the file, new_encode_dev()
+  u64 inode = 0;
+  u64 rdevice = 0;
+  u64 offset = 0;
+  u64 sizelimit = 0;
+  u32 number = 0;
+  u32 encrypt_type = 0;
+  u32 encrypt_key_size = 0;
+  u32 flags = 0;
+  u8 file_name[64] = {};
+  u8 crypt_name[64] = {};
+  u8 encrypt_key[32] = {};
+  u64 init[2] = {};
+};
+static_assert(sizeof(LoopInfo64) == 232);
+
+struct LoopConfig {
+  u32 fd = 0;
+  u32 block_size = 0;
+  LoopInfo64 info = {};
+  u64 reserved[8] = {};
+};
+static_assert(sizeof(LoopConfig) == 304);
+
+struct Name {
+  Name(const char* format, int number) { snprintf(text, sizeof text, format, number); }
+  char text[40];
+};
+
+Result<Fd> mount_opened(int device, const char* type, bool readonly) {
+  Fd context = CAISSON_TRY(fs_open(type));
+  // The very device of the descriptor, whatever its node's name means by now.
+  const Name source("/proc/self/fd/%d", device);
+  CAISSON_TRY(fs_config_string(context.get(), "source", source.text));
+  if (readonly) CAISSON_TRY(fs_config_flag(context.get(), "ro"));
+  CAISSON_TRY(fs_config_create(context.get()));
+  return fs_mount(context.get(), readonly ? u32{uapi::kMountAttrRdonly} : 0);
+}
+
+// The loop device that has the file of `st` already; without a descriptor: there is none.
+Fd attached_loop(const struct stat& st) {
+  for (int i = 0; i < kLoopNodes; ++i) {
+    const Name node("/dev/loop%d", i);
+    Fd loop(open(node.text, O_RDWR | O_CLOEXEC));
+    if (!loop && errno == ENOENT && i >= 256) break;
+    if (!loop) continue;
+    LoopInfo64 info;
+    if (ioctl(loop.get(), static_cast<int>(kLoopGetStatus64), &info) != 0) continue;  // ENXIO: free
+    const u64 device =
+        (minor(st.st_dev) & 0xff) | (u64{major(st.st_dev)} << 8) | ((u64{minor(st.st_dev)} & ~0xffull) << 12);
+    if (info.inode == st.st_ino && info.device == device) return loop;
+  }
+  return Fd();
+}
+
+Result<Fd> new_loop(int file) {
+  Fd control(open("/dev/loop-control", O_RDWR | O_CLOEXEC));
+  if (!control) return Error::last("open", "/dev/loop-control");
+  LoopConfig config;
+  config.fd = static_cast<u32>(file);
+  config.info.flags = kLoopAutoclear;
+  for (int i = 0; i < kLoopTries; ++i) {
+    const int number = ioctl(control.get(), static_cast<int>(kLoopGetFree));
+    if (number < 0) return Error::last("ioctl(LOOP_CTL_GET_FREE)");
+    const Name node("/dev/loop%d", number);
+    Fd loop(open(node.text, O_RDWR | O_CLOEXEC));
+    if (!loop) return Error::last("open", node.text);
+    if (ioctl(loop.get(), static_cast<int>(kLoopConfigure), &config) == 0) return loop;
+    if (errno != EBUSY) return Error::last("ioctl(LOOP_CONFIGURE)", node.text);
+  }
+  return Error(EBUSY, "ioctl(LOOP_CONFIGURE)", "/dev/loop-control");
+}
+
+}  // namespace
+
+Result<Fd> mount_device(const BlockDevice& device, const char* type, bool readonly) {
+  Fd node(open(device.path, O_PATH | O_NOFOLLOW | O_CLOEXEC));
+  if (!node) return Error::last("open", device.path);
+  struct stat st = {};
+  if (fstat(node.get(), &st) != 0) return Error::last("fstat", device.path);
+  if (!S_ISBLK(st.st_mode) || st.st_rdev != makedev(device.major, device.minor))
+    return Error(ENODEV, "open", device.path);
+  return mount_opened(node.get(), type, readonly);
+}
+
+Result<Fd> mount_image(const char* path, const char* type) {
+  Fd file(open(path, O_RDWR | O_NOFOLLOW | O_CLOEXEC));
+  if (!file) return Error::last("open", path);
+  struct stat st = {};
+  if (fstat(file.get(), &st) != 0) return Error::last("fstat", path);
+  if (!S_ISREG(st.st_mode)) return Error(EINVAL, "open", path);
+  Fd loop = attached_loop(st);
+  if (!loop) loop = CAISSON_TRY(new_loop(file.get()));
+  return mount_opened(loop.get(), type, false);
+}
+
+}  // namespace caisson

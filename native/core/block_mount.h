@@ -1,0 +1,25 @@
+// File systems on block devices and on files, as mounts that only a descriptor holds.
+#pragma once
+
+#include "core/base.h"
+#include "core/fd.h"
+#include "core/result.h"
+
+namespace caisson {
+
+struct BlockDevice {
+  const char* path = nullptr;  // a node in a /dev of the caller's mount namespace
+  u32 major = 0;               // what the node must be of: ENODEV where it is another device's
+  u32 minor = 0;
+};
+
+// A detached mount of the file system `type` on a device. `readonly` makes the super block read-only. Allocates
+// nothing.
+Result<Fd> mount_device(const BlockDevice& device, const char* type, bool readonly);
+
+// The same on a regular file, through a loop device. The mount alone keeps the loop device: it is gone with the mount,
+// in whatever namespace it ends. A file that has one already (its file system is mounted somewhere) shares it, and with
+// it the super block. Needs /dev/loop-control and devtmpfs, or nodes for the devices. Allocates nothing.
+Result<Fd> mount_image(const char* path, const char* type);
+
+}  // namespace caisson

@@ -1,0 +1,129 @@
+import { stat } from 'node:fs/promises'
+import { basename, join } from 'node:path'
+
+import type { Native, NativeFd } from '../../native/types.ts'
+import type { SnapshotKey, SnapshotUsage } from './snapshotter.ts'
+
+/** What snapshots in their owners' directories need of the native half. */
+export type SnapshotNative = Pick<
+  Native,
+  | 'openDirectory'
+  | 'removeTree'
+  | 'treeUsage'
+  | 'cloneTree'
+  | 'diffTree'
+  | 'projectLimit'
+  | 'projectUsage'
+  | 'projectRelease'
+  | 'mountImage'
+  | 'mountDevice'
+>
+
+/** What a snapshot has in its owner's directory. */
+export function snapshotDirectory(key: SnapshotKey): string {
+  return join(key.directory, 'rootfs')
+}
+
+export async function isPresent(path: string): Promise<boolean> {
+  return (await ifPresent(stat(path))) !== null
+}
+
+/** Null where there is no such file. */
+export async function ifPresent<T>(found: Promise<T>): Promise<T | null> {
+  try {
+    return await found
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
+    throw error
+  }
+}
+
+export async function withDirectory<T>(
+  native: Pick<Native, 'openDirectory'>,
+  path: string,
+  work: (directory: NativeFd) => Promise<T>,
+): Promise<T> {
+  const directory = await native.openDirectory(path)
+  try {
+    return await work(directory)
+  } finally {
+    directory.close()
+  }
+}
+
+/** @returns false where the file system keeps no project quotas */
+export async function limitDirectory(
+  native: Pick<Native, 'openDirectory' | 'projectLimit'>,
+  path: string,
+  bytes: number,
+): Promise<boolean> {
+  try {
+    await withDirectory(native, path, ({ fd }) => native.projectLimit(fd, bytes))
+    return true
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOTSUP') throw error
+    return false
+  }
+}
+
+/** Takes away what a snapshot has in its owner's directory, and the limit on it; absent is fine. */
+export async function removeDirectory(
+  native: Pick<Native, 'openDirectory' | 'removeTree' | 'projectRelease'>,
+  key: SnapshotKey,
+): Promise<void> {
+  // the limit first: a project whose directory is gone is found no more
+  await ifPresent(withDirectory(native, snapshotDirectory(key), ({ fd }) => native.projectRelease(fd)))
+  await ifPresent(
+    withDirectory(native, key.directory, ({ fd }) => native.removeTree(fd, basename(snapshotDirectory(key)))),
+  )
+}
+
+/** Walks cost: what one found stands for ten times as long as it took, and a second at least. */
+const validFactor = 10
+const validMinMs = 1000
+
+/**
+ * What directories of snapshots take: by the account of the file system where they have a quota project, else by walks, each of
+ * which answers all who ask while it lasts and for a while after.
+ */
+export class UsageCache {
+  readonly #native: Pick<Native, 'openDirectory' | 'treeUsage' | 'projectUsage'>
+  readonly #walks = new Map<string, { until: number; usage: Promise<SnapshotUsage> }>()
+
+  constructor(native: Pick<Native, 'openDirectory' | 'treeUsage' | 'projectUsage'>) {
+    this.#native = native
+  }
+
+  async of(key: SnapshotKey): Promise<SnapshotUsage> {
+    try {
+      return await withDirectory(this.#native, snapshotDirectory(key), ({ fd }) => this.#native.projectUsage(fd))
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENODATA') throw error
+    }
+    const known = this.#walks.get(key.id)
+    if (known !== undefined && performance.now() < known.until) return known.usage
+    const walk = { until: Infinity, usage: this.#walk(key) }
+    this.#walks.set(key.id, walk)
+    const began = performance.now()
+    try {
+      const usage = await walk.usage
+      const ended = performance.now()
+      walk.until = ended + Math.max(validMinMs, (ended - began) * validFactor)
+      return usage
+    } catch (error) {
+      this.#walks.delete(key.id)
+      throw error
+    }
+  }
+
+  forget(key: SnapshotKey): void {
+    this.#walks.delete(key.id)
+  }
+
+  async #walk(key: SnapshotKey): Promise<SnapshotUsage> {
+    const { bytes, inodes } = await withDirectory(this.#native, key.directory, ({ fd }) =>
+      this.#native.treeUsage(fd, basename(snapshotDirectory(key))),
+    )
+    return { bytes, inodes }
+  }
+}

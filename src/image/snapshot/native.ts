@@ -1,0 +1,130 @@
+import { mkdir, stat, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+
+import { CaissonError } from '../../errors.ts'
+import type { ChainLink } from '../chain.ts'
+import type { LayerStore } from '../layers.ts'
+import type { LayerDescriptor } from '../manifest.ts'
+import type { ImagePaths } from '../paths.ts'
+import type { Workspace } from '../workspace.ts'
+import { commitChanges } from './commit.ts'
+import {
+  isPresent,
+  limitDirectory,
+  removeDirectory,
+  snapshotDirectory,
+  UsageCache,
+  type SnapshotNative,
+} from './directory.ts'
+import type { Changes, DirectoryRoot, PrepareOptions, SnapshotKey, Snapshotter, SnapshotUsage } from './snapshotter.ts'
+import { cloneTree, diffTree } from './trees.ts'
+
+export interface NativeParts {
+  native: SnapshotNative
+  paths: ImagePaths
+  layers: LayerStore
+  workspace: Workspace
+}
+
+const marker = 'made'
+
+/**
+ * A plain tree for each snapshot, put together from the unpacked layers (`layers/fs/<directory>`): shared block by block where the
+ * file system can (btrfs, xfs), copied where it cannot. A snapshot is `rootfs/tree` in its owner's directory, a view `rootfs/view`.
+ */
+export class NativeSnapshotter implements Snapshotter {
+  readonly name = 'native'
+  readonly #parts: NativeParts
+  readonly #usage: UsageCache
+
+  constructor(parts: NativeParts) {
+    this.#parts = parts
+    this.#usage = new UsageCache(parts.native)
+  }
+
+  unpack(link: ChainLink, blob: LayerDescriptor, signal: AbortSignal): Promise<boolean> {
+    return this.#parts.layers.unpack(link, blob, signal)
+  }
+
+  async prepare(key: SnapshotKey, layers: readonly ChainLink[], options: PrepareOptions = {}): Promise<DirectoryRoot> {
+    return this.#make(key, layers, 'tree', options)
+  }
+
+  async view(
+    key: SnapshotKey,
+    layers: readonly ChainLink[],
+    options: { signal?: AbortSignal } = {},
+  ): Promise<DirectoryRoot> {
+    return this.#make(key, layers, 'view', options)
+  }
+
+  async #make(
+    key: SnapshotKey,
+    layers: readonly ChainLink[],
+    name: 'tree' | 'view',
+    { size = 0, signal }: PrepareOptions,
+  ): Promise<DirectoryRoot> {
+    const { native, paths } = this.#parts
+    const directory = snapshotDirectory(key)
+    try {
+      await mkdir(directory, { mode: 0o700 })
+      if (size > 0 && !(await limitDirectory(native, directory, size))) throw noQuota(directory)
+      const tree = join(directory, name)
+      await mkdir(tree, { mode: 0o755 })
+      for (const layer of layers) await cloneTree(native, join(paths.layers, layer.directory), tree, 'apply', signal)
+      // its time says since when what differs is the container's doing
+      await writeFile(join(directory, marker), '')
+      return rootOf(tree, name)
+    } catch (error) {
+      await this.remove(key)
+      throw error
+    }
+  }
+
+  async mount(key: SnapshotKey): Promise<DirectoryRoot> {
+    const tree = join(snapshotDirectory(key), 'tree')
+    return (await isPresent(tree)) ? rootOf(tree, 'tree') : rootOf(join(snapshotDirectory(key), 'view'), 'view')
+  }
+
+  async commit(
+    key: SnapshotKey,
+    layers: readonly ChainLink[],
+    describe: (changes: Changes) => Promise<ChainLink>,
+    options: { signal?: AbortSignal } = {},
+  ): Promise<ChainLink> {
+    const { native, paths } = this.#parts
+    const directory = snapshotDirectory(key)
+    const { mtimeMs } = await stat(join(directory, marker))
+    const lowers = layers.map((layer) => join(paths.layers, layer.directory)).reverse()
+    const copy = (draft: string): ReturnType<typeof diffTree> =>
+      diffTree(native, { lowers, upper: join(directory, 'tree'), to: draft, since: mtimeMs }, options.signal)
+    return commitChanges(this.#parts, copy, describe, options.signal)
+  }
+
+  usage(key: SnapshotKey): Promise<SnapshotUsage> {
+    return this.#usage.of(key)
+  }
+
+  async remove(key: SnapshotKey): Promise<void> {
+    this.#usage.forget(key)
+    await removeDirectory(this.#parts.native, key)
+  }
+
+  /** All that a snapshot has is in its owner's directory. */
+  async reconcile(): Promise<void> {}
+
+  async collect(): Promise<void> {}
+
+  async close(): Promise<void> {}
+}
+
+function rootOf(path: string, name: 'tree' | 'view'): DirectoryRoot {
+  return { kind: 'directory', path, readonly: name === 'view' }
+}
+
+function noQuota(directory: string): CaissonError {
+  return new CaissonError(
+    'ERR_FAILED_PRECONDITION',
+    `a size for the root file system needs project quotas on the file system of ${directory} (ext4: tune2fs -O project -Q prjquota, mount -o prjquota), or the snapshotter "overlay"`,
+  )
+}
