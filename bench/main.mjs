@@ -8,6 +8,7 @@ import { cgroupRoot, probeImage, project, TestService } from '../build/test/help
 import { findTool } from '../build/test/helpers/tools.js'
 import { measureContainers } from './containers.mjs'
 import { measureMemory } from './memory.mjs'
+import { measureNetwork } from './network.mjs'
 import { measureOci } from './oci.mjs'
 import { measurePull } from './pull.mjs'
 import { measureSeccomp } from './seccomp.mjs'
@@ -19,7 +20,7 @@ const { values } = parseArgs({
     rounds: { type: 'string', default: '50' },
     'pull-rounds': { type: 'string', default: '5' },
     pods: { type: 'string', default: '10' },
-    only: { type: 'string', multiple: true, default: ['containers', 'oci', 'memory', 'pull', 'seccomp'] },
+    only: { type: 'string', multiple: true, default: ['containers', 'oci', 'memory', 'network', 'pull', 'seccomp'] },
   },
 })
 const count = (name) => {
@@ -63,6 +64,7 @@ try {
     if (conmon === null) notes.push('conmon is not installed')
     figures.push(await measureMemory({ ...common, pods: count('pods'), conmon }))
   }
+  if (values.only.includes('network')) figures.push(...(await measureNetwork({ ...common, rounds: count('rounds') })))
   if (values.only.includes('pull')) {
     if (findTool('docker-registry') === undefined) failures.push('pull: docker-registry is not installed')
     else {

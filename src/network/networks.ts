@@ -51,6 +51,12 @@ export class Networks {
     return kind === null ? null : this.#driver(kind).status()
   }
 
+  /** What the network namespace of a new pod begins with. */
+  sysctls(): Readonly<Record<string, string>> {
+    const kind = this.#choose()
+    return kind === null ? {} : (this.#driver(kind).sysctls ?? {})
+  }
+
   /**
    * Gives the pod its network.
    *
@@ -82,8 +88,8 @@ export class Networks {
       netns: null,
       details: {},
     }
-    await this.#attachments.put(attachment)
     try {
+      // the first record is the driver's, before it makes anything
       const save = async (details: Attachment['details']): Promise<void> => {
         attachment = { ...attachment, details }
         await this.#attachments.put(attachment)

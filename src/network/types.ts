@@ -96,6 +96,8 @@ export interface NetworkStatus {
  */
 export interface NetworkDriver {
   readonly kind: NetworkKind
+  /** What its pods' network namespaces begin with, unless the pod says otherwise: sysctl names and values. */
+  readonly sysctls?: Readonly<Record<string, string>>
   /**
    * Attaches a pod. A failure leaves nothing behind that `detach` of the record as saved does not take away; the caller calls it.
    *

@@ -4,7 +4,12 @@ import type { HostFacts } from './host.ts'
 const shmSize = 64 << 20
 
 /** The input of the pod compiler (docs/architecture.md, "Inputs of the compiler"). */
-export function podPlanInput(id: string, config: PodConfig, host: HostFacts): object {
+export function podPlanInput(
+  id: string,
+  config: PodConfig,
+  host: HostFacts,
+  networkSysctls: Readonly<Record<string, string>>,
+): object {
   const { user } = config
   const mappings = (list: NonNullable<typeof user>['uids']): object[] =>
     list.map(({ containerId, hostId, length }) => ({ containerID: containerId, hostID: hostId, size: length }))
@@ -18,7 +23,7 @@ export function podPlanInput(id: string, config: PodConfig, host: HostFacts): ob
       pid: config.pid,
       user: user === null ? null : { uidMappings: mappings(user.uids), gidMappings: mappings(user.gids) },
     },
-    sysctl: config.sysctls,
+    sysctl: config.network === 'pod' ? { ...networkSysctls, ...config.sysctls } : config.sysctls,
     shmSize,
   }
 }

@@ -55,7 +55,7 @@ export class Pods {
     const { native, layout, host, logger, cgroup, lease, monitorProgram, buildId, networks } = this.#context
     const id = newId()
     const undo = new UndoStack()
-    const plan = native.compilePod(JSON.stringify(podPlanInput(id, config, host)))
+    const plan = native.compilePod(JSON.stringify(podPlanInput(id, config, host, networks.sysctls())))
     for (const warning of plan.warnings) logger.warn({ pod: id }, warning)
     try {
       const stateDirectory = layout.podState(id)

@@ -55,6 +55,7 @@ t.test('the built-in network', { skip: needsRoot }, async (t) => {
     t.match(six, /^fd[0-9a-f:]+$/)
     const inside = await shell(service, a, 'ip addr show eth0; ip route; ip -6 route; cat /etc/hosts')
     t.match(inside, 'mtu 1500')
+    t.equal(await shell(service, a, 'cat /proc/sys/net/ipv6/conf/eth0/accept_ra'), '0\n', 'no neighbour is a router')
     const bytes = four.split('.').map((byte) => Number(byte).toString(16).padStart(2, '0'))
     t.match(inside, `link/ether 0a:58:${bytes.join(':')}`, 'the hardware address follows from the address')
     t.match(inside, `${four}/16`)

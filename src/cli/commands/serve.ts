@@ -81,6 +81,7 @@ function networkOptions(config: ServiceConfig['network']): NetworkOptions {
       netnsDirectory: config.netnsDir,
       timeoutMs: config.cniTimeout * 1000,
     },
+    bridge: { ipv6Forwarding: config.ipv6Forwarding },
   }
 }
 

@@ -1,4 +1,4 @@
-import { absolutePath, integer, key, listOf, oneOf } from '../schema.ts'
+import { absolutePath, boolean, integer, key, listOf, oneOf } from '../schema.ts'
 
 /** `[network]`: of pods that have a network of their own. */
 export const network = {
@@ -12,4 +12,9 @@ export const network = {
   cniTimeout: key(integer(1, 3600), 60),
   /** With CNI, a pod's network namespace is bound here; "": plugins are given /proc/<monitor>/fd/<n>. */
   netnsDir: key(absolutePath({ empty: true }), '/run/netns'),
+  /**
+   * Where the kernel has no forwarding of IPv6 by interface (before 6.17), the built-in network switches it on for the whole host,
+   * so that pods' IPv6 leaves it. Interfaces that listen to routers go on doing so.
+   */
+  ipv6Forwarding: key(boolean, false),
 }

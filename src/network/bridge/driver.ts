@@ -1,7 +1,8 @@
+import { existsSync } from 'node:fs'
 import { setInterval as every } from 'node:timers'
 
 import { CaissonError, isSystemError } from '../../errors.ts'
-import type { Native } from '../../native/types.ts'
+import type { Native, NativeFd } from '../../native/types.ts'
 import type { JsonObject } from '../../records.ts'
 import { bandwidth } from '../cni/capabilities.ts'
 import type { NetworkLogger } from '../networks.ts'
@@ -48,12 +49,17 @@ export interface Member {
 /** The built-in network: bridges and one table of nf_tables, by netlink; no program is executed. */
 export class BridgeDriver implements NetworkDriver {
   readonly kind = 'bridge'
+  /** A neighbour that calls itself a router is none (CVE-2020-13401). */
+  readonly sysctls = existsSync('/proc/sys/net/ipv6') ? { 'net.ipv6.conf.default.accept_ra': '0' } : {}
   readonly fabric: Fabric
   readonly #native: Native
   readonly #logger: NetworkLogger
   readonly #ports: HostPorts
   readonly #members = new Map<string, Member>()
   readonly #names: NetworkNames
+  /** What is being taken away while nobody waits for it, and what could not be. */
+  readonly #taking = new Set<Promise<void>>()
+  readonly #doomed: { podId: string; links: Details['links'] }[] = []
   #mending: NodeJS.Timeout | null = null
   #failure: Error | null = null
 
@@ -82,6 +88,7 @@ export class BridgeDriver implements NetworkDriver {
     const { podId } = request
     const names = request.networks.length === 0 ? [defaultNetwork] : request.networks
     const pinned: string[] = []
+    const inside = insideOf(pod)
     try {
       const networks: BridgeNetwork[] = []
       for (const name of names) {
@@ -89,14 +96,14 @@ export class BridgeDriver implements NetworkDriver {
         pinned.push(name)
       }
       signal.throwIfAborted()
-      const links = await this.#plan(request, networks)
+      const links = this.#plan(request, networks)
       const details: Details = { links }
       const ips = links.flatMap(({ addresses }) => addresses.map(withoutLength))
       const elements = request.ports.flatMap((port) => portElements(port, ips))
       await this.#ports.hold(podId, request.ports)
       await save(details)
       // both to their end: what is made after a failure was told would be left over
-      const made = await Promise.allSettled([this.fabric.addPorts(podId, elements), this.#link(pod, links)])
+      const made = await Promise.allSettled([this.fabric.addPorts(podId, elements), this.#link(inside, links)])
       for (const one of made) if (one.status === 'rejected') throw one.reason
       this.#join(memberOf(request, pod, details))
       this.#failure = null
@@ -106,21 +113,39 @@ export class BridgeDriver implements NetworkDriver {
       throw error
     } finally {
       for (const name of pinned) this.fabric.unpin(name)
+      closeAll(await inside.catch(() => [])) // its error was that of the link
     }
   }
 
-  async detach(attachment: Attachment): Promise<void> {
-    const { podId } = attachment
+  /**
+   * The kernel takes 10 to 40 ms to take an interface away. Nobody waits for it unless the pod had what the next one may ask
+   * for at once: host ports, addresses by name. A service that is killed meanwhile leaves it to the sweep of the next.
+   */
+  async detach({ podId, request, details }: Attachment, pod: PodNetwork | null): Promise<void> {
     this.#members.delete(podId) // nothing of it is mended any more
-    const details = attachment.details as Partial<Details>
-    const links = details.links ?? []
+    const links = (details as Partial<Details>).links ?? []
+    if (pod === null || request.ports.length > 0 || request.addresses.length > 0) {
+      await this.#takeAway(podId, links)
+      return
+    }
+    this.#takeAwayLater(podId, links)
+  }
+
+  #takeAwayLater(podId: string, links: Details['links']): void {
+    const taking = this.#takeAway(podId, links).catch((error: unknown) => {
+      this.#logger.warn({ pod: podId, err: error }, 'cannot take the interfaces of a pod away; trying again')
+      this.#doomed.push({ podId, links })
+      this.#startMending()
+    })
+    this.#taking.add(taking)
+    void taking.then(() => this.#taking.delete(taking))
+  }
+
+  async #takeAway(podId: string, links: Details['links']): Promise<void> {
+    const names = links.flatMap(({ ifb, hostName }) => (ifb === '' ? [hostName] : [ifb, hostName]))
     await Promise.all([
       this.fabric.removePorts(podId),
-      links.length === 0
-        ? Promise.resolve()
-        : this.#native.networkDeleteLinks(
-            JSON.stringify(links.flatMap(({ ifb, hostName }) => [ifb, hostName].filter(Boolean))),
-          ),
+      names.length === 0 ? Promise.resolve() : this.#native.networkDeleteLinks(JSON.stringify(names)),
     ])
     this.#leave(podId)
   }
@@ -171,22 +196,23 @@ export class BridgeDriver implements NetworkDriver {
         `${this.#members.size} pods are attached to the built-in network: stop them first`,
       )
     }
+    await Promise.all(this.#taking)
     await this.#sweep()
     await this.fabric.close({ all: true })
   }
 
   async close(): Promise<void> {
     this.#stopMending()
+    await Promise.all(this.#taking)
     this.#names.close()
     this.#ports.close()
     await this.fabric.close()
   }
 
   /** Addresses and interfaces of the pod; nothing is made. */
-  async #plan(request: NetworkRequest, networks: readonly BridgeNetwork[]): Promise<Details['links']> {
+  #plan(request: NetworkRequest, networks: readonly BridgeNetwork[]): Details['links'] {
     const { names, host } = this.fabric
     const limits = bandwidth(request.annotations)
-    const hairpin = await host.filtersBridges()
     return networks.map((network, i) => {
       const { name, bridge, internal } = network.definition
       const addresses = network.pool.allocate(request.podId, request.addresses)
@@ -201,7 +227,7 @@ export class BridgeDriver implements NetworkDriver {
         name: `eth${i}`,
         mac: i === 0 && request.mac !== '' ? request.mac : macOf(addresses[0] ?? '0.0.0.0/0'),
         mtu: network.mtu,
-        hairpin,
+        hairpin: host.filtersBridges,
         addresses,
         gateways: gateways.map(withoutLength),
         toPod: rateOf(limits?.['ingressRate']),
@@ -211,14 +237,10 @@ export class BridgeDriver implements NetworkDriver {
     })
   }
 
-  async #link(pod: PodNetwork, links: readonly PodLinkInput[]): Promise<void> {
-    const [socket, namespace] = await Promise.all([pod.socket('route'), pod.namespace()])
-    try {
-      await this.#native.networkAttach(JSON.stringify({ links }), socket.fd, namespace.fd)
-    } finally {
-      socket.close()
-      namespace.close()
-    }
+  async #link(inside: Promise<NativeFd[]>, links: readonly PodLinkInput[]): Promise<void> {
+    const [socket, namespace] = await inside
+    if (socket === undefined || namespace === undefined) return
+    await this.#native.networkAttach(JSON.stringify({ links }), socket.fd, namespace.fd)
   }
 
   /** On the default network pods have no names, and ask the host's servers themselves, unless only the host reaches those. */
@@ -235,14 +257,18 @@ export class BridgeDriver implements NetworkDriver {
 
   #join(member: Member): void {
     this.#members.set(member.podId, member)
-    this.#mending ??= every(() => void this.#mend(), mendMs).unref()
+    this.#startMending()
   }
 
   #leave(podId: string): void {
     this.#ports.release(podId)
     for (const network of this.fabric.all()) network.pool.release(podId)
     this.fabric.settle()
-    if (this.#members.size === 0) this.#stopMending()
+    if (this.#members.size === 0 && this.#doomed.length === 0) this.#stopMending()
+  }
+
+  #startMending(): void {
+    this.#mending ??= every(() => void this.#mend(), mendMs).unref()
   }
 
   #stopMending(): void {
@@ -265,6 +291,7 @@ export class BridgeDriver implements NetworkDriver {
 
   async #mend(): Promise<void> {
     try {
+      for (const { podId, links } of this.#doomed.splice(0)) this.#takeAwayLater(podId, links)
       await this.fabric.mend()
       await this.#mendLinks()
     } catch (error) {
@@ -284,12 +311,21 @@ export class BridgeDriver implements NetworkDriver {
         if (end !== undefined && end.up && end.master !== 0 && end.master === bridge?.index) continue
         if (!this.#members.has(podId)) break // it left meanwhile
         this.#logger.warn({ pod: podId, interface: link.hostName }, 'the pod has lost its network; mending it')
-        await (end === undefined ? this.#link(pod, [link]) : this.#native.networkRejoin(JSON.stringify(link))).catch(
+        await (end === undefined ? this.#relink(pod, link) : this.#native.networkRejoin(JSON.stringify(link))).catch(
           (error: unknown) => {
             this.#logger.warn({ pod: podId, err: error }, 'cannot mend the network of the pod; trying again')
           },
         )
       }
+    }
+  }
+
+  async #relink(pod: PodNetwork, link: PodLinkInput): Promise<void> {
+    const inside = insideOf(pod)
+    try {
+      await this.#link(inside, [link])
+    } finally {
+      closeAll(await inside.catch(() => [])) // its error was that of the link
     }
   }
 
@@ -313,6 +349,23 @@ function memberOf(
   details: Details,
 ): Member {
   return { podId, pod, details, ports, names: [...new Set([hostname, metadata.name, ...aliases])].filter(Boolean) }
+}
+
+/** A socket of rtnetlink made in the pod's namespace, and the namespace: asked for early, since they come from the monitor. */
+function insideOf(pod: PodNetwork): Promise<NativeFd[]> {
+  const asked = Promise.allSettled([pod.socket('route'), pod.namespace()]).then((settled) => {
+    const failed = settled.find((one) => one.status === 'rejected')
+    const fds = settled.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []))
+    if (failed === undefined) return fds
+    closeAll(fds)
+    throw failed.reason
+  })
+  asked.catch(() => undefined) // told to whoever links
+  return asked
+}
+
+function closeAll(fds: readonly NativeFd[]): void {
+  for (const fd of fds) fd.close()
 }
 
 function withoutLength(prefix: string): string {

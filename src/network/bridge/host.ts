@@ -23,6 +23,7 @@ export class Host {
   readonly #forwardAll6: boolean
   #uplinks: string[] = []
   #forwards6 = false
+  #filtersBridges = false
 
   /** @param options.ipv6Forwarding switch on net.ipv6.conf.all.forwarding where the kernel has nothing less (before 6.17) */
   constructor(native: Native, names: Names, directory: string, options: { ipv6Forwarding: boolean }) {
@@ -42,6 +43,11 @@ export class Host {
     return this.#forwards6
   }
 
+  /** Whether bridged packets go by the rules of IP, as br_netfilter makes them. */
+  get filtersBridges(): boolean {
+    return this.#filtersBridges
+  }
+
   async open(): Promise<void> {
     const record = await readRecord(this.#record)
     this.#uplinks = (record?.['uplinks'] as string[] | undefined) ?? []
@@ -49,11 +55,6 @@ export class Host {
 
   async survey(whole: boolean): Promise<NetworkSurvey> {
     return JSON.parse(await this.#native.networkSurvey(whole)) as NetworkSurvey
-  }
-
-  /** Whether bridged packets go by the rules of IP, as br_netfilter makes them. */
-  async filtersBridges(): Promise<boolean> {
-    return (await read('bridge/bridge-nf-call-iptables')) === '1'
   }
 
   /** Sets what is needed of one of our bridges. */
@@ -70,12 +71,13 @@ export class Host {
     if ((await read(`${conf6}/force_forwarding`)) !== null) await write(`${conf6}/force_forwarding`, '1')
   }
 
-  /** Opens the interfaces that the host has now. @returns whether others are open than before */
+  /** Looks at the host as it is now, and opens its interfaces. @returns whether others are open than before */
   async openUplinks(survey: NetworkSurvey): Promise<boolean> {
     const addressed = new Set(survey.addresses.filter(({ address }) => isGlobal(address)).map(({ index }) => index))
     const links = survey.links.filter(
       ({ index, name, alias, up }) => up && name !== 'lo' && addressed.has(index) && !this.#names.isOwn(alias),
     )
+    this.#filtersBridges = (await read('bridge/bridge-nf-call-iptables')) === '1'
     const all6 = (await read('ipv6/conf/all/forwarding')) === '1'
     const closed: string[] = []
     const switches: string[] = []
