@@ -15,6 +15,7 @@
         "-std=c++20", "-fexceptions", "-fvisibility=hidden", "-O2",
         "-Wall", "-Wextra", "-Wno-cast-function-type", "-Wno-missing-field-initializers", "-Werror"
       ],
+      "libraries": ["-lisal", "-lzstd", "-pthread"],
       "dependencies": ["static_programs"]
     },
     {

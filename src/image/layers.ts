@@ -2,24 +2,20 @@ import { randomBytes } from 'node:crypto'
 import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { CaissonError } from '../errors.ts'
-import type { LayerLimits, LayerStats, Native, TreeUsage } from '../native/types.ts'
+import type { Native, TreeUsage } from '../native/types.ts'
 import { writeAtomically } from './atomic-file.ts'
-import type { BlobStore } from './blobs.ts'
 import { layerDirectory, type ChainLink } from './chain.ts'
 import { digestOfHex, hexOf, isDigest, type Digest } from './digest.ts'
-import { uncompressedLayer, type ExpansionLimits } from './layer-stream.ts'
 import { flock } from './lock.ts'
 import type { LayerDescriptor } from './manifest.ts'
 import type { ImagePaths } from './paths.ts'
 import { SingleFlight } from './single-flight.ts'
 import type { Trash } from './trash.ts'
+import { defaultUnpackLimits, unpackBlob, type UnpackLimits } from './unpack.ts'
 import type { Usage } from './usage.ts'
 import type { Workspace } from './workspace.ts'
 
-export type LayerNative = Pick<
-  Native,
-  'createLayerUnpacker' | 'lockFile' | 'openDirectory' | 'removeTree' | 'treeUsage'
->
+export type LayerNative = Pick<Native, 'lockFile' | 'openDirectory' | 'removeTree' | 'treeUsage' | 'unpackLayer'>
 
 /** An unpacked layer's record; its presence commits the layer. Fields that a later version adds are kept by never rewriting it. */
 export interface LayerMeta {
@@ -35,8 +31,6 @@ export interface LayerMeta {
   inodes: number
 }
 
-export const defaultLayerLimits: LayerLimits = { maxEntries: 2_000_000, maxBytes: 2 ** 38 }
-
 const metaPattern = /^([0-9a-f]{64})\.json$/
 /** A layer's directory; with a suffix one that was set aside. */
 const directoryPattern = /^([a-z2-7]{26})(?:\.[0-9a-f]+)?$/
@@ -47,8 +41,7 @@ export class LayerStore {
   readonly #paths: ImagePaths
   readonly #workspace: Workspace
   readonly #usage: Usage
-  readonly #blobs: BlobStore
-  readonly #limits: { layer: LayerLimits; expansion: ExpansionLimits | undefined }
+  readonly #limits: UnpackLimits
   readonly #known = new Set<Digest>()
   readonly #flights = new SingleFlight<Digest, boolean>()
 
@@ -57,15 +50,13 @@ export class LayerStore {
     paths: ImagePaths
     workspace: Workspace
     usage: Usage
-    blobs: BlobStore
-    limits?: { layer?: LayerLimits; expansion?: ExpansionLimits }
+    limits?: UnpackLimits
   }) {
     this.#native = parts.native
     this.#paths = parts.paths
     this.#workspace = parts.workspace
     this.#usage = parts.usage
-    this.#blobs = parts.blobs
-    this.#limits = { layer: parts.limits?.layer ?? defaultLayerLimits, expansion: parts.limits?.expansion }
+    this.#limits = parts.limits ?? defaultUnpackLimits
   }
 
   /** Reads the records on disk, where other processes write as well. */
@@ -192,24 +183,12 @@ export class LayerStore {
     this.#remember(meta)
   }
 
-  async #apply(draft: string, link: ChainLink, blob: LayerDescriptor, signal: AbortSignal): Promise<LayerStats> {
-    const what = `layer ${blob.digest}`
+  async #apply(draft: string, link: ChainLink, blob: LayerDescriptor, signal: AbortSignal): Promise<void> {
     const directory = await this.#native.openDirectory(draft)
     try {
-      const unpacker = this.#native.createLayerUnpacker(directory.fd, this.#limits.layer)
-      try {
-        const chunks = uncompressedLayer(this.#blobs.stream(blob.digest), {
-          diffId: link.diffId,
-          what,
-          signal,
-          ...(this.#limits.expansion && { limits: this.#limits.expansion }),
-        })
-        for await (const chunk of chunks) await unpacker.write(chunk)
-        return await unpacker.finish()
-      } catch (error) {
-        unpacker.abort()
-        throw layerError(error, what)
-      }
+      const { diffId } = link
+      const options = { diffId, what: `layer ${blob.digest}`, limits: this.#limits, signal }
+      await unpackBlob(this.#native, this.#paths.blob(blob.digest), directory.fd, options)
     } finally {
       directory.close()
     }
@@ -344,18 +323,4 @@ function parseMeta(text: string, file: string): LayerMeta | null {
     Number.isSafeInteger(meta.size) &&
     Number.isSafeInteger(meta.inodes)
   return valid ? (meta as LayerMeta) : null
-}
-
-/** What the unpacker answers about an archive: malformed, over a limit, or at odds with the tree it has made itself. */
-const archiveErrnos = new Set(
-  'EBADMSG EINVAL EILSEQ ELOOP EXDEV ENAMETOOLONG E2BIG EFBIG EOVERFLOW ENOENT ENOTDIR EISDIR EEXIST ENOTSUP'.split(
-    ' ',
-  ),
-)
-
-/** Errors of the disk pass as they are; what the unpacker says of the archive becomes an error of the layer. */
-function layerError(error: unknown, what: string): unknown {
-  const { code, message } = error as NodeJS.ErrnoException
-  if (error instanceof CaissonError || code === undefined || !archiveErrnos.has(code)) return error
-  return new CaissonError('ERR_LAYER_INVALID', `${what}: ${message}`, { cause: error })
 }

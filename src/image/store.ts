@@ -114,7 +114,7 @@ export class ImageStore {
     await sweepLocks(native, paths.locks)
     const blobs = new BlobStore({ native, paths, workspace, usage })
     const reader = new CatalogReader(blobs, logger, options.pinned ?? [])
-    const layers = new LayerStore({ native, paths, workspace, usage, blobs })
+    const layers = new LayerStore({ native, paths, workspace, usage })
     const snapshotters = await openSnapshotters({ native, paths, layers, workspace }, options.snapshots)
     const store = new ImageStore({
       paths,

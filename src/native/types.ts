@@ -102,14 +102,19 @@ export interface LayerStats {
   opaqueRoot: boolean
 }
 
-/** Applies one uncompressed layer tar to a directory, safely; whiteouts become overlayfs whiteouts. */
-export interface LayerUnpacker {
-  /** Takes the next bytes of the tar; resolves when they are applied. One call at a time. */
-  write(chunk: Buffer): Promise<void>
-  /** The end of the stream: checks that the archive is whole, sets directory times. */
-  finish(): Promise<LayerStats>
-  /** Ends the work and frees all; the directory is the caller's to remove. */
-  abort(): void
+export interface ExpansionLimits {
+  /** Bytes of the uncompressed archive. */
+  maxExpanded: number
+  /** Uncompressed bytes per byte of the blob, once more than `ratioFloor` bytes have come out. Deflate's own limit is 1032. */
+  maxRatio: number
+  ratioFloor: number
+}
+
+export interface UnpackedLayer extends LayerStats {
+  /** SHA-256 of the uncompressed archive, in hex. */
+  diffId: string
+  /** Its bytes. */
+  expanded: number
 }
 
 /** What a tree takes of its file system, as du(1) counts it. */
@@ -242,7 +247,16 @@ export interface Native {
    */
   cgroupSetDevices(dirfd: number, rules: string, replace?: number): Promise<NativeFd>
 
-  createLayerUnpacker(dirfd: number, limits: LayerLimits): LayerUnpacker
+  /**
+   * Applies a layer blob to a directory, safely: whiteouts become overlayfs' own. gzip, zstd or uncompressed, as its first bytes say;
+   * decompressed and hashed in one thread, applied in another. Rejects with EBADMSG (damaged), EFBIG (over a limit; syscall `expand`
+   * for those of the expansion), ECANCELED after `abort`, and what the disk says.
+   */
+  unpackLayer(
+    blob: number,
+    directory: number,
+    limits: LayerLimits & ExpansionLimits,
+  ): { done: Promise<UnpackedLayer>; abort: () => void }
   hostFeatures(): Promise<HostFeatures>
   /** SO_PEERCRED of a connected unix socket. */
   peerCredentials(fd: number): { pid: number; uid: number; gid: number }

@@ -1,0 +1,41 @@
+// The uncompressed bytes of a layer blob: gzip by ISA-L's igzip, zstd by libzstd, or as they are. What the blob is, its
+// first bytes say: registries hold layers whose media type is wrong, and the digest covers the bytes alone.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <vector>
+
+#include "core/base.h"
+#include "core/result.h"
+
+namespace caisson {
+
+class Decoder {
+ public:
+  // Reads `fd`, which stays the caller's, from its beginning on (pread(2)). `cancelled`: asked before each read.
+  static Result<std::unique_ptr<Decoder>> open(int fd, const std::atomic<bool>& cancelled);
+  virtual ~Decoder() = default;
+  Decoder(const Decoder&) = delete;
+  Decoder& operator=(const Decoder&) = delete;
+
+  // Fills `out` as far as there is something; 0 is the end. Errors: EBADMSG "gzip" or "zstd": damaged or truncated;
+  // ECANCELED; those of pread(2).
+  virtual Result<size_t> read(span<u8> out) = 0;
+  // Bytes of the blob that were read so far.
+  u64 consumed() const { return offset_; }
+
+ protected:
+  Decoder(int fd, const std::atomic<bool>& cancelled) : fd_(fd), cancelled_(cancelled), input_(kInputSize) {}
+  // The next bytes of the blob; none is its end.
+  Result<span<u8>> more();
+
+ private:
+  static constexpr size_t kInputSize = 256 * 1024;
+  int fd_;
+  const std::atomic<bool>& cancelled_;
+  u64 offset_ = 0;
+  std::vector<u8> input_;
+};
+
+}  // namespace caisson

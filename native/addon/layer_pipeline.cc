@@ -1,0 +1,116 @@
+#include "addon/layer_pipeline.h"
+
+#include <errno.h>
+
+#include <condition_variable>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <vector>
+
+#include "addon/decoder.h"
+#include "addon/sha256.h"
+
+namespace caisson {
+
+namespace {
+
+constexpr size_t kSlots = 4;
+constexpr size_t kSlotSize = 512 * 1024;
+
+// Filled slots between the two threads. Either side ends it; the other sees that at its next step.
+class Ring {
+ public:
+  Ring() {
+    for (std::vector<u8>& slot : slots_) slot.resize(kSlotSize);
+  }
+
+  // The slot to fill; none when the reader has ended.
+  u8* fill() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return closed_ || written_ - read_ < kSlots; });
+    return closed_ ? nullptr : slots_[written_ % kSlots].data();
+  }
+  void filled(size_t size) {
+    const std::lock_guard lock(mutex_);
+    sizes_[written_++ % kSlots] = size;
+    changed_.notify_all();
+  }
+  // The next filled slot; nothing when the writer has ended and all is read.
+  std::optional<span<const u8>> next() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return closed_ || read_ != written_; });
+    if (read_ == written_) return std::nullopt;
+    return span<const u8>(slots_[read_ % kSlots].data(), sizes_[read_ % kSlots]);
+  }
+  void taken() {
+    const std::lock_guard lock(mutex_);
+    ++read_;
+    changed_.notify_all();
+  }
+  void close() {
+    const std::lock_guard lock(mutex_);
+    closed_ = true;
+    changed_.notify_all();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<u8> slots_[kSlots];
+  size_t sizes_[kSlots] = {};
+  size_t written_ = 0;
+  size_t read_ = 0;
+  bool closed_ = false;
+};
+
+// The first thread: from the blob into the ring.
+Status expand(int blob, const PipelineLimits& limits, const std::atomic<bool>& cancelled, Ring& ring,
+              PipelineResult& result) {
+  const std::unique_ptr<Decoder> decoder = CAISSON_TRY(Decoder::open(blob, cancelled));
+  Sha256 hash;
+  for (;;) {
+    u8* const slot = ring.fill();
+    if (slot == nullptr) return ok();  // the other thread has failed, and says why
+    const size_t n = CAISSON_TRY(decoder->read({slot, kSlotSize}));
+    if (n == 0) break;
+    result.expanded += n;
+    if (result.expanded > limits.max_expanded) return Error(EFBIG, "expand", "bytes");
+    if (result.expanded > limits.ratio_floor && result.expanded / limits.max_ratio > decoder->consumed())
+      return Error(EFBIG, "expand", "ratio");
+    if (!hash.update({slot, n})) return Error(ENOTSUP, "EVP_DigestUpdate", "SHA-256");
+    ring.filled(n);
+  }
+  if (!hash.finish(result.diff_id)) return Error(ENOTSUP, "EVP_DigestFinal_ex", "SHA-256");
+  return ok();
+}
+
+}  // namespace
+
+Result<PipelineResult> run_layer_pipeline(int blob, int directory, const PipelineLimits& limits,
+                                          const std::atomic<bool>& cancelled) {
+  LayerApply apply = CAISSON_TRY(LayerApply::create(directory, limits.tar));
+  PipelineResult result;
+  Ring ring;
+  std::optional<Error> failed;
+  std::thread producer([&] {
+    const Status expanded = expand(blob, limits, cancelled, ring, result);
+    if (!expanded) failed = expanded.error();
+    ring.close();
+  });
+  while (const std::optional<span<const u8>> chunk = ring.next()) {
+    Status written = cancelled ? Status(Error(ECANCELED, "unpack", "layer")) : apply.write(*chunk);
+    if (!written) {
+      ring.close();
+      producer.join();
+      return written.error();
+    }
+    ring.taken();
+  }
+  producer.join();
+  if (failed) return *failed;
+  result.stats = CAISSON_TRY(apply.finish());
+  return result;
+}
+
+}  // namespace caisson

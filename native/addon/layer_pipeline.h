@@ -1,0 +1,31 @@
+// A layer blob becomes a directory: decompress and hash in one thread, apply the archive in another, with a bounded
+// ring between them. Threads of its own: it takes as long as the layer is large, and libuv's pool is for what is short.
+#pragma once
+
+#include <atomic>
+
+#include "core/result.h"
+#include "core/unpack/layer_apply.h"
+
+namespace caisson {
+
+struct PipelineLimits {
+  tar::Limits tar;
+  u64 max_expanded = 0;  // bytes of the uncompressed archive
+  // Uncompressed bytes per byte of the blob, asked once more than `ratio_floor` bytes have come out.
+  u64 max_ratio = 0;
+  u64 ratio_floor = 0;
+};
+
+struct PipelineResult {
+  LayerStats stats;
+  u8 diff_id[32] = {};  // SHA-256 of the uncompressed archive
+  u64 expanded = 0;     // its bytes
+};
+
+// Blocks until the layer is applied to `directory`, or has failed. Both descriptors stay the caller's. Errors: those of
+// Decoder and LayerApply; EFBIG "expand": over a limit of the expansion; ECANCELED.
+Result<PipelineResult> run_layer_pipeline(int blob, int directory, const PipelineLimits& limits,
+                                          const std::atomic<bool>& cancelled);
+
+}  // namespace caisson
