@@ -87,6 +87,17 @@ Napi::Value device(const Napi::CallbackInfo& info) {
       native_fd);
 }
 
+// letGo(fd): Promise<void>; on the pool, for an end that may take long: of a mount's last descriptor the file system is
+// written back. The caller's own descriptor is closed by the caller, at once.
+Napi::Value let_go_of(const Napi::CallbackInfo& info) {
+  const int copy = fcntl(fd_argument(info[0], "fd"), F_DUPFD_CLOEXEC, 0);
+  if (copy < 0) throw make_error(info.Env(), Error::last("fcntl(F_DUPFD_CLOEXEC)"));
+  return run_job(info.Env(), [copy]() -> Status {
+    if (close(copy) != 0) return Error::last("close");
+    return ok();
+  });
+}
+
 // moveMount(fromDirfd, from, toDirfd, to, flags): Promise<void>
 Napi::Value move(const Napi::CallbackInfo& info) {
   return run_job(info.Env(), [from_dir = fd_argument(info[0], "fromDirfd"), from = string_argument(info[1], "from"),
@@ -122,6 +133,7 @@ Napi::Value set_attributes(const Napi::CallbackInfo& info) {
 }  // namespace
 
 void init_mount(Napi::Env env, Napi::Object exports) {
+  exports.Set("letGo", Napi::Function::New(env, let_go_of, "letGo"));
   exports.Set("mountImage", Napi::Function::New(env, image, "mountImage"));
   exports.Set("mountDevice", Napi::Function::New(env, device, "mountDevice"));
   exports.Set("openTree", Napi::Function::New(env, tree, "openTree"));

@@ -13,7 +13,7 @@ struct ProjectUsage {
 };
 
 // Gives the empty directory a project of its own, which all that is made below it inherits, with a limit of `bytes`.
-// Writers beyond it meet ENOSPC (ext4) or EDQUOT (xfs). ENOTSUP: the file system keeps no project quotas.
+// Writers beyond it meet EDQUOT (ext4) or ENOSPC (xfs). ENOTSUP: the file system keeps no project quotas.
 Status limit_project(int dir, u64 bytes);
 
 // What the directory's project holds. ENODATA: it has none of its own. No walk.

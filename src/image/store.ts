@@ -322,6 +322,7 @@ export class ImageStore {
   async collect(): Promise<void> {
     if (!this.#adopted) return
     await this.#lock.hold(() => this.#collectLocked())
+    await this.snapshotters.collect(new Set(await this.layers.present()))
     await this.#trash.empty()
   }
 

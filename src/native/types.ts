@@ -148,6 +148,15 @@ export interface ResourceLimit {
   hard: number
 }
 
+/** A device of device mapper: `/dev/dm-<minor>`. */
+export interface MapperDevice {
+  major: number
+  minor: number
+  suspended: boolean
+  /** What its target says of itself. */
+  status: string
+}
+
 export interface TreeStats {
   entries: number
   /** Lengths of regular files. */
@@ -223,6 +232,21 @@ export interface Native {
   mountImage(path: string, type: string): Promise<NativeFd>
   /** A detached mount of the file system on a block device; rejects with ENODEV when the node is another device's. */
   mountDevice(path: string, major: number, minor: number, type: string, readonly: boolean): Promise<NativeFd>
+
+  /** Closes a copy of the descriptor on the thread pool: the caller closes its own, and waits for what a last close has to write. */
+  letGo(fd: number): Promise<void>
+
+  /** Makes, loads and resumes a device of device mapper with one target; rejects with EBUSY when the name is taken. */
+  mapperCreate(name: string, sectors: number, type: string, params: string, readonly: boolean): Promise<MapperDevice>
+  /** Null: there is none. */
+  mapperStatus(name: string): Promise<MapperDevice | null>
+  /** Absent is fine; rejects with EBUSY while it is open. */
+  mapperRemove(name: string): Promise<void>
+  mapperMessage(name: string, message: string): Promise<void>
+  /** Freezes a device with its file system, or lets it go on. */
+  mapperSuspend(name: string, suspend: boolean): Promise<void>
+  /** Of a block device's node. */
+  blockSize(path: string): Promise<{ bytes: number; major: number; minor: number }>
 
   /** Gives an empty directory a quota project of its own, with a limit; rejects with ENOTSUP where the file system has none. */
   projectLimit(dirfd: number, bytes: number): Promise<void>

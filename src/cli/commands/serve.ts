@@ -2,7 +2,7 @@ import { pino } from 'pino'
 
 import { now } from '../../clock.ts'
 import { serveCri } from '../../cri/server.ts'
-import { Runtime, type NetworkOptions, type RegistryOptions } from '../../index.ts'
+import { Runtime, type NetworkOptions, type RegistryOptions, type SnapshotSettings } from '../../index.ts'
 import { parseMixed, UsageError } from '../args.ts'
 import type { Command } from '../command.ts'
 import { loadConfig, type ServiceConfig } from '../../config/index.ts'
@@ -33,7 +33,7 @@ service takes them over.
       lease: 'detached',
       cgroup: config.cgroup,
       registry: registryOptions(config.registry),
-      snapshots: { snapshotter: config.images.snapshotter, overlayVolatile: config.images.overlayVolatile },
+      snapshots: snapshotSettings(config),
       rootfsSize: config.images.rootfsSize * 2 ** 20,
       trustPolicy: config.registry.trustPolicy,
       network: networkOptions(config.network),
@@ -58,6 +58,13 @@ service takes them over.
     }
     return 0
   },
+}
+
+function snapshotSettings({ images, devmapper }: ServiceConfig): SnapshotSettings {
+  const { snapshotter, overlayVolatile } = images
+  const { pool, dataDevice, metadataDevice } = devmapper
+  const thin = { pool, dataDevice, metadataDevice, baseSize: devmapper.baseSize * 2 ** 20 }
+  return { snapshotter, overlayVolatile, ...(dataDevice !== '' && metadataDevice !== '' && { devmapper: thin }) }
 }
 
 function registryOptions(config: ServiceConfig['registry']): RegistryOptions {

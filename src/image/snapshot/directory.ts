@@ -4,7 +4,7 @@ import { basename, join } from 'node:path'
 import type { Native, NativeFd } from '../../native/types.ts'
 import type { SnapshotKey, SnapshotUsage } from './snapshotter.ts'
 
-/** What snapshots in their owners' directories need of the native half. */
+/** What snapshotters need of the native half. */
 export type SnapshotNative = Pick<
   Native,
   | 'openDirectory'
@@ -17,6 +17,14 @@ export type SnapshotNative = Pick<
   | 'projectRelease'
   | 'mountImage'
   | 'mountDevice'
+  | 'letGo'
+  | 'mapperCreate'
+  | 'mapperStatus'
+  | 'mapperRemove'
+  | 'mapperMessage'
+  | 'mapperSuspend'
+  | 'blockSize'
+  | 'lockFile'
 >
 
 /** What a snapshot has in its owner's directory. */
