@@ -9,6 +9,7 @@
 #include "addon/groups.h"
 #include "addon/job.h"
 #include "addon/native_fd.h"
+#include "core/conntrack.h"
 #include "core/net_link.h"
 #include "core/nft_table.h"
 #include "core/words.h"
@@ -206,6 +207,17 @@ Napi::Value drop_chains(const Napi::CallbackInfo& info) {
       text_value);
 }
 
+// forgetUdpFlows(ports): Promise<void>
+Napi::Value forget_flows(const Napi::CallbackInfo& info) {
+  return run_job(info.Env(), [input = string_argument(info[0], "ports")]() -> Status {
+    JsonDocument document = CAISSON_TRY(JsonDocument::parse(input));
+    Vec<u16> ports;
+    for (u32 i = 0; i < document.root().size(); ++i)
+      ports.push(static_cast<u16>(CAISSON_TRY(document.root().at(i).u32_value("port"))));
+    return forget_udp_flows({ports.data(), ports.size()});
+  });
+}
+
 // reservePort(protocol, address, port): Promise<NativeFd>. Bound and not listening: nobody else gets the port, and
 // whoever comes to it by a way that is not translated is refused.
 Napi::Value reserve_port(const Napi::CallbackInfo& info) {
@@ -259,6 +271,7 @@ void init_network(Napi::Env env, Napi::Object exports) {
   exports.Set("nftRemove", Napi::Function::New(env, remove_table, "nftRemove"));
   exports.Set("nftState", Napi::Function::New(env, table_state, "nftState"));
   exports.Set("nftDropChains", Napi::Function::New(env, drop_chains, "nftDropChains"));
+  exports.Set("forgetUdpFlows", Napi::Function::New(env, forget_flows, "forgetUdpFlows"));
   exports.Set("reservePort", Napi::Function::New(env, reserve_port, "reservePort"));
 }
 

@@ -134,6 +134,31 @@ t.test('the built-in network', { skip: needsRoot }, async (t) => {
     await t.rejects(atOther(...get, 'http://192.0.2.1:8080/name'))
   })
 
+  await t.test('a client of UDP goes on with the next pod', async (t) => {
+    const ports = [{ protocol: udp, hostPort: 8081, containerPort: 5353 }]
+    const serve = async (answer: string): Promise<Running> => {
+      const pod = await runServer(service, { portMappings: ports })
+      const script = udpEcho.replace('s.send(m,', `s.send('${answer}',`)
+      const child = spawn('nsenter', [`--net=/proc/${pod.pid}/ns/net`, process.execPath, '-e', script])
+      t.teardown(() => child.kill())
+      return pod
+    }
+    // from one port, without a pause that would let the kernel forget by itself
+    const client = spawn('env', [...other, process.execPath, '-e', udpClient('192.0.2.1', 8081)], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
+    t.teardown(() => client.kill())
+    let last = ''
+    client.stdout.on('data', (data: Buffer) => (last = data.toString()))
+    const first = await serve('first')
+    await until(() => last.endsWith('first'))
+    await remove(first)
+    const second = await serve('second')
+    await until(() => last.endsWith('second'))
+    t.pass('answered by the second')
+    await remove(second)
+  })
+
   await t.test('the host is no router for others', async (t) => {
     const pod = await runServer(service)
     const far = await host.neighbour(t, 'behind', ['203.0.113.1/24', '203.0.113.2/24'])
@@ -248,6 +273,12 @@ async function reached(pid: number, to: string, seconds = 1): Promise<number> {
 
 const udpEcho = `const s = require('dgram').createSocket('udp4')
 s.on('message', (m, { port, address }) => s.send(m, port, address)).bind(5353)`
+
+function udpClient(address: string, port: number): string {
+  return `const s = require('dgram').createSocket('udp4')
+s.on('message', (m) => process.stdout.write(m)).bind(4444)
+setInterval(() => s.send('hi', ${port}, '${address}'), 50)`
+}
 
 function udpAsk(address: string, port: number): string {
   return `const s = require('dgram').createSocket('udp4')

@@ -128,6 +128,7 @@ export class Fabric {
     if (elements.length === 0) return
     this.#ports.set(podId, elements)
     await this.#inTurn(() => this.#change({ add: elements, delete: [] }))
+    await this.#forgetFlows(elements)
   }
 
   async removePorts(podId: string): Promise<void> {
@@ -135,6 +136,7 @@ export class Fabric {
     if (elements === undefined) return
     this.#ports.delete(podId)
     await this.#inTurn(() => this.#change({ add: [], delete: elements.map(({ set, key }) => ({ set, key })) }))
+    await this.#forgetFlows(elements)
   }
 
   /**
@@ -292,6 +294,15 @@ export class Fabric {
     for (const elements of this.#ports.values()) add.push(...elements)
     await this.#commit({ add, delete: [] }, true)
     this.#generation = (await this.#state()).generation
+  }
+
+  /** Translation is decided with the first datagram of a flow: those that go on are begun anew. */
+  async #forgetFlows(elements: readonly TableElement[]): Promise<void> {
+    const ports = elements.flatMap(({ key }) => (key[0] === 'udp' ? [key[key.length - 1]] : []))
+    if (ports.length === 0) return
+    await this.native.forgetUdpFlows(JSON.stringify(ports)).catch((error: unknown) => {
+      this.#logger.warn({ err: error, ports }, 'cannot forget flows of UDP: clients may reach who had the port before')
+    })
   }
 
   /** Where others have been at the table, it is made again. */
