@@ -74,7 +74,9 @@ Napi::Value usage(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value release(const Napi::CallbackInfo& info) {
-  return run_job(info.Env(), [dir = fd_argument(info[0], "dirfd")] { return release_project(dir); });
+  return run_job(info.Env(), [dir = fd_argument(info[0], "dirfd"), name = string_argument(info[1], "name")] {
+    return release_project(dir, name.c_str());
+  });
 }
 
 }  // namespace

@@ -123,11 +123,13 @@ Result<ProjectUsage> project_usage(int dir) {
   return ProjectUsage{quota.bytes, quota.inodes};
 }
 
-Status release_project(int dir) {
-  Fd fd = CAISSON_TRY(readable(dir));
-  const u32 id = CAISSON_TRY(project_of(fd.get()));
+Status release_project(int parent, const char* name) {
+  Result<Fd> fd = open_at2(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, 0);
+  if (!fd && fd.error().err == ENOENT) return ok();
+  if (!fd) return fd.error();
+  const u32 id = CAISSON_TRY(project_of(fd->get()));
   if (id < kFirst) return ok();
-  Status released = set_limit(fd.get(), id, 0);
+  Status released = set_limit(fd->get(), id, 0);
   if (!released && released.error().err == ENOTSUP) return ok();
   return released;
 }

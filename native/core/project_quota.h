@@ -19,7 +19,8 @@ Status limit_project(int dir, u64 bytes);
 // What the directory's project holds. ENODATA: it has none of its own. No walk.
 Result<ProjectUsage> project_usage(int dir);
 
-// Takes the limit away, of whatever project the directory is; without one nothing happens.
-Status release_project(int dir);
+// Takes the limit away, of whatever project the directory `name` below `parent` is; without one, or a directory,
+// nothing happens.
+Status release_project(int parent, const char* name);
 
 }  // namespace caisson

@@ -252,8 +252,8 @@ export interface Native {
   projectLimit(dirfd: number, bytes: number): Promise<void>
   /** What the project of the directory holds, by the file system's account; rejects with ENODATA where it has none of ours. */
   projectUsage(dirfd: number): Promise<{ bytes: number; inodes: number }>
-  /** Takes the limit away; without one nothing happens. */
-  projectRelease(dirfd: number): Promise<void>
+  /** Takes the limit of a directory away; without one, or a directory, nothing happens. */
+  projectRelease(dirfd: number, name: string): Promise<void>
 
   cgroupRoot(): Promise<CgroupRoot>
   /** mkdir -p below the root and enables `controllers` along the way; rejects with ENOTSUP naming the missing one. */

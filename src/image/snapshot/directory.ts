@@ -79,10 +79,13 @@ export async function removeDirectory(
   native: Pick<Native, 'openDirectory' | 'removeTree' | 'projectRelease'>,
   key: SnapshotKey,
 ): Promise<void> {
-  // the limit first: a project whose directory is gone is found no more
-  await ifPresent(withDirectory(native, snapshotDirectory(key), ({ fd }) => native.projectRelease(fd)))
   await ifPresent(
-    withDirectory(native, key.directory, ({ fd }) => native.removeTree(fd, basename(snapshotDirectory(key)))),
+    withDirectory(native, key.directory, async ({ fd }) => {
+      const name = basename(snapshotDirectory(key))
+      // the limit first: a project whose directory is gone is found no more
+      await native.projectRelease(fd, name)
+      await native.removeTree(fd, name)
+    }),
   )
 }
 
