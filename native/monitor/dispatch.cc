@@ -73,8 +73,11 @@ void Dispatcher::dispatch(Ticket ticket, const JsonValue& payload, FdList& fds) 
       if (one_fd("reexec brings one descriptor, the executable")) on_reexec(ticket, fds.items[0]);
       return;
     case FrameType::kPodSetup:
-      if (one_fd("pod.setup brings one descriptor, the plan")) pod_.setup(ticket, static_cast<Fd&&>(fds.items[0]));
-      return;
+      if (fds.count != 1 && fds.count != 2)
+        return server_.fail(ticket,
+                            malformed("pod.setup brings the plan, and the network namespace to be joined if any"));
+      return pod_.setup(ticket, static_cast<Fd&&>(fds.items[0]),
+                        fds.count == 2 ? static_cast<Fd&&>(fds.items[1]) : Fd());
     case FrameType::kContainerCreate:
       return create(ticket, payload, fds);
     case FrameType::kPodNamespace:

@@ -3,8 +3,10 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 
 #include "core/clock.h"
+#include "core/uapi.h"
 #include "monitor/report.h"
 
 namespace caisson::monitor {
@@ -25,17 +27,24 @@ Result<Fd> open_pid_namespace(const Task& task) {
 
 }  // namespace
 
-void Pod::setup(Ticket ticket, Fd plan) {
+void Pod::setup(Ticket ticket, Fd plan, Fd network) {
   if (state_ != State::kEmpty || ending_)
     return server_.fail(ticket, Failure::of(EEXIST, id_, "the pod is set up already"));
   auto map = PlanMap::map(plan.get());
   if (!map) return server_.fail(ticket, Failure::of(map.error()));
   if (map->view().kind() != PlanKind::kPod)
     return server_.fail(ticket, Failure::of(EINVAL, id_, "pod.setup needs the plan of a pod"));
+  if (network) {
+    if (map->view().head().ns(NamespaceType::kNetwork).mode != NamespaceMode::kHost)
+      return server_.fail(ticket, Failure::of(EINVAL, id_, "a pod joins a network, or has one of its own"));
+    if (ioctl(network.get(), static_cast<int>(uapi::kNsGetNstype)) != static_cast<int>(uapi::kCloneNewnet))
+      return server_.fail(ticket, Failure::of(EINVAL, id_, "what the pod is to join is no network namespace"));
+  }
   auto pod = create_pod(map->view());
   if (!pod) return server_.fail(ticket, Failure::of(pod.error()));
   int init_pid = pod->init_pid;
   ns_ = static_cast<PodNamespaces&&>(pod->ns);
+  if (network) ns_.net = static_cast<Fd&&>(network);
   if (pod->init) {
     init_.on_exit.bind<&Pod::init_exited>(this);
     if (auto adopted = init_.adopt(loop_, static_cast<Fd&&>(pod->init), init_pid); !adopted) {

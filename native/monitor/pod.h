@@ -24,7 +24,8 @@ class Pod {
   Callback<> on_end;
 
   string_view id() const { return id_; }
-  void setup(Ticket ticket, Fd plan);
+  // `network`, if there is one, is a network namespace that the pod joins: its plan has the host's.
+  void setup(Ticket ticket, Fd plan, Fd network);
   // The namespace of `target_id`, where the plan joins that container's, is looked up here.
   void create(Ticket ticket, CreateRequest&& request, string_view target_id);
   Container* find(string_view id) const;

@@ -39,8 +39,10 @@ export interface PodConfig {
   /** Parent of the containers' cgroups, absolute below the cgroup root; empty: `<pods slice>`. */
   cgroupParent: string
   sysctls: Record<string, string>
-  /** `none`: one of its own with loopback only. */
-  network: 'pod' | 'node' | 'none'
+  /** `none`: one of its own with loopback only. `joined`: that of `networkOf`. */
+  network: 'pod' | 'node' | 'none' | 'joined'
+  /** With `joined`: a pod or a container by id, or the absolute path of a network namespace; else empty. */
+  networkOf: string
   /** Networks of users that it is on; empty: the default one. */
   networks: string[]
   /** Further names of the pod on networks of users. */

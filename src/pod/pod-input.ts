@@ -17,7 +17,7 @@ export function podPlanInput(
     id,
     hostname: config.network === 'node' ? '' : config.hostname || host.hostname,
     namespaces: {
-      network: config.network === 'node' ? 'node' : 'pod',
+      network: config.network === 'node' || config.network === 'joined' ? 'node' : 'pod', // it joins one later
       ipc: config.ipc,
       uts: config.network === 'node' ? 'node' : 'pod', // its own exactly when the network is
       pid: config.pid,

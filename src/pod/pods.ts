@@ -1,10 +1,13 @@
 import { mkdir, rename, rm } from 'node:fs/promises'
+import { constants } from 'node:fs'
 import { join } from 'node:path'
 
 import { now } from '../clock.ts'
 import { CaissonError } from '../errors.ts'
 import type { PodConfig, PodStatus } from './config.ts'
 import { exitOf } from './container.ts'
+import type { Attachment } from '../network/types.ts'
+import type { NativeFd } from '../native/types.ts'
 import type { Context } from './context.ts'
 import { findByPrefix, newId } from './ids.ts'
 import { alreadyExists, firstDifference, Joins } from './joins.ts'
@@ -19,6 +22,8 @@ import { detachPod, endContainer, endContainers, tearDownPod } from './tear-down
 import { UndoStack } from '../undo.ts'
 
 const nameMax = 253
+/** AT_FDCWD */
+const currentDirectory = -100
 
 /** The pods of one instance: RunPodSandbox and its kin, free of gRPC. */
 export class Pods {
@@ -84,14 +89,16 @@ export class Pods {
         )
       }
       const memfd = native.sealedMemfd('caisson-pod-plan', plan.plan)
-      await client.setupPod(memfd.fd).finally(() => {
+      const joined = config.network === 'joined' ? await this.#namespaceOf(config.networkOf) : undefined
+      await client.setupPod(memfd.fd, joined?.fd).finally(() => {
         memfd.close()
+        joined?.close()
       })
       const hostname = config.hostname || host.hostname
       const request = networkRequest(id, config, hostname)
       const attachment = request === null ? null : await networks.attach(request, podNetwork(client))
       undo.push('network', () => networks.detach(id, podNetwork(client)))
-      await writePodFiles(join(stateDirectory, 'etc'), config, hostname, attachment)
+      await writePodFiles(join(stateDirectory, 'etc'), config, hostname, this.#addresses(config, attachment))
 
       const pod = new Pod({ id, config, createdAt: now(), state: 'ready', monitor: client })
       pod.attachment = attachment
@@ -109,6 +116,50 @@ export class Pods {
         logger.error({ pod: id, err: failure.error }, `cannot undo ${failure.what}`)
       throw error
     }
+  }
+
+  /** The network namespace that a pod is to join. */
+  async #namespaceOf(text: string): Promise<NativeFd> {
+    if (text.startsWith('/')) {
+      const { O_RDONLY, O_NONBLOCK } = constants
+      return await this.#context.native.openat2(currentDirectory, text, O_RDONLY | O_NONBLOCK, 0, 0)
+    }
+    const other = this.#podOf(text)
+    if (other.config.network === 'node') {
+      throw new CaissonError('ERR_FAILED_PRECONDITION', `pod ${other.id} has the host’s network`)
+    }
+    if (other.config.user !== null) {
+      throw new CaissonError(
+        'ERR_FAILED_PRECONDITION',
+        `pod ${other.id} has a user namespace, and its network is of that`,
+      )
+    }
+    if (other.monitor === null || other.state !== 'ready') {
+      throw new CaissonError('ERR_SANDBOX_STATE', `pod ${other.id}, whose network is to be joined, does not run`)
+    }
+    return await other.monitor.namespace('network')
+  }
+
+  #podOf(text: string): Pod {
+    const pod = this.find(text)
+    if (pod !== undefined) return pod
+    const owners = [...this.#pods.values()].filter(({ containers }) =>
+      [...containers.keys()].some((id) => id.startsWith(text)),
+    )
+    const [owner, ...others] = owners
+    if (owner === undefined || others.length > 0) {
+      throw new CaissonError(
+        'ERR_SANDBOX_NOT_FOUND',
+        `"${text}", whose network is to be joined, is no pod and no container`,
+      )
+    }
+    return owner
+  }
+
+  /** The addresses that a pod finds itself at. */
+  #addresses(config: PodConfig, attachment: Attachment | null): Pick<Attachment, 'ips' | 'dns'> | null {
+    if (config.network !== 'joined' || config.networkOf.startsWith('/')) return attachment
+    return this.#podOf(config.networkOf).attachment
   }
 
   /** Ends the pod's containers and its sandbox; a pod that is unknown or has stopped is fine. */
@@ -310,7 +361,13 @@ function validate(config: PodConfig): void {
     throw new CaissonError('ERR_INVALID_ARGUMENT', `log directory "${config.logDirectory}" is not absolute`)
   }
   const { user } = config
+  if ((config.network === 'joined') !== (config.networkOf !== '')) {
+    throw new CaissonError('ERR_INVALID_ARGUMENT', 'a pod joins a network exactly if it says whose')
+  }
   if (user === null) return
+  if (config.network === 'joined') {
+    throw new CaissonError('ERR_INVALID_ARGUMENT', 'a user namespace with the network of another pod is not supported')
+  }
   const [uids, gids] = [user.uids, user.gids]
   const [first] = uids
   if (uids.length !== 1 || gids.length !== 1 || first === undefined || firstDifference(uids, gids) !== null) {

@@ -1,6 +1,6 @@
 /** Networks of users: isolation, names, addresses that run out, the command line. */
 import { spawn } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { readFileSync, readlinkSync } from 'node:fs'
 import t from 'tap'
 import { NetHost } from '../helpers/net-host.ts'
 import { exec, type Pod, refused, runPod, startShell } from '../helpers/pods.ts'
@@ -167,6 +167,30 @@ t.test('networks of users', { skip: needsRoot }, async (t) => {
     t.notMatch(await networkCommand('ls', '-q'), /front|back/)
   })
 
+  await t.test('the network of another', async (t) => {
+    const first = await runOn('default', {}, 'first')
+    const second = await runOn(`container:${first.container.slice(0, 20)}`, {}, 'second')
+    t.equal(await shell(second, 'wget -qO- http://127.0.0.1/name'), 'first\n', 'one loopback')
+    t.match(
+      await shell(second, 'ip addr show eth0; cat /etc/hosts'),
+      new RegExp(`inet ${first.ips[0] ?? ''}/[^]*${first.ips[0] ?? ''}\tsecond`),
+    )
+    await service.restart()
+    await remove(first)
+    t.match(await shell(second, 'ip -o link'), 'LOOPBACK', 'it lives on without the one that made it')
+    await remove(second)
+    const holder = spawn('unshare', ['-n', 'sleep', '1000000'], { stdio: 'ignore' })
+    t.teardown(() => holder.kill())
+    const path = `/proc/${holder.pid ?? 0}/ns/net`
+    await until(() => readlinkSync(path) !== readlinkSync('/proc/self/ns/net'))
+    const named = await runOn(`ns:${path}`)
+    t.equal(await shell(named, 'readlink /proc/self/ns/net'), `${readlinkSync(path)}\n`)
+    await remove(named)
+    await refused(t, runOn('container:ffffffffffff'), 'NOT_FOUND', 'ffffffffffff')
+    await refused(t, runOn('ns:/proc/self/ns/uts'), 'INVALID_ARGUMENT', 'no network namespace')
+    await refused(t, runOn('ns:/nowhere'), 'FAILED_PRECONDITION', '/nowhere')
+  })
+
   await t.test('run by the command line', async (t) => {
     await networkCommand('create', 'apps')
     const caisson = async (...args: string[]): Promise<string> => {
@@ -191,6 +215,10 @@ t.test('networks of users', { skip: needsRoot }, async (t) => {
     await until(async () => (await host.run('curl', '-s', 'http://127.0.0.1:8088/x').catch(() => '')) === 'hi\n')
     t.equal(await caisson('run', '--network', 'apps', busyboxImage, 'wget', '-qO-', 'http://web/x'), 'hi\n')
     t.equal(await caisson('run', '--network', 'none', busyboxImage, 'ls', '/sys/class/net'), 'lo\n')
+    t.equal(
+      await caisson('run', '--network', 'container:web', busyboxImage, 'wget', '-qO-', 'http://127.0.0.1/x'),
+      'hi\n',
+    )
     t.match(await caisson('network', 'show', 'apps'), '◂ 8088->80/tcp')
     await t.rejects(caisson('run', '-p', '99999', busyboxImage, 'true'), { message: /--publish: "99999"/ })
     await t.rejects(caisson('run', '--network', 'host', '-p', '80', busyboxImage, 'true'), { message: /no ports/ })

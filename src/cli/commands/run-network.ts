@@ -21,9 +21,10 @@ export function podNetwork(values: NetworkValues): {
 } {
   const names = values.network.flatMap((text) => text.split(','))
   const [first] = names
-  const alone = first === 'none' || first === 'host'
-  if (names.some((name) => name === 'none' || name === 'host') && names.length > 1) {
-    throw new UsageError('--network: "none" and "host" stand alone')
+  const isLone = (name: string): boolean => /^(none|host|container:.*|ns:.*)$/.test(name)
+  const alone = first !== undefined && isLone(first)
+  if (names.some(isLone) && names.length > 1) {
+    throw new UsageError('--network: "none", "host", "container:NAME" and "ns:/PATH" stand alone')
   }
   const annotations: Record<string, string> = {}
   const add = (key: string, items: readonly string[]): void => {

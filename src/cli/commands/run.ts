@@ -7,7 +7,7 @@ import { parseLeading, UsageError } from '../args.ts'
 import type { Command } from '../command.ts'
 import { connectOrStart, type Service } from '../context.ts'
 import { LogReader } from '../log-follow.ts'
-import { listContainers, ownLogDirectory, ownPodLabel } from '../lookup.ts'
+import { findContainer, listContainers, ownLogDirectory, ownPodLabel } from '../lookup.ts'
 import { showPull } from '../transfer-view.ts'
 import { newName } from '../names.ts'
 import { removeContainer } from './rm.ts'
@@ -24,7 +24,8 @@ not found, 128+n: signal n). Without a service on the socket it starts one for i
   -e, --env K[=V]      environment; without a value, the caller's
   -v, --volume H:C[:ro] mount host path H at C
   -w, --workdir DIR    -u, --user USER[:GID]    --entrypoint CMD    --hostname NAME
-      --network NAME   a network, or several; default: the host's choice; "none": loopback only; "host": the host's own
+      --network NAME   a network, or several; default: the host's choice; "none": loopback only; "host": the host's own;
+                       "container:NAME" and "ns:/PATH" are joined
       --network-alias N    --ip ADDRESS    --mac-address MAC    --dns SERVER
   -p, --publish [[ADDRESS:]PORT:]PORT[/udp]   a port of the host leads to one of the container
   -m, --memory SIZE    --cpus N    --pids-limit N
@@ -48,7 +49,8 @@ not found, 128+n: signal n). Without a service on the socket it starts one for i
       const uid = randomBytes(16).toString('hex')
       const logDirectory = await ownLogDirectory(service, uid)
       const labels = { [ownPodLabel]: 'run' }
-      const pod = podConfig(values, { name, uid, labels, logDirectory })
+      const network = await Promise.all(values.network.map((text) => joinedNetwork(service, text)))
+      const pod = podConfig({ ...values, network }, { name, uid, labels, logDirectory })
       const config = containerConfig(values, { reference, id }, command, { name, labels })
       await mkdir(logDirectory, { recursive: true, mode: 0o700 })
       let podSandboxId = ''
@@ -73,6 +75,12 @@ not found, 128+n: signal n). Without a service on the socket it starts one for i
       await service.close()
     }
   },
+}
+
+/** A container is known to the service by its pod. */
+async function joinedNetwork(service: Service, text: string): Promise<string> {
+  const [, name] = /^container:(.*)$/.exec(text) ?? []
+  return name === undefined ? text : `container:${(await findContainer(service, name)).podSandboxId}`
 }
 
 async function ensureImage(service: Service, reference: string, pull: string): Promise<string> {

@@ -5,7 +5,7 @@ import { CaissonError, type PodConfig } from '../../index.ts'
 /**
  * What the CRI has no field for, as annotations of a sandbox; lists are separated by commas.
  *
- *     io.caisson.network     none | names of networks, the first is the way out
+ *     io.caisson.network     none | names of networks, the first is the way out | container:ID | ns:/PATH
  *     io.caisson.aliases     further names of the pod on them
  *     io.caisson.ip          addresses to have
  *     io.caisson.mac         hardware address of the first interface
@@ -22,7 +22,7 @@ const listMax = 32
 
 export function podNetworkWishes(
   annotations: Record<string, string>,
-): Pick<PodConfig, 'networks' | 'aliases' | 'addresses' | 'mac'> & { none: boolean } {
+): Pick<PodConfig, 'networks' | 'networkOf' | 'aliases' | 'addresses' | 'mac'> & { none: boolean } {
   const networks = list(annotations, keys.network)
   const aliases = list(annotations, keys.aliases)
   const addresses = list(annotations, keys.ip)
@@ -33,10 +33,14 @@ export function podNetworkWishes(
   if (new Set(networks).size !== networks.length) {
     throw new CaissonError('ERR_INVALID_ARGUMENT', `annotation ${keys.network}: a network is named twice`)
   }
+  const [, networkOf = ''] =
+    networks.length === 1 ? (/^(?:container:|ns:(?=\/))(.+)$/.exec(networks[0] ?? '') ?? []) : []
+  if (networkOf !== '') return { none: false, networks: [], networkOf, aliases, addresses, mac }
   const none = networks.length === 1 && networks[0] === 'none'
   return {
     none,
     networks: none ? [] : networks.filter((name) => name !== 'default' || networks.length > 1),
+    networkOf: '',
     aliases,
     addresses,
     mac,

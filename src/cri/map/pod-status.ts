@@ -34,6 +34,7 @@ function toState({ state }: PodStatus): runtime.v1.PodSandboxState {
 
 const modes = {
   none: NamespaceMode.POD,
+  joined: NamespaceMode.POD,
   pod: NamespaceMode.POD,
   container: NamespaceMode.CONTAINER,
   node: NamespaceMode.NODE,

@@ -134,8 +134,9 @@ export class MonitorClient {
     return { buildId: text(payload, 'buildId') }
   }
 
-  async setupPod(plan: number): Promise<void> {
-    await this.#call(frameType.podSetup, {}, [plan])
+  /** @param network namespace that the pod joins, where it has none of its own */
+  async setupPod(plan: number, network?: number): Promise<void> {
+    await this.#call(frameType.podSetup, {}, network === undefined ? [plan] : [plan, network])
   }
 
   async createContainer(
