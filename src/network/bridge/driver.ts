@@ -173,8 +173,14 @@ export class BridgeDriver implements NetworkDriver {
       this.#join(memberOf(request, pod, details))
     }
     await this.#sweep()
-    await this.fabric.restore(ports)
-    await this.#mendLinks()
+    try {
+      await this.fabric.restore(ports)
+      await this.#mendLinks()
+    } catch (error) {
+      // pods live, and so does the service: what the host has come to have in the way may go
+      this.#failure = error as Error
+      this.#logger.warn({ err: error }, 'cannot restore the built-in network; trying again')
+    }
     const drops = await this.fabric.dropChains()
     for (const warning of drops.flatMap(describeDrop)) this.#logger.warn({ table: this.fabric.names.table }, warning)
   }
@@ -294,6 +300,7 @@ export class BridgeDriver implements NetworkDriver {
       for (const { podId, links } of this.#doomed.splice(0)) this.#takeAwayLater(podId, links)
       await this.fabric.mend()
       await this.#mendLinks()
+      this.#failure = null
     } catch (error) {
       this.#failure = error as Error
       this.#logger.warn({ err: error }, 'cannot mend the built-in network; trying again')

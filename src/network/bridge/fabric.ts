@@ -164,13 +164,13 @@ export class Fabric {
   /** Puts right what others have changed: a bridge deleted, the table flushed, an interface that has come up. */
   async mend(): Promise<void> {
     await this.#inTurn(async () => {
-      const up = this.all().filter(({ isUp }) => isUp)
+      const up = this.all().filter(({ isUp, pool }) => isUp || pool.size > 0)
       if (up.length === 0) return
       const survey = await this.host.survey(true)
       let changed = await this.host.openUplinks(survey)
       for (const network of up) {
         const { name, bridge } = network.definition
-        if (survey.links.some((link) => link.name === bridge && link.up)) continue
+        if (network.isUp && survey.links.some((link) => link.name === bridge && link.up)) continue
         this.#logger.warn({ network: name, bridge }, 'the bridge of a network is gone or down; making it again')
         await network.bringUp(this.native, this.host, this.names, survey)
         await this.onUp(network)
