@@ -158,10 +158,11 @@ export class Runtime {
         monitorProgram: await monitorExecutable(),
         buildId,
       }
-      const pods = new Pods(context)
+      const pods = new Pods(context, options.network?.spareSandboxes ?? 0)
       const containers = new Containers(context, pods)
       await reconcile(context, pods, containers)
       images.adoptionComplete()
+      pods.spares.refill()
       return new Runtime(context, pods, containers, locks, userNetworks)
     } catch (error) {
       for (const failure of await undo.unwind()) logger.error({ err: failure.error }, `cannot undo ${failure.what}`)
@@ -174,6 +175,7 @@ export class Runtime {
     if (this.#closed) return
     this.#closed = true
     if (this.#lease === 'bound') await this.pods.stopAll()
+    await this.pods.spares.close()
     this.pods.close()
     await this.networks.close()
     await this.images.close()

@@ -41,7 +41,7 @@ void enter_namespaces(Stage& s) {
 [[noreturn]] void assemble(Stage& s) {
   if ((s.create & uapi::kCloneNewnet) != 0) {
     s.at(Step::kLoopback);
-    s.check(raise_loopback());
+    s.check(raise_loopback(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)));
   }
   set_names(s);
   mount_all(s);

@@ -30,8 +30,13 @@ struct Pod {
   int init_pid = 0;
 };
 
-// Makes the namespaces of a pod from a plan of kind kPod; blocks for 1-3 ms. Undoes itself on error.
-Result<Pod> create_pod(const PlanView& plan);
+// Makes the namespaces of a pod from a plan of kind kPod; blocks for 1-3 ms. Undoes itself on error. `ready`: of
+// make_ready_network(), taken where the plan wants a new network namespace; one of a pod with a user namespace has to
+// be made in that.
+Result<Pod> create_pod(const PlanView& plan, Fd ready = Fd());
+
+// A new network namespace with its loopback up. The caller, of one thread, is in it for the time of the call.
+Result<Fd> make_ready_network();
 
 struct BirthRequest {
   const PlanView* plan = nullptr;      // kind kContainer

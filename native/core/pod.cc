@@ -2,6 +2,7 @@
 // shares its PID namespace.
 #include <fcntl.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
@@ -65,13 +66,14 @@ void pause_for(Stage& s, u32 phase) {
     pause_for(s, kUserUnshared);
   }
   // After the user namespace, so that they belong to it.
+  join_namespace(s, NamespaceType::kNetwork);
   for (NamespaceType type : {NamespaceType::kNetwork, NamespaceType::kIpc, NamespaceType::kUts}) {
     s.at(Step::kUnshare, static_cast<u32>(type));
     if ((others & namespace_flag(type)) != 0) s.check(sys::unshare(namespace_flag(type)));
   }
   if ((others & uapi::kCloneNewnet) != 0) {
     s.at(Step::kLoopback);
-    s.check(raise_loopback());
+    s.check(raise_loopback(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)));
   }
   if ((others & uapi::kCloneNewuts) != 0) set_names(s);
   if ((s.create & uapi::kCloneNewuser) != 0) {
@@ -166,7 +168,22 @@ Status follow(const PlanView& plan, const Birth& birth, u64 create, Pod& pod) {
 
 }  // namespace
 
-Result<Pod> create_pod(const PlanView& plan) {
+Result<Fd> make_ready_network() {
+  const Fd own(open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC));
+  if (!own) return Error::last("open", "/proc/self/ns/net");
+  if (sys::unshare(uapi::kCloneNewnet) != 0) return Error::last("unshare", "network");
+  const Fd inet(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  const bool raised = raise_loopback(inet.get()) == 0;
+  Error failed = raised ? Error(0, "", "") : Error::last("ioctl(SIOCSIFFLAGS)", "lo");
+  Fd made(open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC));
+  if (raised && !made) failed = Error::last("open", "/proc/self/ns/net");
+  // What comes next would happen in the pod's network: no way to go on.
+  if (sys::setns(own.get(), uapi::kCloneNewnet) != 0) abort();
+  if (failed.err != 0) return failed;
+  return made;
+}
+
+Result<Pod> create_pod(const PlanView& plan, Fd ready) {
   if (plan.kind() != PlanKind::kPod) return Error(EINVAL, "create_pod", "plan");
   Stage s;
   Prepared prepared;
@@ -179,6 +196,11 @@ Result<Pod> create_pod(const PlanView& plan) {
       return Error(EINVAL, "create_pod", namespace_name(type));
   }
   Pod pod;
+  if (ready && (s.create & (uapi::kCloneNewnet | uapi::kCloneNewuser)) == uapi::kCloneNewnet) {
+    s.create &= ~u64{uapi::kCloneNewnet};
+    s.ns(NamespaceType::kNetwork) = ready.get();
+    pod.ns.net = static_cast<Fd&&>(ready);
+  }
   if ((s.create & uapi::kCloneNewuser) != 0) {
     s.host_uid = mapped_root(plan.uid_map(), 0);
     s.host_gid = mapped_root(plan.gid_map(), 0);

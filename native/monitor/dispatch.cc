@@ -80,6 +80,8 @@ void Dispatcher::dispatch(Ticket ticket, const JsonValue& payload, FdList& fds) 
                         fds.count == 2 ? static_cast<Fd&&>(fds.items[1]) : Fd());
     case FrameType::kContainerCreate:
       return create(ticket, payload, fds);
+    case FrameType::kPodPrepare:
+      return pod_.prepare(ticket);
     case FrameType::kPodNamespace:
       return pod_.hand_namespace(ticket, payload["type"].string_or(""));
     case FrameType::kPodSocket:

@@ -40,7 +40,7 @@ void Pod::setup(Ticket ticket, Fd plan, Fd network) {
     if (ioctl(network.get(), static_cast<int>(uapi::kNsGetNstype)) != static_cast<int>(uapi::kCloneNewnet))
       return server_.fail(ticket, Failure::of(EINVAL, id_, "what the pod is to join is no network namespace"));
   }
-  auto pod = create_pod(map->view());
+  auto pod = create_pod(map->view(), std::exchange(ns_.net, Fd()));
   if (!pod) return server_.fail(ticket, Failure::of(pod.error()));
   int init_pid = pod->init_pid;
   ns_ = static_cast<PodNamespaces&&>(pod->ns);

@@ -24,6 +24,8 @@ class Pod {
   Callback<> on_end;
 
   string_view id() const { return id_; }
+  // Makes a network namespace in advance, which setup() takes; one that is there is fine.
+  void prepare(Ticket ticket);
   // `network`, if there is one, is a network namespace that the pod joins: its plan has the host's.
   void setup(Ticket ticket, Fd plan, Fd network);
   // The namespace of `target_id`, where the plan joins that container's, is looked up here.

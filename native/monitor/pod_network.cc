@@ -28,6 +28,17 @@ constexpr SocketKind kSocketKinds[] = {
 
 }  // namespace
 
+void Pod::prepare(Ticket ticket) {
+  if (state_ != State::kEmpty || ending_)
+    return server_.fail(ticket, Failure::of(EEXIST, id_, "the pod is set up already"));
+  if (!ns_.net) {
+    auto ready = make_ready_network();
+    if (!ready) return server_.fail(ticket, Failure::of(ready.error()));
+    ns_.net = ready.take();
+  }
+  server_.reply(ticket, "{}");
+}
+
 void Pod::hand_namespace(Ticket ticket, string_view type) {
   if (state_ != State::kReady || ending_)
     return server_.fail(ticket, Failure::of(EINVAL, id_, "the pod has no namespaces: it is not set up, or ends"));

@@ -46,6 +46,7 @@ enum class FrameType : u16 {
   kShutdown = 71,
   kPodNamespace = 72,
   kPodSocket = 73,
+  kPodPrepare = 84,
   // Events, sent to every connection that said hello.
   kEventExit = 128,
   kEventOom = 129,

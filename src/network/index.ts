@@ -16,6 +16,8 @@ export type { NetworkInterface, NetworkStatus } from './types.ts'
 export interface NetworkOptions {
   /** Who gives pods their network. `auto` (default): CNI where it is configured, else the built-in bridge. `none`: loopback only. */
   driver?: 'auto' | NetworkKind | 'none'
+  /** Sandboxes that stand ready for pods to come; default: none. */
+  spareSandboxes?: number
   cni?: Partial<CniOptions>
   bridge?: Partial<BridgeOptions>
 }

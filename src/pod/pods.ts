@@ -9,17 +9,17 @@ import { exitOf } from './container.ts'
 import type { Attachment } from '../network/types.ts'
 import type { NativeFd } from '../native/types.ts'
 import type { Context } from './context.ts'
-import { findByPrefix, newId } from './ids.ts'
+import { findByPrefix } from './ids.ts'
 import { alreadyExists, firstDifference, Joins } from './joins.ts'
 import { reachMonitor } from './monitor/reach.ts'
-import { spawnMonitor } from './monitor/spawn.ts'
+import { bearPod, unwind } from './pod-birth.ts'
+import { Spares } from './spares.ts'
 import { networkRequest, podNetwork } from './pod-network.ts'
 import { podPlanInput } from './pod-input.ts'
 import { writePodFiles } from './pod-files.ts'
 import { Pod } from './pod.ts'
 import { writeRecord } from '../records.ts'
 import { detachPod, endContainer, endContainers, tearDownPod } from './tear-down.ts'
-import { UndoStack } from '../undo.ts'
 
 const nameMax = 253
 /** AT_FDCWD */
@@ -31,13 +31,17 @@ export class Pods {
   readonly #pods = new Map<string, Pod>()
   readonly #joins = new Joins<PodConfig>()
   #closed = false
+  /** Sandboxes made in advance. */
+  readonly spares: Spares
   /** A pod has a monitor: somebody should listen to it. */
   onMonitor: (pod: Pod) => void = () => undefined
   /** A pod was removed with its containers. */
   onRemoved: (pod: Pod) => void = () => undefined
 
-  constructor(context: Context) {
+  /** @param spares how many sandboxes stand ready */
+  constructor(context: Context, spares: number) {
     this.#context = context
+    this.spares = new Spares(context, spares)
   }
 
   /** Makes the pod's sandbox and returns its id; an equal request that is repeated gets the same one (law 5). */
@@ -57,37 +61,13 @@ export class Pods {
   }
 
   async #create(config: PodConfig): Promise<string> {
-    const { native, layout, host, logger, cgroup, lease, monitorProgram, buildId, networks } = this.#context
-    const id = newId()
-    const undo = new UndoStack()
-    const plan = native.compilePod(JSON.stringify(podPlanInput(id, config, host, networks.sysctls())))
-    for (const warning of plan.warnings) logger.warn({ pod: id }, warning)
+    const { native, layout, host, logger, networks } = this.#context
+    // a network namespace has to belong to the pod's user namespace, and is of use to who has one of its own
+    const fits = ['pod', 'none'].includes(config.network) && config.user === null
+    const { id, client, undo } = (fits ? this.spares.take() : undefined) ?? (await bearPod(this.#context))
     try {
-      const stateDirectory = layout.podState(id)
-      await mkdir(stateDirectory, { mode: 0o700 })
-      undo.push('state directory', () => rm(stateDirectory, { recursive: true, force: true }))
-      const monitorCgroup = monitorCgroupOf(cgroup.monitors, id)
-      const cgroupFd = await native.cgroupEnsure(host.cgroupRoot, monitorCgroup, [])
-      undo.push('monitor cgroup', () => native.cgroupDestroy(host.cgroupRoot, monitorCgroup))
-      const { client } = await spawnMonitor(native, {
-        podId: id,
-        executable: monitorProgram,
-        stateDirectory,
-        cgroup: cgroupFd,
-        undo,
-      }).finally(() => {
-        cgroupFd.close()
-      })
-      undo.push('monitor connection', () => {
-        client.close()
-      })
-      const hello = await client.hello(lease)
-      if (hello.buildId !== buildId) {
-        throw new CaissonError(
-          'ERR_MONITOR_PROTOCOL',
-          `monitor of build ${hello.buildId} under a service of build ${buildId}`,
-        )
-      }
+      const plan = native.compilePod(JSON.stringify(podPlanInput(id, config, host, networks.sysctls())))
+      for (const warning of plan.warnings) logger.warn({ pod: id }, warning)
       const memfd = native.sealedMemfd('caisson-pod-plan', plan.plan)
       const joined = config.network === 'joined' ? await this.#namespaceOf(config.networkOf) : undefined
       await client.setupPod(memfd.fd, joined?.fd).finally(() => {
@@ -98,7 +78,7 @@ export class Pods {
       const request = networkRequest(id, config, hostname)
       const attachment = request === null ? null : await networks.attach(request, podNetwork(client))
       undo.push('network', () => networks.detach(id, podNetwork(client)))
-      await writePodFiles(join(stateDirectory, 'etc'), config, hostname, this.#addresses(config, attachment))
+      await writePodFiles(join(layout.podState(id), 'etc'), config, hostname, this.#addresses(config, attachment))
 
       const pod = new Pod({ id, config, createdAt: now(), state: 'ready', monitor: client })
       pod.attachment = attachment
@@ -112,8 +92,7 @@ export class Pods {
       logger.info({ pod: id, name: config.metadata.name, namespace: config.metadata.namespace }, 'pod is ready')
       return id
     } catch (error) {
-      for (const failure of await undo.unwind())
-        logger.error({ pod: id, err: failure.error }, `cannot undo ${failure.what}`)
+      await unwind(this.#context, id, undo)
       throw error
     }
   }
@@ -310,10 +289,6 @@ export class Pods {
     this.#pods.set(pod.id, pod)
     if (pod.monitor !== null) this.onMonitor(pod)
   }
-}
-
-export function monitorCgroupOf(slice: string, podId: string): string {
-  return `${slice}/monitor-${podId}`
 }
 
 export async function writePodRecord(context: Context, pod: Pod): Promise<void> {

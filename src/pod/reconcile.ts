@@ -13,7 +13,8 @@ import { reachMonitor } from './monitor/reach.ts'
 import { connectMonitor } from './monitor/spawn.ts'
 import { Pod } from './pod.ts'
 import { podNetwork } from './pod-network.ts'
-import { monitorCgroupOf, writePodRecord, type Pods } from './pods.ts'
+import { monitorCgroupOf } from './pod-birth.ts'
+import { writePodRecord, type Pods } from './pods.ts'
 import { readRecord } from '../records.ts'
 import { endContainer, endContainers, tearDownPod } from './tear-down.ts'
 
@@ -45,6 +46,7 @@ export async function reconcile(context: Context, pods: Pods, containers: Contai
   }
   for (const id of new Set([...(await readdir(layout.pods)), ...(await readdir(layout.podStates))])) {
     if (!isId(id) || recorded.has(id)) continue
+    if (sameBoot && (await adoptSpare(context, pods, id))) continue
     logger.warn({ pod: id }, 'taking away a pod whose creation did not end')
     await discardPod(context, id)
   }
@@ -54,6 +56,21 @@ export async function reconcile(context: Context, pods: Pods, containers: Contai
   )
   await context.networks.reconcile(new Map(living))
   for (const pod of pods.all()) pod.attachment = context.networks.get(pod.id) ?? null // those that have died have lost it
+}
+
+/** A monitor that was not told yet what its pod is was a spare, or its pod's creation did not get far: either way it is one now. */
+async function adoptSpare(context: Context, pods: Pods, id: string): Promise<boolean> {
+  const client = await connectMonitor(context.native, context.layout.podState(id))
+  if (client === undefined) return false
+  try {
+    const hello = await client.hello(context.lease)
+    const fresh = hello.buildId === context.buildId && (await client.list()).state === 'empty'
+    if (fresh && (await pods.spares.adopt(id, client))) return true
+  } catch (error) {
+    context.logger.warn({ pod: id, err: error }, 'a left-over monitor does not answer')
+  }
+  client.close()
+  return false
 }
 
 interface PodRecord {

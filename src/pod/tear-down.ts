@@ -2,7 +2,7 @@ import { lostExit } from './container.ts'
 import { readExitRecord, writeContainerRecord } from './container-record.ts'
 import type { Context } from './context.ts'
 import { isMonitorGone } from './monitor/client.ts'
-import { monitorCgroupOf } from './pods.ts'
+import { monitorCgroupOf } from './pod-birth.ts'
 import type { Pod } from './pod.ts'
 import { podNetwork } from './pod-network.ts'
 

@@ -109,7 +109,7 @@ export class TestService {
 
   /** Writes the configuration; `cgroup` and `config` as in the options. */
   async configure(): Promise<void> {
-    const { cgroup = '', network = 'driver = "none"', config = '' } = this.#options
+    const { cgroup = '', network = 'driver = "none"\nspare_sandboxes = 0', config = '' } = this.#options
     await mkdir(this.state, { recursive: true, mode: 0o700 })
     const text = `[cgroup]\nmonitors = "${this.slice}"\npods = "${this.slice}/pods"\n${cgroup}\n[network]\n${network}\n${config}\n`
     await writeFile(this.configFile, text)

@@ -180,7 +180,7 @@ bool sysctl_belongs(string_view key, SysctlWriter writer);
 int write_sysctl(int proc, const char* key, string_view value);
 void write_sysctls(Stage& s, SysctlWriter writer);
 void set_names(Stage& s);
-int raise_loopback();
+int raise_loopback(int socket);  // of AF_INET, made in the network namespace
 
 // scheduling.cc
 void prepare_scheduling(Stage& s);  // in the initial user namespace, before any clone

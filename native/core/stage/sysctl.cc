@@ -61,15 +61,12 @@ void set_names(Stage& s) {
   if (head.domainname.length != 0) s.check(setdomainname(s.plan->c_str(head.domainname), head.domainname.length));
 }
 
-int raise_loopback() {
-  int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  if (fd < 0) return -1;
+int raise_loopback(int socket) {
+  if (socket < 0) return -1;
   ifreq request = {};
   memcpy(request.ifr_name, "lo", 3);
   request.ifr_flags = IFF_UP;  // IFF_LOOPBACK is not the caller's to change
-  int result = ioctl(fd, SIOCSIFFLAGS, &request);
-  if (result == 0) let_go(fd);
-  return result;
+  return ioctl(socket, SIOCSIFFLAGS, &request);
 }
 
 }  // namespace caisson

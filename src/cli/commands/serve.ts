@@ -82,6 +82,7 @@ function registryOptions(config: ServiceConfig['registry']): RegistryOptions {
 function networkOptions(config: ServiceConfig['network']): NetworkOptions {
   return {
     driver: config.driver,
+    spareSandboxes: config.spareSandboxes,
     cni: {
       configDirectory: config.cniConfigDir,
       pluginDirectories: config.cniPluginDirs,

@@ -2,6 +2,8 @@ import { absolutePath, boolean, integer, key, listOf, oneOf } from '../schema.ts
 
 /** `[network]`: of pods that have a network of their own. */
 export const network = {
+  /** Sandboxes, each a monitor with a network namespace, that stand ready for pods to come. */
+  spareSandboxes: key(integer(0, 1000), 4),
   /** `auto`: CNI where it is configured, else the built-in bridge. `none`: loopback only. */
   driver: key(oneOf('auto', 'cni', 'bridge', 'none'), 'auto'),
   /** Configuration lists of CNI; the first in the order of names is the default. Without one the built-in bridge is used. */

@@ -96,7 +96,7 @@ export class BridgeDriver implements NetworkDriver {
         pinned.push(name)
       }
       signal.throwIfAborted()
-      const links = this.#plan(request, networks)
+      const links = await this.#plan(request, networks)
       const details: Details = { links }
       const ips = links.flatMap(({ addresses }) => addresses.map(withoutLength))
       const elements = request.ports.flatMap((port) => portElements(port, ips))
@@ -215,8 +215,20 @@ export class BridgeDriver implements NetworkDriver {
     await this.fabric.close()
   }
 
+  /** Where no address is left, one may be on its way back: that of a pod whose interface the kernel is still taking away. */
+  async #plan(request: NetworkRequest, networks: readonly BridgeNetwork[]): Promise<Details['links']> {
+    try {
+      return this.#planNow(request, networks)
+    } catch (error) {
+      if (this.#taking.size === 0) throw error
+      for (const network of networks) network.pool.release(request.podId)
+      await Promise.all(this.#taking)
+      return this.#planNow(request, networks)
+    }
+  }
+
   /** Addresses and interfaces of the pod; nothing is made. */
-  #plan(request: NetworkRequest, networks: readonly BridgeNetwork[]): Details['links'] {
+  #planNow(request: NetworkRequest, networks: readonly BridgeNetwork[]): Details['links'] {
     const { names, host } = this.fabric
     const limits = bandwidth(request.annotations)
     return networks.map((network, i) => {

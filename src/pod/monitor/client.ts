@@ -134,6 +134,11 @@ export class MonitorClient {
     return { buildId: text(payload, 'buildId') }
   }
 
+  /** Makes the network namespace of a pod that is set up later; repeated calls are fine. */
+  async preparePod(): Promise<void> {
+    await this.#call(frameType.podPrepare, {})
+  }
+
   /** @param network namespace that the pod joins, where it has none of its own */
   async setupPod(plan: number, network?: number): Promise<void> {
     await this.#call(frameType.podSetup, {}, network === undefined ? [plan] : [plan, network])

@@ -25,6 +25,7 @@ export const frameType = {
   shutdown: 71,
   podNamespace: 72,
   podSocket: 73,
+  podPrepare: 84,
   eventExit: 128,
   eventOom: 129,
 } as const
