@@ -14,12 +14,12 @@ struct WalkedCgroup {
   bool fresh = false;  // the last one was made here
 };
 
-// Walks `path` (absolute, clean) below `root`, which has `controllers`. Every controller that a cgroup on the way has is handed down to its
-// children, so that the container's has all its files, for statistics and for what it delegates itself; the kernel may
-// refuse (threads of real-time classes, processes in the way), which matters for `needed` ones only. `make`: cgroups
-// that are not there are made; removed again on error. Errors: ENOENT; ENOTSUP "<controller> (not in cgroup.controllers
-// of …)"; EOPNOTSUPP: as of check_domain, for one that was there; those of mkdir(2) and of the write to
-// cgroup.subtree_control for a needed controller.
+// Walks `path` (absolute, clean) below `root`, which has `controllers`. Every controller that a cgroup on the way has
+// is handed down to its children, so that the container's has all its files, for statistics and for what it delegates
+// itself; the kernel may refuse (threads of real-time classes, processes in the way), which matters for `needed` ones
+// only. `make`: cgroups that are not there are made; removed again on error. Errors: ENOENT; ENOTSUP "<controller> (not
+// in cgroup.controllers of …)"; EOPNOTSUPP: as of check_domain, for one that was there; those of mkdir(2) and of the
+// write to cgroup.subtree_control for a needed controller.
 Result<WalkedCgroup> walk_cgroup(int root, string_view controllers, string_view path, span<const string_view> needed,
                                  bool make);
 
