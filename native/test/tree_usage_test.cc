@@ -84,5 +84,5 @@ int main() {
   lock.append("/lock");
   test_lock(lock.c_str());
   rmdir(name);
-  return caisson::test::report();
+  return caisson::test::done();
 }

@@ -36,6 +36,7 @@ service takes them over.
       snapshots: snapshotSettings(config),
       rootfsSize: config.images.rootfsSize * 2 ** 20,
       trustPolicy: config.registry.trustPolicy,
+      pinnedImages: config.images.pinned,
       network: networkOptions(config.network),
       logger: log,
     })
