@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { open, readFile, rename, unlink } from 'node:fs/promises'
 
 import { CaissonError } from './errors.ts'
+import { ifPresent } from './files.ts'
 
 /**
  * Durable records: one JSON file an object, `{"v":1,…}`, written beside and renamed over. A reader takes the present version and the
@@ -40,13 +41,8 @@ export async function writeRecord(path: string, record: JsonObject): Promise<voi
  * @throws CaissonError ERR_RECORD_INVALID when it is not a record that this version reads
  */
 export async function readRecord(path: string): Promise<JsonObject | null> {
-  let text: string
-  try {
-    text = await readFile(path, 'utf8')
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
-    throw error
-  }
+  const text = await ifPresent(readFile(path, 'utf8'))
+  if (text === null) return null
   if (text.length > recordMax) throw damaged(path, `larger than ${recordMax} bytes`)
   let value: unknown
   try {

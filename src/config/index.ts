@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { parse } from 'smol-toml'
 
 import { CaissonError } from '../errors.ts'
+import { ifPresent } from '../files.ts'
 import type { Section, Values } from './schema.ts'
 import { cgroup } from './sections/cgroup.ts'
 import { devmapper } from './sections/devmapper.ts'
@@ -52,26 +53,16 @@ function defaults(): ServiceConfig {
   return { ...(Object.fromEntries(entries) as Omit<ServiceConfig, 'path'>), path: '' }
 }
 
-async function read(path: string): Promise<string | null> {
-  try {
-    return await readFile(path, 'utf8')
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
-    throw error
-  }
+function read(path: string): Promise<string | null> {
+  return ifPresent(readFile(path, 'utf8'))
 }
 
 async function dropIns(directory: string): Promise<string[]> {
-  try {
-    const names = await readdir(directory)
-    return names
-      .filter((name) => name.endsWith('.toml'))
-      .sort()
-      .map((name) => join(directory, name))
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
-    throw error
-  }
+  const names = (await ifPresent(readdir(directory))) ?? []
+  return names
+    .filter((name) => name.endsWith('.toml'))
+    .sort()
+    .map((name) => join(directory, name))
 }
 
 function apply(config: ServiceConfig, text: string, file: string): void {

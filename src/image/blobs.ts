@@ -4,10 +4,11 @@ import { open, readdir, readFile, rename, rm, stat, type FileHandle } from 'node
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { CaissonError } from '../errors.ts'
+import { ifPresent } from '../files.ts'
 import type { Native } from '../native/types.ts'
 import { writeAtomically } from './atomic-file.ts'
 import { digestMismatch, digestOfHex, hexOf, isDigest, verifyDigest, type Digest } from './digest.ts'
-import { flock } from './lock.ts'
+import { withLockFile } from './lock.ts'
 import type { Descriptor } from './manifest.ts'
 import type { ImagePaths } from './paths.ts'
 import type { Trash } from './trash.ts'
@@ -41,7 +42,7 @@ export class BlobStore {
 
   /** Its length in bytes, or null when absent. */
   async size(digest: Digest): Promise<number | null> {
-    return (await present(stat(this.#paths.blob(digest))))?.size ?? null
+    return (await ifPresent(stat(this.#paths.blob(digest))))?.size ?? null
   }
 
   /**
@@ -54,7 +55,7 @@ export class BlobStore {
     if (size === null) return null
     if (size > limit)
       throw new CaissonError('ERR_IMAGE_INVALID', `${what}: ${size} bytes, more than the limit of ${limit}`)
-    const data = await present(readFile(this.#paths.blob(digest)))
+    const data = await ifPresent(readFile(this.#paths.blob(digest)))
     if (data !== null) verifyDigest(data, digest, what)
     return data
   }
@@ -76,12 +77,6 @@ export class BlobStore {
     await this.#count(digest)
   }
 
-  /** Takes over a file of tmp/ whose digest the caller has computed while it wrote it. */
-  async adopt(file: string, digest: Digest): Promise<void> {
-    await rename(file, this.#paths.blob(digest))
-    await this.#count(digest)
-  }
-
   /**
    * Brings a blob in as it arrives, checking size and digest on the way; ends the stream as soon as it is longer than announced.
    * Calls for one blob share the work, across processes too. It goes on where an earlier transfer ended: what that left, in tmp/, is
@@ -97,18 +92,13 @@ export class BlobStore {
     options: { what: string; signal: AbortSignal; onBytes?: (received: number) => void },
   ): Promise<void> {
     const lockFile = join(this.#paths.locks, `blob-${hexOf(expected.digest)}`)
-    const lock = await flock(this.#native, lockFile, { signal: options.signal })
-    try {
-      if (!(await this.has(expected))) {
-        const begun = await this.#transfer(expected, source, options)
-        // what was begun was not what the digest promises: a power cut may have torn it
-        if (begun === 'torn') await this.#transfer(expected, source, options)
-        await this.#count(expected.digest)
-      }
-    } finally {
-      await rm(lockFile, { force: true })
-      lock.close()
-    }
+    await withLockFile(this.#native, lockFile, options.signal, async () => {
+      if (await this.has(expected)) return
+      const begun = await this.#transfer(expected, source, options)
+      // what was begun was not what the digest promises: a power cut may have torn it
+      if (begun === 'torn') await this.#transfer(expected, source, options)
+      await this.#count(expected.digest)
+    })
   }
 
   async #transfer(
@@ -182,7 +172,7 @@ export class BlobStore {
   }
 
   async #count(digest: Digest): Promise<void> {
-    const found = await present(stat(this.#paths.blob(digest)))
+    const found = await ifPresent(stat(this.#paths.blob(digest)))
     if (found === null) this.#usage.dropBlob(digest)
     else this.#usage.setBlob(digest, found.blocks * blockBytes)
   }
@@ -204,16 +194,6 @@ async function rehash(file: FileHandle, size: number, hash: Hash, signal: AbortS
     at += bytesRead
   }
   return begun
-}
-
-/** Null for what is not there. */
-async function present<T>(answer: Promise<T>): Promise<T | null> {
-  try {
-    return await answer
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
-    throw error
-  }
 }
 
 function wrongSize(what: string, got: string): CaissonError {

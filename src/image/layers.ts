@@ -2,11 +2,12 @@ import { randomBytes } from 'node:crypto'
 import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { CaissonError } from '../errors.ts'
+import { ifPresent, renameIfPresent, withDirectory } from '../files.ts'
 import type { Native, TreeUsage } from '../native/types.ts'
 import { writeAtomically } from './atomic-file.ts'
 import { layerDirectory, type ChainLink } from './chain.ts'
 import { digestOfHex, hexOf, isDigest, type Digest } from './digest.ts'
-import { flock } from './lock.ts'
+import { withLockFile } from './lock.ts'
 import type { LayerDescriptor } from './manifest.ts'
 import type { ImagePaths } from './paths.ts'
 import { SingleFlight } from './single-flight.ts'
@@ -88,13 +89,8 @@ export class LayerStore {
     return this.#usageOf(this.#paths.layers, name)
   }
 
-  async #usageOf(parentPath: string, name: string): Promise<TreeUsage> {
-    const parent = await this.#native.openDirectory(parentPath)
-    try {
-      return await this.#native.treeUsage(parent.fd, name)
-    } finally {
-      parent.close()
-    }
+  #usageOf(parent: string, name: string): Promise<TreeUsage> {
+    return withDirectory(this.#native, parent, ({ fd }) => this.#native.treeUsage(fd, name))
   }
 
   /** Whether the layer is unpacked; looks at the disk, as another process may have made or removed it. */
@@ -104,16 +100,9 @@ export class LayerStore {
 
   async #read(chainId: Digest): Promise<LayerMeta | null> {
     const file = this.#metaFile(chainId)
-    let text: string
-    try {
-      text = await readFile(file, 'utf8')
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
-      this.#forget(chainId)
-      return null
-    }
-    const meta = parseMeta(text, file)
-    // as good as none: the layer is made again
+    const text = await ifPresent(readFile(file, 'utf8'))
+    // a damaged one is as good as none: the layer is made again
+    const meta = text === null ? null : parseMeta(text, file)
     if (meta === null) this.#forget(chainId)
     else this.#remember(meta)
     return meta
@@ -132,17 +121,12 @@ export class LayerStore {
   }
 
   /** @returns whether `make` was called: false when the layer was there */
-  async #locked(link: ChainLink, signal: AbortSignal, make: () => Promise<void>): Promise<boolean> {
-    const lockFile = join(this.#paths.locks, `layer-${link.directory}`)
-    const lock = await flock(this.#native, lockFile, { signal })
-    try {
+  #locked(link: ChainLink, signal: AbortSignal, make: () => Promise<void>): Promise<boolean> {
+    return withLockFile(this.#native, join(this.#paths.locks, `layer-${link.directory}`), signal, async () => {
       if (await this.has(link.chainId)) return false
       await make()
       return true
-    } finally {
-      await rm(lockFile, { force: true })
-      lock.close()
-    }
+    })
   }
 
   async #make(link: ChainLink, blob: LayerDescriptor, signal: AbortSignal): Promise<void> {
@@ -184,35 +168,22 @@ export class LayerStore {
   }
 
   async #apply(draft: string, link: ChainLink, blob: LayerDescriptor, signal: AbortSignal): Promise<void> {
-    const directory = await this.#native.openDirectory(draft)
-    try {
-      const { diffId } = link
-      const options = { diffId, what: `layer ${blob.digest}`, limits: this.#limits, signal }
-      await unpackBlob(this.#native, this.#paths.blob(blob.digest), directory.fd, options)
-    } finally {
-      directory.close()
-    }
+    const options = { diffId: link.diffId, what: `layer ${blob.digest}`, limits: this.#limits, signal }
+    await withDirectory(this.#native, draft, ({ fd }) =>
+      unpackBlob(this.#native, this.#paths.blob(blob.digest), fd, options),
+    )
   }
 
   /** A directory without a record may be the lower of a running container whose metadata was lost: it is moved, not removed. */
   async #setAside(name: string): Promise<void> {
     const aside = `${name}.${randomBytes(8).toString('hex')}`
-    try {
-      await rename(join(this.#paths.layers, name), join(this.#paths.layers, aside))
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return
-      throw error
-    }
+    const moved = await renameIfPresent(join(this.#paths.layers, name), join(this.#paths.layers, aside))
+    if (!moved) return
     this.#usage.setLayer(aside, await this.measure(aside))
   }
 
-  async #removeDraft(draft: string): Promise<void> {
-    const tmp = await this.#native.openDirectory(this.#paths.tmp)
-    try {
-      await this.#native.removeTree(tmp.fd, basename(draft))
-    } finally {
-      tmp.close()
-    }
+  #removeDraft(draft: string): Promise<void> {
+    return withDirectory(this.#native, this.#paths.tmp, ({ fd }) => this.#native.removeTree(fd, basename(draft)))
   }
 
   /** Names in the layers' directory that are layers', with or without a record. */

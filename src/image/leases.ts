@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { readdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { CaissonError } from '../errors.ts'
+import { ifPresent } from '../files.ts'
 import { writeAtomically } from './atomic-file.ts'
 import { isDigest, type Digest } from './digest.ts'
 import type { ImagePaths } from './paths.ts'
@@ -130,13 +131,8 @@ export class Leases {
 
 /** A lease that cannot be read might hold anything: it stops the collection instead of being passed over. */
 async function read(file: string): Promise<Lease | null> {
-  let text: string
-  try {
-    text = await readFile(file, 'utf8')
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
-    throw error
-  }
+  const text = await ifPresent(readFile(file, 'utf8'))
+  if (text === null) return null
   let lease: Partial<Record<keyof Lease, unknown>>
   try {
     lease = JSON.parse(text) as typeof lease

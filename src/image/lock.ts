@@ -40,7 +40,7 @@ export class StoreLock {
 }
 
 /** Waits for an flock(2) by asking again: a blocking flock would hold a thread of the pool for as long. */
-export async function flock(
+async function flock(
   native: Pick<Native, 'lockFile'>,
   path: string,
   options: { timeoutMs?: number; signal?: AbortSignal } = {},
@@ -56,6 +56,26 @@ export async function flock(
       }
     }
     await sleep(wait, undefined, { ...(options.signal && { signal: options.signal }) })
+  }
+}
+
+/**
+ * Runs `work` while no other process does so under this file, which is there for as long only.
+ *
+ * @param signal ends the wait
+ */
+export async function withLockFile<T>(
+  native: Pick<Native, 'lockFile'>,
+  path: string,
+  signal: AbortSignal,
+  work: () => Promise<T>,
+): Promise<T> {
+  const lock = await flock(native, path, { signal })
+  try {
+    return await work()
+  } finally {
+    await rm(path, { force: true })
+    lock.close()
   }
 }
 

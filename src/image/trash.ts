@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
-import { readdir, rename } from 'node:fs/promises'
+import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import { ifPresent, renameIfPresent, withDirectory } from '../files.ts'
 import type { Native } from '../native/types.ts'
 import type { ImagePaths } from './paths.ts'
 
@@ -21,11 +22,7 @@ export class Trash {
 
   /** Absent is fine. */
   async take(path: string): Promise<void> {
-    try {
-      await rename(path, join(this.#paths.trash, `image-${randomBytes(12).toString('hex')}`))
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
-    }
+    await renameIfPresent(path, join(this.#paths.trash, `image-${randomBytes(12).toString('hex')}`))
   }
 
   /** Removes what the image store has put there. */
@@ -38,18 +35,9 @@ export class Trash {
   async #remove(): Promise<void> {
     const names = (await readdir(this.#paths.trash)).filter((name) => name.startsWith('image-'))
     if (names.length === 0) return
-    const directory = await this.#native.openDirectory(this.#paths.trash)
-    try {
-      for (const name of names) {
-        try {
-          await this.#native.removeTree(directory.fd, name)
-        } catch (error) {
-          // another process removes the same tree: what one of them misses, the next to empty the trash takes
-          if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
-        }
-      }
-    } finally {
-      directory.close()
-    }
+    await withDirectory(this.#native, this.#paths.trash, async ({ fd }) => {
+      // another process may remove the same tree: what one of them misses, the next to empty the trash takes
+      for (const name of names) await ifPresent(this.#native.removeTree(fd, name))
+    })
   }
 }

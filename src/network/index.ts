@@ -1,13 +1,13 @@
 import { join } from 'node:path'
 
 import type { Native } from '../native/types.ts'
+import { RecordDirectory } from '../record-directory.ts'
 import { CniDriver, type CniOptions } from './cni/driver.ts'
 import { BridgeDriver } from './bridge/driver.ts'
 import { openFabric, type BridgeOptions } from './bridge/open.ts'
 import { UserNetworks } from './bridge/user-networks.ts'
-import { Attachments } from './attachments.ts'
 import { Networks, type NetworkLogger } from './networks.ts'
-import type { NetworkKind } from './types.ts'
+import type { Attachment, NetworkKind } from './types.ts'
 
 export { UserNetworks } from './bridge/user-networks.ts'
 export type { NetworkView, PodOnNetwork, TrafficCounts } from './bridge/user-networks.ts'
@@ -39,9 +39,13 @@ export async function openNetworks(
   native: Native,
   logger: NetworkLogger,
 ): Promise<{ networks: Networks; userNetworks: UserNetworks }> {
-  const attachments = await Attachments.open(join(directory, 'attachments'), (error) => {
-    logger.warn({ err: error }, 'a damaged record of a network; what it stood for is taken away')
-  })
+  const attachments = await RecordDirectory.open<Attachment>(
+    join(directory, 'attachments'),
+    ({ podId }) => podId,
+    (error) => {
+      logger.warn({ err: error }, 'a damaged record of a network; what it stood for is taken away')
+    },
+  )
   const cni = await CniDriver.open({ ...cniDefaults, ...cniOptions }, native, logger)
   const bridge = new BridgeDriver(
     await openFabric(directory, { ...bridgeDefaults, ...bridgeOptions }, native, logger),

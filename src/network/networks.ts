@@ -1,5 +1,5 @@
 import { CaissonError } from '../errors.ts'
-import type { Attachments } from './attachments.ts'
+import type { RecordDirectory } from '../record-directory.ts'
 import type { Attachment, NetworkDriver, NetworkKind, NetworkRequest, NetworkStatus, PodNetwork } from './types.ts'
 
 /** What is told of attachments that are not any caller's business any more. */
@@ -15,7 +15,7 @@ const retryMs = { first: 1000, last: 60_000 }
  * detached, even by a later service. A pod stays with the driver that attached it, whichever is in use later.
  */
 export class Networks {
-  readonly #attachments: Attachments
+  readonly #attachments: RecordDirectory<Attachment>
   readonly #drivers: ReadonlyMap<NetworkKind, NetworkDriver>
   readonly #choose: () => NetworkKind | null
   readonly #logger: NetworkLogger
@@ -29,7 +29,7 @@ export class Networks {
 
   /** @param options.choose the driver that new pods get; null: none, they have loopback only */
   constructor(options: {
-    attachments: Attachments
+    attachments: RecordDirectory<Attachment>
     drivers: readonly NetworkDriver[]
     choose: () => NetworkKind | null
     logger: NetworkLogger

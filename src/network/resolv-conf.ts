@@ -1,13 +1,10 @@
-import { readFile } from 'node:fs/promises'
-
-import { CaissonError } from '../errors.ts'
+import { readHostFile } from '../files.ts'
 import type { DnsConfig } from './types.ts'
 
 const hostFile = '/etc/resolv.conf'
 /** systemd-resolved(8): its stub listens on these, and it writes the servers behind it into this file. */
 const stubs = new Set(['127.0.0.53', '127.0.0.54'])
 const behindStub = '/run/systemd/resolve/resolv.conf'
-const fileMax = 1 << 20
 const ageMs = 5000
 
 /** resolv.conf(5): what is known of it, in order. */
@@ -31,10 +28,10 @@ function isLoopback(server: string): boolean {
 
 /** The text of the host's file; empty where there is none. With a stub of systemd, that of the servers behind it. */
 export async function hostResolvConf(): Promise<string> {
-  const text = await read(hostFile)
+  const text = await readHostFile(hostFile)
   const { servers } = parseResolvConf(text)
   if (!servers.some((server) => stubs.has(server))) return text
-  return (await read(behindStub)) || text
+  return (await readHostFile(behindStub)) || text
 }
 
 /** For a pod in a network of its own: null where all servers are on the host's loopback, which it does not reach. */
@@ -55,20 +52,7 @@ let cached: { at: number; servers: string[] } | null = null
 export async function hostNameservers(): Promise<string[]> {
   const now = performance.now()
   if (cached === null || now - cached.at > ageMs) {
-    cached = { at: now, servers: parseResolvConf(await read(hostFile)).servers }
+    cached = { at: now, servers: parseResolvConf(await readHostFile(hostFile)).servers }
   }
   return cached.servers
-}
-
-async function read(path: string): Promise<string> {
-  try {
-    const content = await readFile(path, 'utf8')
-    if (content.length > fileMax) {
-      throw new CaissonError('ERR_HOST_UNSUPPORTED', `${path} is larger than ${fileMax} bytes`)
-    }
-    return content
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return ''
-    throw error
-  }
 }

@@ -5,6 +5,7 @@ import { Container, exitOf, type ContainerExit } from './container.ts'
 import type { Context } from './context.ts'
 import type { Layout } from './layout.ts'
 import type { Pod } from './pod.ts'
+import { ifPresent } from '../files.ts'
 import { readRecord, writeRecord } from '../records.ts'
 
 /** What is durable of a container: its request and identity. Its end is in `exit`, which the monitor writes. */
@@ -71,13 +72,8 @@ export async function readContainerRecord(
 
 /** The exit record that a monitor wrote: one line, the rest of the preallocated file is zeros. */
 export async function readExitRecord(layout: Layout, podId: string, id: string): Promise<ContainerExit | null> {
-  let text: string
-  try {
-    text = await readFile(layout.exitRecord(podId, id), 'latin1')
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
-    throw error
-  }
+  const text = await ifPresent(readFile(layout.exitRecord(podId, id), 'latin1'))
+  if (text === null) return null
   const end = text.indexOf('\n')
   if (end <= 0) return null // nothing written: it had not exited
   const record = JSON.parse(text.slice(0, end)) as {

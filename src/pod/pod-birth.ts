@@ -17,16 +17,15 @@ export interface PodBirth {
 
 /** Starts the monitor of a pod to be, with its state directory and cgroup; undone when a step fails. */
 export async function bearPod(context: Context): Promise<PodBirth> {
-  const { native, layout, host, cgroup, lease, monitorProgram, buildId } = context
+  const { native, layout, host, lease, monitorProgram, buildId } = context
   const id = newId()
   const undo = new UndoStack()
   try {
     const stateDirectory = layout.podState(id)
     await mkdir(stateDirectory, { mode: 0o700 })
     undo.push('state directory', () => rm(stateDirectory, { recursive: true, force: true }))
-    const monitorCgroup = monitorCgroupOf(cgroup.monitors, id)
-    const cgroupFd = await native.cgroupEnsure(host.cgroupRoot, monitorCgroup, [])
-    undo.push('monitor cgroup', () => native.cgroupDestroy(host.cgroupRoot, monitorCgroup))
+    const cgroupFd = await native.cgroupEnsure(host.cgroupRoot, monitorCgroupOf(context, id), [])
+    undo.push('monitor cgroup', () => destroyMonitorCgroup(context, id))
     const { client } = await spawnMonitor(native, {
       podId: id,
       executable: monitorProgram,
@@ -59,6 +58,10 @@ export async function unwind({ logger }: Context, id: string, undo: UndoStack): 
     logger.error({ pod: id, err: failure.error }, `cannot undo ${failure.what}`)
 }
 
-export function monitorCgroupOf(slice: string, podId: string): string {
-  return `${slice}/monitor-${podId}`
+export function destroyMonitorCgroup(context: Context, podId: string): Promise<void> {
+  return context.native.cgroupDestroy(context.host.cgroupRoot, monitorCgroupOf(context, podId))
+}
+
+function monitorCgroupOf({ cgroup }: Context, podId: string): string {
+  return `${cgroup.monitors}/monitor-${podId}`
 }

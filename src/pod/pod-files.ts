@@ -1,12 +1,11 @@
-import { chmod, chown, mkdir, readFile, writeFile } from 'node:fs/promises'
+import { chmod, chown, mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 
 import { CaissonError } from '../errors.ts'
+import { readHostFile } from '../files.ts'
 import { hostResolvConf, reachableResolvConf } from '../network/resolv-conf.ts'
 import type { Attached } from '../network/types.ts'
 import type { DnsConfig, PodConfig } from './config.ts'
-
-const hostFileMax = 1 << 20
 
 /** Writes the files that every container of a pod finds in /etc: hostname, hosts, resolv.conf. */
 export async function writePodFiles(
@@ -17,7 +16,7 @@ export async function writePodFiles(
 ): Promise<void> {
   const dns = config.dns ?? network?.dns ?? null
   const [hosts, resolv] = await Promise.all([
-    config.network === 'node' ? hostFile('/etc/hosts') : Promise.resolve(podHosts(hostname, network?.ips ?? [])),
+    config.network === 'node' ? readHostFile('/etc/hosts') : Promise.resolve(podHosts(hostname, network?.ips ?? [])),
     dns === null ? hostResolv(config.network) : Promise.resolve(resolvConf(dns)),
   ])
   // the directory of the pod's state is 0700; this one is read by containers through their mounts only
@@ -65,18 +64,6 @@ export function podHosts(hostname: string, ips: readonly string[]): string {
 
 /** What the host has; for a pod with a network of its own what can be reached from there. */
 async function hostResolv(network: PodConfig['network']): Promise<string> {
-  if (network === 'node') return await hostFile('/etc/resolv.conf')
+  if (network === 'node') return await readHostFile('/etc/resolv.conf')
   return (await reachableResolvConf()) ?? (await hostResolvConf())
-}
-
-async function hostFile(path: string): Promise<string> {
-  try {
-    const content = await readFile(path, 'utf8')
-    if (content.length > hostFileMax)
-      throw new CaissonError('ERR_HOST_UNSUPPORTED', `${path} is larger than ${hostFileMax} bytes`)
-    return content
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return ''
-    throw error
-  }
 }

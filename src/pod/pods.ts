@@ -1,9 +1,10 @@
-import { mkdir, rename, rm } from 'node:fs/promises'
+import { mkdir, rm } from 'node:fs/promises'
 import { constants } from 'node:fs'
 import { join } from 'node:path'
 
 import { now } from '../clock.ts'
 import { CaissonError } from '../errors.ts'
+import { renameIfPresent } from '../files.ts'
 import type { PodConfig, PodStatus } from './config.ts'
 import { exitOf } from './container.ts'
 import type { Attachment } from '../network/types.ts'
@@ -299,14 +300,6 @@ export async function writePodRecord(context: Context, pod: Pod): Promise<void> 
     bootId: context.host.bootId,
     config: pod.config,
   })
-}
-
-export async function renameIfPresent(from: string, to: string): Promise<void> {
-  try {
-    await rename(from, to)
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
-  }
 }
 
 function sameMetadata(a: PodConfig['metadata'], b: PodConfig['metadata']): boolean {

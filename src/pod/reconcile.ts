@@ -2,6 +2,7 @@ import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 
 import { isCaissonError } from '../errors.ts'
+import { ifPresent } from '../files.ts'
 import type { PodConfig } from './config.ts'
 import { exitOf, lostExit, type Container, type ContainerExit } from './container.ts'
 import { readContainerRecord, readExitRecord, writeContainerRecord } from './container-record.ts'
@@ -13,7 +14,7 @@ import { reachMonitor } from './monitor/reach.ts'
 import { connectMonitor } from './monitor/spawn.ts'
 import { Pod } from './pod.ts'
 import { podNetwork } from './pod-network.ts'
-import { monitorCgroupOf } from './pod-birth.ts'
+import { destroyMonitorCgroup } from './pod-birth.ts'
 import { writePodRecord, type Pods } from './pods.ts'
 import { readRecord } from '../records.ts'
 import { endContainer, endContainers, tearDownPod } from './tear-down.ts'
@@ -81,10 +82,7 @@ interface PodRecord {
 
 /** @returns whether the state directory is of this boot; afterwards it is */
 async function markBoot({ layout, host }: Context): Promise<boolean> {
-  const previous = await readFile(layout.bootId, 'utf8').catch((error: unknown) => {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return ''
-    throw error
-  })
+  const previous = await ifPresent(readFile(layout.bootId, 'utf8'))
   if (previous === host.bootId) return true
   await writeFile(layout.bootId, host.bootId, { mode: 0o600 })
   return false
@@ -204,7 +202,7 @@ async function discardContainer(context: Context, pod: Pod, id: string): Promise
 }
 
 async function discardPod(context: Context, id: string): Promise<void> {
-  const { layout, native, host, cgroup } = context
+  const { layout, native } = context
   const client = await connectMonitor(native, layout.podState(id))
   if (client !== undefined) {
     // a greeting first: to end may take a monitor any time, to answer not
@@ -214,7 +212,7 @@ async function discardPod(context: Context, id: string): Promise<void> {
     })
     client.close()
   }
-  await native.cgroupDestroy(host.cgroupRoot, monitorCgroupOf(cgroup.monitors, id))
+  await destroyMonitorCgroup(context, id)
   await rm(layout.podState(id), { recursive: true, force: true })
   await rm(layout.pod(id), { recursive: true, force: true })
 }

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 
 import { UndoStack } from '../undo.ts'
 import type { Context } from './context.ts'
-import { bearPod, monitorCgroupOf, unwind, type PodBirth } from './pod-birth.ts'
+import { bearPod, destroyMonitorCgroup, unwind, type PodBirth } from './pod-birth.ts'
 import type { MonitorClient } from './monitor/client.ts'
 
 /** A spare is made when no pod has been for so long. */
@@ -28,10 +28,6 @@ export class Spares {
     this.#size = size
   }
 
-  get size(): number {
-    return this.#ready.length
-  }
-
   /** One that stands ready; another takes its place when there is time. */
   take(): PodBirth | undefined {
     const spare = this.#ready.shift()
@@ -43,10 +39,9 @@ export class Spares {
   /** Takes over a spare that an earlier service has left. @returns false when there are enough, and the caller is to end it */
   async adopt(id: string, client: MonitorClient): Promise<boolean> {
     if (this.#ready.length >= this.#size) return false
-    const { native, host, cgroup, layout } = this.#context
     const undo = new UndoStack()
-    undo.push('state directory', () => rm(layout.podState(id), { recursive: true, force: true }))
-    undo.push('monitor cgroup', () => native.cgroupDestroy(host.cgroupRoot, monitorCgroupOf(cgroup.monitors, id)))
+    undo.push('state directory', () => rm(this.#context.layout.podState(id), { recursive: true, force: true }))
+    undo.push('monitor cgroup', () => destroyMonitorCgroup(this.#context, id))
     undo.push('monitor connection', () => {
       client.close()
     })

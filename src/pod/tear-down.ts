@@ -1,8 +1,9 @@
+import { ifPresent } from '../files.ts'
 import { lostExit } from './container.ts'
 import { readExitRecord, writeContainerRecord } from './container-record.ts'
 import type { Context } from './context.ts'
 import { isMonitorGone } from './monitor/client.ts'
-import { monitorCgroupOf } from './pod-birth.ts'
+import { destroyMonitorCgroup } from './pod-birth.ts'
 import type { Pod } from './pod.ts'
 import { podNetwork } from './pod-network.ts'
 
@@ -49,9 +50,8 @@ export async function endContainers(context: Context, pod: Pod): Promise<void> {
       const written = await readExitRecord(context.layout, pod.id, container.id)
       container.markExited(written ?? lostExit('ended without its monitor'))
       if (written !== null) return
-      await writeContainerRecord(context, container).catch((error: unknown) => {
-        if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error // it was removed meanwhile
-      })
+      // it may have been removed meanwhile
+      await ifPresent(writeContainerRecord(context, container))
     }),
   )
 }
@@ -74,7 +74,6 @@ async function destroyContainerCgroup(context: Context, pod: Pod, id: string): P
 
 /** Takes down what a pod holds beside its containers: the monitor, its cgroup, the connection. */
 export async function tearDownPod(context: Context, pod: Pod): Promise<void> {
-  const { native, host, cgroup } = context
   pod.release()
-  await native.cgroupDestroy(host.cgroupRoot, monitorCgroupOf(cgroup.monitors, pod.id))
+  await destroyMonitorCgroup(context, pod.id)
 }

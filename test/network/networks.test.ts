@@ -2,7 +2,7 @@ import { readdirSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { join } from 'node:path'
 import t from 'tap'
-import { Attachments } from '#src/network/attachments.ts'
+import { RecordDirectory } from '#src/record-directory.ts'
 import { Networks } from '#src/network/networks.ts'
 import type { Attachment, NetworkDriver, NetworkRequest, PodNetwork } from '#src/network/types.ts'
 
@@ -74,8 +74,16 @@ class FakeDriver implements NetworkDriver {
 const warnings: string[] = []
 const logger = { info: () => undefined, warn: (_fields: object, message: string) => void warnings.push(message) }
 
+function attachmentsIn(directory: string): Promise<RecordDirectory<Attachment>> {
+  return RecordDirectory.open<Attachment>(
+    directory,
+    ({ podId }) => podId,
+    () => undefined,
+  )
+}
+
 async function networks(directory: string, driver: FakeDriver): Promise<Networks> {
-  const attachments = await Attachments.open(directory, () => undefined)
+  const attachments = await attachmentsIn(directory)
   return new Networks({ attachments, drivers: [driver], choose: () => 'bridge', logger })
 }
 
@@ -163,7 +171,7 @@ t.test('a pod that is detached while it is attached is detached after it', async
 
 t.test('without a network, ports are refused and nothing else', async (t) => {
   const directory = t.testdir()
-  const attachments = await Attachments.open(join(directory, 'x'), () => undefined)
+  const attachments = await attachmentsIn(join(directory, 'x'))
   const none = new Networks({ attachments, drivers: [], choose: () => null, logger })
   t.equal(none.status(), null)
   t.equal(await none.attach(request('a'), pod), null)

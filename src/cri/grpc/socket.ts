@@ -3,6 +3,7 @@ import { chmodSync } from 'node:fs'
 import { connect, type Server } from 'node:net'
 import { dirname } from 'node:path'
 import { CaissonError, isSystemError } from '../../errors.ts'
+import { ifPresent } from '../../files.ts'
 
 /** sun_path of unix(7) without its final NUL. libuv cuts longer paths without a word. */
 const pathMax = 107
@@ -61,10 +62,7 @@ export async function listenUnix(server: Server, path: string, mode: number): Pr
 }
 
 async function removeStale(path: string): Promise<void> {
-  const stats = await lstat(path).catch((error: unknown) => {
-    if (isSystemError(error) && error.code === 'ENOENT') return null
-    throw error
-  })
+  const stats = await ifPresent(lstat(path))
   if (stats === null) return
   if (!stats.isSocket()) {
     throw new CaissonError('ERR_SOCKET_PATH', `socket ${path}: something else is there, and is not removed`, {

@@ -1,6 +1,7 @@
 import { mkdir } from 'node:fs/promises'
 import { basename, dirname } from 'node:path'
 
+import { withDirectory } from '../../files.ts'
 import type { Native } from '../../native/types.ts'
 import type { ChainLink } from '../chain.ts'
 import type { LayerStore } from '../layers.ts'
@@ -33,11 +34,6 @@ export async function commitChanges(
     return link
   } finally {
     // a draft that was adopted has been renamed
-    const parent = await native.openDirectory(dirname(draft))
-    try {
-      await native.removeTree(parent.fd, basename(draft))
-    } finally {
-      parent.close()
-    }
+    await withDirectory(native, dirname(draft), ({ fd }) => native.removeTree(fd, basename(draft)))
   }
 }

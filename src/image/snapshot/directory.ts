@@ -1,7 +1,7 @@
-import { stat } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 
-import type { Native, NativeFd } from '../../native/types.ts'
+import { ifPresent, withDirectory } from '../../files.ts'
+import type { Native } from '../../native/types.ts'
 import type { SnapshotKey, SnapshotUsage } from './snapshotter.ts'
 
 /** What snapshotters need of the native half. */
@@ -30,33 +30,6 @@ export type SnapshotNative = Pick<
 /** What a snapshot has in its owner's directory. */
 export function snapshotDirectory(key: SnapshotKey): string {
   return join(key.directory, 'rootfs')
-}
-
-export async function isPresent(path: string): Promise<boolean> {
-  return (await ifPresent(stat(path))) !== null
-}
-
-/** Null where there is no such file. */
-export async function ifPresent<T>(found: Promise<T>): Promise<T | null> {
-  try {
-    return await found
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
-    throw error
-  }
-}
-
-export async function withDirectory<T>(
-  native: Pick<Native, 'openDirectory'>,
-  path: string,
-  work: (directory: NativeFd) => Promise<T>,
-): Promise<T> {
-  const directory = await native.openDirectory(path)
-  try {
-    return await work(directory)
-  } finally {
-    directory.close()
-  }
 }
 
 /** @returns false where the file system keeps no project quotas */

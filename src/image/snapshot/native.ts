@@ -2,20 +2,14 @@ import { mkdir, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 
 import { CaissonError } from '../../errors.ts'
+import { isPresent } from '../../files.ts'
 import type { ChainLink } from '../chain.ts'
 import type { LayerStore } from '../layers.ts'
 import type { LayerDescriptor } from '../manifest.ts'
 import type { ImagePaths } from '../paths.ts'
 import type { Workspace } from '../workspace.ts'
 import { commitChanges } from './commit.ts'
-import {
-  isPresent,
-  limitDirectory,
-  removeDirectory,
-  snapshotDirectory,
-  UsageCache,
-  type SnapshotNative,
-} from './directory.ts'
+import { limitDirectory, removeDirectory, snapshotDirectory, UsageCache, type SnapshotNative } from './directory.ts'
 import type { Changes, DirectoryRoot, PrepareOptions, SnapshotKey, Snapshotter, SnapshotUsage } from './snapshotter.ts'
 import { cloneTree, diffTree } from './trees.ts'
 

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { CaissonError } from '../../errors.ts'
 import type { MapperDevice, Native } from '../../native/types.ts'
 import { readRecord, writeRecord } from '../../records.ts'
-import { flock, StoreLock } from '../lock.ts'
+import { StoreLock, withLockFile } from '../lock.ts'
 import { isAlive, type ProcessIdentity } from '../process-identity.ts'
 
 export type PoolNative = Pick<
@@ -165,14 +165,8 @@ export class ThinPool {
   }
 
   /** Runs `work` while no other process makes the device of this name. */
-  async exclusively<T>(name: string, signal: AbortSignal, work: () => Promise<T>): Promise<T> {
-    const lock = await flock(this.#native, join(this.#records, `${name}.lock`), { signal })
-    try {
-      return await work()
-    } finally {
-      await rm(join(this.#records, `${name}.lock`), { force: true })
-      lock.close()
-    }
+  exclusively<T>(name: string, signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+    return withLockFile(this.#native, join(this.#records, `${name}.lock`), signal, work)
   }
 
   async ready(record: ThinRecord, used: ThinRecord['used'] = record.used): Promise<ThinRecord> {

@@ -4,7 +4,7 @@ import { setInterval as every } from 'node:timers'
 import { CaissonError, isSystemError } from '../../errors.ts'
 import type { Native, NativeFd } from '../../native/types.ts'
 import type { JsonObject } from '../../records.ts'
-import { bandwidth } from '../cni/capabilities.ts'
+import { bandwidth } from '../bandwidth.ts'
 import type { NetworkLogger } from '../networks.ts'
 import { hostResolvConf, parseResolvConf, reachableResolvConf } from '../resolv-conf.ts'
 import type {

@@ -1,6 +1,7 @@
 import { now } from '../../clock.ts'
 import { CaissonError, isSystemError } from '../../errors.ts'
 import type { Native } from '../../native/types.ts'
+import type { RecordDirectory } from '../../record-directory.ts'
 import type { NetworkLogger } from '../networks.ts'
 import { prefixOf } from './address.ts'
 import {
@@ -12,7 +13,6 @@ import {
   type NetworkSpec,
   type Used,
 } from './definition.ts'
-import type { Definitions } from './definitions.ts'
 import { networkElements } from './elements.ts'
 import type { Host } from './host.ts'
 import type { Names } from './names.ts'
@@ -30,7 +30,7 @@ export class Fabric {
   readonly native: Native
   readonly names: Names
   readonly host: Host
-  readonly #definitions: Definitions
+  readonly #definitions: RecordDirectory<NetworkDefinition>
   readonly #logger: NetworkLogger
   readonly #networks = new Map<string, BridgeNetwork>()
   readonly #ports = new Map<string, TableElement[]>()
@@ -43,7 +43,13 @@ export class Fabric {
   onUp: (network: BridgeNetwork) => Promise<void> = () => Promise.resolve()
   onDown: (network: BridgeNetwork) => void = () => undefined
 
-  constructor(native: Native, names: Names, host: Host, definitions: Definitions, logger: NetworkLogger) {
+  constructor(
+    native: Native,
+    names: Names,
+    host: Host,
+    definitions: RecordDirectory<NetworkDefinition>,
+    logger: NetworkLogger,
+  ) {
     this.native = native
     this.names = names
     this.host = host

@@ -1,6 +1,7 @@
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 
+import { ifPresent } from '../../files.ts'
 import type { Native } from '../../native/types.ts'
 import { readRecord, writeRecord } from '../../records.ts'
 import { prefixOf } from './address.ts'
@@ -136,12 +137,7 @@ function isGlobal(address: string): boolean {
 
 /** @returns null when there is no such setting */
 async function read(name: string): Promise<string | null> {
-  try {
-    return (await readFile(join(sysctls, name), 'utf8')).trim()
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
-    throw error
-  }
+  return (await ifPresent(readFile(join(sysctls, name), 'utf8')))?.trim() ?? null
 }
 
 async function write(name: string, value: string): Promise<void> {

@@ -1,8 +1,9 @@
 import { join } from 'node:path'
 
 import type { Native } from '../../native/types.ts'
+import { RecordDirectory } from '../../record-directory.ts'
 import type { NetworkLogger } from '../networks.ts'
-import { Definitions } from './definitions.ts'
+import type { NetworkDefinition } from './definition.ts'
 import { Fabric } from './fabric.ts'
 import { Host } from './host.ts'
 import { Names } from './names.ts'
@@ -22,5 +23,6 @@ export async function openFabric(
   const names = new Names(directory)
   const host = new Host(native, names, directory, options)
   await host.open()
-  return new Fabric(native, names, host, await Definitions.open(join(directory, 'networks')), logger)
+  const definitions = await RecordDirectory.open<NetworkDefinition>(join(directory, 'networks'), ({ name }) => name)
+  return new Fabric(native, names, host, definitions, logger)
 }

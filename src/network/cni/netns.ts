@@ -1,6 +1,7 @@
 import { mkdir, readFile, stat, unlink, writeFile } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 
+import { ifPresent, withDirectory } from '../../files.ts'
 import type { Native, NativeFd } from '../../native/types.ts'
 
 // linux/mount.h, linux/fcntl.h
@@ -40,17 +41,16 @@ export class NetnsDirectory {
     const path = this.pathOf(podId)
     await unbind(this.#native, path)
     await writeFile(path, '', { flag: 'wx', mode: 0o444 })
-    const directory = await this.#native.openDirectory(this.#path)
     try {
-      const tree = await this.#native.openTree(namespace.fd, '', openTreeClone | openTreeCloexec | atEmptyPath)
-      await this.#native.moveMount(tree.fd, '', directory.fd, basename(path), moveMountFromEmptyPath).finally(() => {
-        tree.close()
+      await withDirectory(this.#native, this.#path, async ({ fd }) => {
+        const tree = await this.#native.openTree(namespace.fd, '', openTreeClone | openTreeCloexec | atEmptyPath)
+        await this.#native.moveMount(tree.fd, '', fd, basename(path), moveMountFromEmptyPath).finally(() => {
+          tree.close()
+        })
       })
     } catch (error) {
       await unlink(path)
       throw error
-    } finally {
-      directory.close()
     }
   }
 
@@ -61,19 +61,16 @@ export class NetnsDirectory {
   async #prepare(): Promise<void> {
     await mkdir(this.#path, { recursive: true, mode: 0o755 })
     if (isShared(await readFile('/proc/self/mountinfo', 'utf8'), this.#path)) return
-    const directory = await this.#native.openDirectory(this.#path)
-    try {
+    await withDirectory(this.#native, this.#path, async ({ fd }) => {
       const clone = openTreeClone | openTreeCloexec | atEmptyPath | atRecursive
-      const tree = await this.#native.openTree(directory.fd, '', clone)
+      const tree = await this.#native.openTree(fd, '', clone)
       try {
         await this.#native.mountSetattr(tree.fd, '', atEmptyPath | atRecursive, { propagation: msShared })
-        await this.#native.moveMount(tree.fd, '', directory.fd, '', moveMountFromEmptyPath | moveMountToEmptyPath)
+        await this.#native.moveMount(tree.fd, '', fd, '', moveMountFromEmptyPath | moveMountToEmptyPath)
       } finally {
         tree.close()
       }
-    } finally {
-      directory.close()
-    }
+    })
   }
 }
 
@@ -89,13 +86,11 @@ export async function unbind(native: Native, path: string): Promise<void> {
 
 /** Whether a namespace is bound there: not so after a restart of the machine. */
 export async function isBound(path: string): Promise<boolean> {
-  try {
-    // a file on which nothing is mounted is of the directory's own file system
-    return (await stat(path)).dev !== (await stat(dirname(path))).dev
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false
-    throw error
-  }
+  const found = await ifPresent(Promise.all([stat(path), stat(dirname(path))]))
+  if (found === null) return false
+  // a file on which nothing is mounted is of the directory's own file system
+  const [file, directory] = found
+  return file.dev !== directory.dev
 }
 
 /** Whether the mount that `path` is on is in a peer group; see proc_pid_mountinfo(5). */

@@ -1,0 +1,52 @@
+import { readFile, rename, stat } from 'node:fs/promises'
+
+import { CaissonError } from './errors.ts'
+import type { Native, NativeFd } from './native/types.ts'
+
+const hostFileMax = 1 << 20
+
+/** Null where there is no such file. */
+export async function ifPresent<T>(found: Promise<T>): Promise<T | null> {
+  try {
+    return await found
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
+    throw error
+  }
+}
+
+export async function isPresent(path: string): Promise<boolean> {
+  return (await ifPresent(stat(path))) !== null
+}
+
+/**
+ * The text of a file of the host's /etc; empty where there is none.
+ *
+ * @throws CaissonError ERR_HOST_UNSUPPORTED when it is larger than 1 MiB
+ */
+export async function readHostFile(path: string): Promise<string> {
+  const content = (await ifPresent(readFile(path, 'utf8'))) ?? ''
+  if (content.length > hostFileMax) {
+    throw new CaissonError('ERR_HOST_UNSUPPORTED', `${path} is larger than ${hostFileMax} bytes`)
+  }
+  return content
+}
+
+/** @returns false where there was nothing to rename */
+export async function renameIfPresent(from: string, to: string): Promise<boolean> {
+  return (await ifPresent(rename(from, to).then(() => true))) ?? false
+}
+
+/** Runs `work` with the directory open. */
+export async function withDirectory<T>(
+  native: Pick<Native, 'openDirectory'>,
+  path: string,
+  work: (directory: NativeFd) => Promise<T>,
+): Promise<T> {
+  const directory = await native.openDirectory(path)
+  try {
+    return await work(directory)
+  } finally {
+    directory.close()
+  }
+}
