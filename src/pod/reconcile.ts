@@ -205,7 +205,6 @@ async function discardPod(context: Context, id: string): Promise<void> {
   const { layout, native } = context
   const client = await connectMonitor(native, layout.podState(id))
   if (client !== undefined) {
-    // a greeting first: to end may take a monitor any time, to answer not
     const ended = client.hello(context.lease).then(() => client.shutdown())
     await ended.catch((error: unknown) => {
       context.logger.warn({ pod: id, err: error }, 'a left-over monitor did not end by itself')

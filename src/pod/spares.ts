@@ -81,7 +81,7 @@ export class Spares {
         return
       }
       if (this.#timer !== null) return // a pod came between: the timer goes on with it
-      await sleep(1, undefined, { ref: false })
+      await sleep(1)
     }
   }
 

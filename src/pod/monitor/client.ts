@@ -125,7 +125,7 @@ export class MonitorClient {
 
   /** Kills a container, or every container of the pod, with cgroup.kill. */
   async kill(container?: string): Promise<void> {
-    await this.#call(frameType.kill, container === undefined ? {} : { container })
+    await this.#promptCall(frameType.kill, container === undefined ? {} : { container })
   }
 
   /** Replaces the monitor's program in place; it keeps pid, children and descriptors. */
@@ -210,8 +210,10 @@ export class MonitorClient {
     return one(await this.#call(frameType.podSocket, { kind }))
   }
 
-  /** Ends the pod and the monitor. */
+  /** Ends the pod and the monitor. @throws CaissonError ERR_MONITOR_GONE when it answers nothing at all */
   async shutdown(): Promise<void> {
+    // to end may take a monitor any time, to answer not
+    await this.#promptCall(frameType.list, {})
     await this.#call(frameType.shutdown, {})
   }
 

@@ -35,6 +35,7 @@ export async function spawnMonitor(
       peer.close()
     }
     options.undo.push('monitor', () => {
+      child.ref() // the process that waits for it may have nothing else to stay for
       child.kill(9)
       return child.exited
     })
