@@ -14,11 +14,22 @@ export class NetHost {
   }
 
   static async open(t: Test): Promise<NetHost> {
-    const holder = spawn('unshare', ['-n', 'sh', '-c', 'ip link set lo up && echo up && exec sleep 100000'], {
-      stdio: ['ignore', 'pipe', 'inherit'],
+    const script = 'ip link set lo up && echo up && exec sleep 100000'
+    // ends with this process however that ends: tap waits for all who hold its pipes
+    const holder = spawn('setpriv', ['--pdeathsig', 'KILL', 'unshare', '-n', 'sh', '-c', script], {
+      stdio: ['ignore', 'pipe', 'pipe'],
     })
     t.teardown(() => holder.kill('SIGKILL'))
-    await once(holder.stdout, 'data')
+    let stderr = ''
+    holder.stderr.on('data', (data: Buffer) => (stderr += data.toString()))
+    const ended = once(holder, 'close').then(() => {
+      throw new Error(`no network namespace: ${stderr}`)
+    })
+    await Promise.race([once(holder.stdout, 'data'), ended])
+    ended.catch(() => undefined) // later ends are the teardown's
+    // a test that fails before its teardown is not to wait for it
+    holder.unref()
+    for (const stream of [holder.stdout, holder.stderr]) stream.destroy()
     return new NetHost(holder)
   }
 

@@ -155,26 +155,31 @@ export class TestService {
     this.#connection = connection
   }
 
-  async #end(signal: NodeJS.Signals): Promise<void> {
+  /** @returns its exit status, null after a signal or when it had ended before */
+  async #end(signal: NodeJS.Signals): Promise<number | null> {
     const child = this.#process
-    if (child === null) return
+    if (child === null) return null
     this.#connection?.close()
     this.#connection = null
     this.#process = null
-    if (child.exitCode !== null || child.signalCode !== null) return
+    if (child.exitCode !== null || child.signalCode !== null) return null
     const exited = once(child, 'exit')
     child.kill(signal)
     await exited
+    return child.exitCode
   }
 
   /** SIGKILL: at any instruction. */
-  kill(): Promise<void> {
-    return this.#end('SIGKILL')
+  async kill(): Promise<void> {
+    await this.#end('SIGKILL')
   }
 
   /** SIGTERM: the service ends in order, pods go on. */
-  stop(): Promise<void> {
-    return this.#end('SIGTERM')
+  async stop(): Promise<void> {
+    const status = await this.#end('SIGTERM')
+    if (status !== null && status !== 0) {
+      throw new Error(`the service stopped with ${status}:\n${readFileSync(this.logFile, 'utf8').slice(-4000)}`)
+    }
   }
 
   /** Kills the service and starts the next one on the same directories. */

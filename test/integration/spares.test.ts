@@ -1,5 +1,5 @@
 /** Sandboxes that stand ready: taken, made again, adopted by the next service, ended with an orderly one. */
-import { readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { exec, monitorPid, NamespaceMode, namespaceOf, runPod, startShell } from '../helpers/pods.ts'
@@ -64,18 +64,9 @@ t.test('spares', { skip: needsRoot }, async (t) => {
     t.equal((await service.runtime.listPodSandbox({})).items.length, taken.size)
   })
 
-  t.test('one that dies is replaced', async (t) => {
+  t.test('one that dies is replaced', async () => {
     const [victim = ''] = spares()
-    const processes = readdirSync('/proc').filter((name) => /^\d+$/.test(name))
-    const pid = processes.find((name) => {
-      try {
-        return readFileSync(`/proc/${name}/cmdline`, 'utf8').includes(`--pod\0${victim}`)
-      } catch {
-        return false
-      }
-    })
-    t.ok(pid !== undefined)
-    process.kill(Number(pid), 'SIGKILL')
+    process.kill(monitorOf(victim), 'SIGKILL')
     await until(() => !spares().includes(victim))
     await refilled()
   })
@@ -95,3 +86,28 @@ t.test('spares', { skip: needsRoot }, async (t) => {
     await refilled()
   })
 })
+
+t.test('an orderly end with one that is stuck', { skip: needsRoot }, async (t) => {
+  const service = await startService(t, { images: [], network: 'driver = "none"\nspare_sandboxes = 1' })
+  const states = (): string[] => readdirSync(join(service.state, 'pods'))
+  await until(() => states().length === 1)
+  const [stuck = ''] = states()
+  await until(() => existsSync(join(service.state, 'pods', stuck, 'control')))
+  process.kill(monitorOf(stuck), 'SIGSTOP')
+  await service.stop()
+  t.same(await service.leaks(), [])
+  await service.start()
+})
+
+function monitorOf(pod: string): number {
+  const processes = readdirSync('/proc').filter((name) => /^\d+$/.test(name))
+  const pid = processes.find((name) => {
+    try {
+      return readFileSync(`/proc/${name}/cmdline`, 'utf8').includes(`--pod\0${pod}`)
+    } catch {
+      return false // it has ended meanwhile
+    }
+  })
+  if (pid === undefined) throw new Error(`no monitor of ${pod}`)
+  return Number(pid)
+}
