@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { errorMessage, isCaissonError } from '../errors.ts'
 import { parseLeading, UsageError } from './args.ts'
+import { watchOutput } from './broken-pipe.ts'
 import type { Command } from './command.ts'
 import type { Globals } from './context.ts'
 
@@ -105,10 +106,7 @@ function statusOf(error: unknown): number {
   return runtimeError
 }
 
-// a reader that goes away (caisson ps | head) is no failure
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  process.exit(error.code === 'EPIPE' ? 0 : runtimeError)
-})
+watchOutput(() => process.exit(runtimeError))
 
 try {
   process.exitCode = await main(process.argv.slice(2))

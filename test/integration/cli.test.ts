@@ -1,4 +1,5 @@
 /** The command line against a real service, and without one. */
+import { once } from 'node:events'
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
@@ -33,6 +34,13 @@ t.test('the command line', { skip: needsRoot }, async (t) => {
       ...['-v', `${join(service.directory, 'in')}:/v:ro`, '--cap-drop', 'ALL'],
     )
     t.equal(stdout, '1\n/tmp\n1000\nnamed\nvolume\ntouch: /x: Read-only file system\nCapBnd:\t0000000000000000\n')
+  })
+
+  t.test('run: output that nobody reads any more ends the container', async (t) => {
+    const child = service.spawnCli(['run', busyboxImage, 'yes'])
+    child.stdout?.once('data', () => child.stdout?.destroy())
+    const [status] = (await once(child, 'exit')) as unknown[]
+    t.equal(status, 141, '128 + SIGPIPE')
   })
 
   t.test('run leaves nothing', async (t) => {

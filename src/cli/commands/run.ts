@@ -4,6 +4,7 @@ import { join } from 'node:path'
 
 import { CaissonError } from '../../errors.ts'
 import { parseLeading, UsageError } from '../args.ts'
+import { brokenPipeStatus, onBrokenPipe } from '../broken-pipe.ts'
 import type { Command } from '../command.ts'
 import { connectOrStart, type Service } from '../context.ts'
 import { LogReader } from '../log-follow.ts'
@@ -95,24 +96,32 @@ async function ensureImage(service: Service, reference: string, pull: string): P
   return await showPull(service, { image: reference })
 }
 
-/** Shows the output until the end; an interrupt stops the container, a second one kills it. */
+/** Shows the output until the end; an interrupt stops the container, a second one kills it, and so does an output that is closed. */
 async function attend(service: Service, containerId: string, log: string): Promise<number> {
   let interrupts = 0
-  const onSignal = (): void => {
-    const timeout = interrupts++ === 0 ? stopSeconds : 0
+  let unread = false
+  const stop = (timeout: number): void => {
     service.runtime.stopContainer({ containerId, timeout }).catch((error: unknown) => {
       process.stderr.write(`caisson: cannot stop the container: ${(error as Error).message}\n`)
     })
   }
+  const onSignal = (): void => {
+    stop(interrupts++ === 0 ? stopSeconds : 0)
+  }
   process.on('SIGINT', onSignal).on('SIGTERM', onSignal)
+  const restore = onBrokenPipe(() => {
+    unread = true
+    stop(0)
+  })
   const reader = await LogReader.open(log, process)
   try {
     const exit = service.caisson.waitContainer({ containerId })
     await reader.follow(log, exit)
     const { exitCode, oomKilled } = await exit
     if (oomKilled) process.stderr.write('caisson: the container was killed for want of memory\n')
-    return exitCode
+    return unread ? brokenPipeStatus : exitCode
   } finally {
+    restore()
     await reader.close()
     process.off('SIGINT', onSignal).off('SIGTERM', onSignal)
   }
