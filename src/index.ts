@@ -5,7 +5,7 @@ import { ImageService, type RegistryOptions, type SnapshotSettings } from './ima
 import { defaultHostsDirectories } from './image/registry/hosts.ts'
 import { buildId, monitorExecutable, native } from './native/index.ts'
 import type { NativeFd } from './native/types.ts'
-import { openNetworks, type NetworkOptions, type UserNetworks } from './network/index.ts'
+import { openNetworks, type NetworkOptions, type PodRanges, type UserNetworks } from './network/index.ts'
 import type { Networks } from './network/networks.ts'
 import { Containers } from './pod/containers.ts'
 import type { CgroupSettings, Context, Logger } from './pod/context.ts'
@@ -31,6 +31,7 @@ export type {
   NetworkOptions,
   NetworkStatus,
   NetworkView,
+  PodRanges,
   PodOnNetwork,
   TrafficCounts,
   UserNetworks,
@@ -76,6 +77,8 @@ export class Runtime {
   readonly networks: Networks
   /** The networks of the built-in driver: made, listed, removed. */
   readonly userNetworks: UserNetworks
+  /** The node's ranges of pod addresses, for plugins of CNI. */
+  readonly podRanges: PodRanges
   readonly host: HostFacts
   readonly layout: Layout
   /** Identity of the native half. */
@@ -92,12 +95,13 @@ export class Runtime {
     pods: Pods,
     containers: Containers,
     locks: NativeFd[],
-    userNetworks: UserNetworks,
+    { userNetworks, podRanges }: { userNetworks: UserNetworks; podRanges: PodRanges },
   ) {
     this.#lease = context.lease
     this.images = context.images
     this.networks = context.networks
     this.userNetworks = userNetworks
+    this.podRanges = podRanges
     this.host = context.host
     this.layout = context.layout
     this.pods = pods
@@ -139,7 +143,7 @@ export class Runtime {
         recordedLayers: () => recordedLayers(layout.root),
       })
       undo.push('images', () => images.close())
-      const { networks, userNetworks } = await openNetworks(layout.network, options.network ?? {}, native, logger)
+      const { networks, ...rest } = await openNetworks(layout.network, options.network ?? {}, native, logger)
       undo.push('networks', () => networks.close())
       const context: Context = {
         native,
@@ -163,7 +167,7 @@ export class Runtime {
       await reconcile(context, pods, containers)
       images.adoptionComplete()
       pods.spares.refill()
-      return new Runtime(context, pods, containers, locks, userNetworks)
+      return new Runtime(context, pods, containers, locks, rest)
     } catch (error) {
       for (const failure of await undo.unwind()) logger.error({ err: failure.error }, `cannot undo ${failure.what}`)
       throw error

@@ -15,6 +15,7 @@ import { podSandboxStatusRpcs } from './rpc/pod-sandbox-status.ts'
 import { reopenContainerLogRpc } from './rpc/reopen-container-log.ts'
 import type { ServiceFacts } from './rpc/service-info.ts'
 import { statusRpcs } from './rpc/status.ts'
+import { updateRuntimeConfigRpc } from './rpc/update-runtime-config.ts'
 import { versionRpc } from './rpc/version.ts'
 
 /** Serves runtime.v1 and caisson.v1 for a runtime on a unix socket. Methods that are not listed answer UNIMPLEMENTED. */
@@ -31,6 +32,7 @@ export async function serveCri(runtime: Runtime, options: { log: Log; facts: Ser
     .add(runtimeService, {
       ...versionRpc,
       ...statusRpcs(runtime),
+      ...updateRuntimeConfigRpc(runtime),
       ...podSandboxLifecycleRpcs(runtime),
       ...podSandboxStatusRpcs(runtime),
       ...containerLifecycleRpcs(runtime),

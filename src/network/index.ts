@@ -7,10 +7,12 @@ import { BridgeDriver } from './bridge/driver.ts'
 import { openFabric, type BridgeOptions } from './bridge/open.ts'
 import { UserNetworks } from './bridge/user-networks.ts'
 import { Networks, type NetworkLogger } from './networks.ts'
+import { PodRanges } from './pod-ranges.ts'
 import type { Attachment, NetworkKind } from './types.ts'
 
 export { UserNetworks } from './bridge/user-networks.ts'
 export type { NetworkView, PodOnNetwork, TrafficCounts } from './bridge/user-networks.ts'
+export { PodRanges } from './pod-ranges.ts'
 export type { NetworkInterface, NetworkStatus } from './types.ts'
 
 export interface NetworkOptions {
@@ -38,7 +40,7 @@ export async function openNetworks(
   { driver = 'auto', cni: cniOptions, bridge: bridgeOptions }: NetworkOptions,
   native: Native,
   logger: NetworkLogger,
-): Promise<{ networks: Networks; userNetworks: UserNetworks }> {
+): Promise<{ networks: Networks; userNetworks: UserNetworks; podRanges: PodRanges }> {
   const attachments = await RecordDirectory.open<Attachment>(
     join(directory, 'attachments'),
     ({ podId }) => podId,
@@ -46,7 +48,8 @@ export async function openNetworks(
       logger.warn({ err: error }, 'a damaged record of a network; what it stood for is taken away')
     },
   )
-  const cni = await CniDriver.open({ ...cniDefaults, ...cniOptions }, native, logger)
+  const podRanges = await PodRanges.open(join(directory, 'pod-ranges.json'))
+  const cni = await CniDriver.open({ ...cniDefaults, ...cniOptions }, podRanges, native, logger)
   const bridge = new BridgeDriver(
     await openFabric(directory, { ...bridgeDefaults, ...bridgeOptions }, native, logger),
     native,
@@ -58,5 +61,5 @@ export async function openNetworks(
     return cni.configured ? 'cni' : 'bridge'
   }
   const networks = new Networks({ attachments, drivers: [cni, bridge], choose, logger })
-  return { networks, userNetworks: new UserNetworks(bridge) }
+  return { networks, userNetworks: new UserNetworks(bridge), podRanges }
 }

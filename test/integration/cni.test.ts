@@ -222,6 +222,30 @@ t.test('addresses that run out', { skip }, async (t) => {
   t.match(await addresses(it.service, await runPod(it.service)), [/^10\.77/])
 })
 
+t.test('the node’s ranges of addresses, as a kubelet tells them', { skip }, async (t) => {
+  const it = await world(t)
+  const { service } = it
+  const tell = (podCidr: string): Promise<unknown> =>
+    service.runtime.updateRuntimeConfig({ runtimeConfig: { networkConfig: { podCidr } } })
+  const ranges = { type: 'host-local', dataDir: it.leases }
+  await it.configure([{ type: 'ptp', capabilities: { ipRanges: true }, ipam: ranges }])
+  await refused(t, runPod(service), 'INTERNAL', 'plugin "ptp"', 'no IP ranges')
+  await tell('10.99.1.0/24,fd99::/64')
+  const first = await runPod(service)
+  t.match(await addresses(service, first), [/^10\.99\.1\./, /^fd99::/])
+  await service.restart()
+  await tell('')
+  const second = await runPod(service)
+  t.match(await addresses(service, second), [/^10\.99\.1\./, /^fd99::/], 'kept over a restart')
+  for (const bad of ['10.99.1.0', '10.99.1.0/33', '10.0.0.0/8,', 'x'.repeat(1 << 16), '10.0.0.0/8,'.repeat(9)]) {
+    await refused(t, tell(bad), 'INVALID_ARGUMENT', 'pod_cidr')
+  }
+  await tell('10.99.2.0/24')
+  t.match(await addresses(service, await runPod(service)), [/^10\.99\.2\./])
+  await service.runtime.removePodSandbox({ podSandboxId: second.id })
+  t.notMatch(readdirSync(join(it.leases, 'test-net')).join(' '), /10\.99\.1\.3/, 'DEL is told what ADD was')
+})
+
 t.test('a daemon in other mount and pid namespaces opens the path', { skip }, async (t) => {
   const it = await world(t)
   const netns = join(it.leases, '..', 'netns')

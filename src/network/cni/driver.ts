@@ -2,6 +2,7 @@ import { CaissonError } from '../../errors.ts'
 import type { Native } from '../../native/types.ts'
 import type { JsonObject } from '../../records.ts'
 import type { NetworkLogger } from '../networks.ts'
+import type { PodRanges } from '../pod-ranges.ts'
 import type { Attached, Attachment, NetworkDriver, NetworkRequest, NetworkStatus, PodNetwork } from '../types.ts'
 import { capabilityArguments } from './capabilities.ts'
 import { addLink, askStatus, checkLink, collectGarbage, deleteLink, type Link } from './chain.ts'
@@ -27,6 +28,7 @@ const statusAgeMs = 10_000
 export class CniDriver implements NetworkDriver {
   readonly kind = 'cni'
   readonly #configs: ConfigDirectory
+  readonly #ranges: PodRanges
   readonly #host: PluginHost
   readonly #netns: NetnsDirectory | null
   readonly #logger: NetworkLogger
@@ -34,8 +36,15 @@ export class CniDriver implements NetworkDriver {
   #checked: { at: number; list: NetworkList; error: Error | null } | null = null
   #checking: Promise<void> | null = null
 
-  private constructor(options: CniOptions, configs: ConfigDirectory, native: Native, logger: NetworkLogger) {
+  private constructor(
+    options: CniOptions,
+    configs: ConfigDirectory,
+    ranges: PodRanges,
+    native: Native,
+    logger: NetworkLogger,
+  ) {
     this.#configs = configs
+    this.#ranges = ranges
     this.#logger = logger
     this.#host = { native, directories: options.pluginDirectories, timeoutMs: options.timeoutMs }
     this.#netns = options.netnsDirectory === '' ? null : new NetnsDirectory(native, options.netnsDirectory)
@@ -46,8 +55,8 @@ export class CniDriver implements NetworkDriver {
     }
   }
 
-  static async open(options: CniOptions, native: Native, logger: NetworkLogger): Promise<CniDriver> {
-    return new CniDriver(options, await ConfigDirectory.open(options.configDirectory, logger), native, logger)
+  static async open(options: CniOptions, ranges: PodRanges, native: Native, logger: NetworkLogger): Promise<CniDriver> {
+    return new CniDriver(options, await ConfigDirectory.open(options.configDirectory, logger), ranges, native, logger)
   }
 
   /** Whether there is a network that pods could get. */
@@ -191,7 +200,7 @@ export class CniDriver implements NetworkDriver {
         ['K8S_POD_INFRA_CONTAINER_ID', request.podId],
         ['K8S_POD_UID', uid],
       ],
-      capabilities: capabilityArguments(request),
+      capabilities: capabilityArguments(request, this.#ranges.subnets),
       // all, as far as a record knows that was written before ADD
       begun: list.plugins.length,
       result: null,
