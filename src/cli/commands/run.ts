@@ -99,7 +99,7 @@ async function ensureImage(service: Service, reference: string, pull: string): P
 /** Shows the output until the end; an interrupt stops the container, a second one kills it, and so does an output that is closed. */
 async function attend(service: Service, containerId: string, log: string): Promise<number> {
   let interrupts = 0
-  let unread = false
+  const unread = new AbortController()
   const stop = (timeout: number): void => {
     service.runtime.stopContainer({ containerId, timeout }).catch((error: unknown) => {
       process.stderr.write(`caisson: cannot stop the container: ${(error as Error).message}\n`)
@@ -110,7 +110,7 @@ async function attend(service: Service, containerId: string, log: string): Promi
   }
   process.on('SIGINT', onSignal).on('SIGTERM', onSignal)
   const restore = onBrokenPipe(() => {
-    unread = true
+    unread.abort()
     stop(0)
   })
   const reader = await LogReader.open(log, process)
@@ -119,7 +119,7 @@ async function attend(service: Service, containerId: string, log: string): Promi
     await reader.follow(log, exit)
     const { exitCode, oomKilled } = await exit
     if (oomKilled) process.stderr.write('caisson: the container was killed for want of memory\n')
-    return unread ? brokenPipeStatus : exitCode
+    return unread.signal.aborted ? brokenPipeStatus : exitCode
   } finally {
     restore()
     await reader.close()
