@@ -19,6 +19,7 @@ import { UndoStack } from './undo.ts'
 export type {
   FsInfo,
   Image,
+  ImageDetails,
   PullProgress,
   PushProgress,
   RegistryAuth,

@@ -20,6 +20,8 @@ const commands: Record<string, () => Promise<Command>> = {
   images: async () => (await import('./commands/images.ts')).images,
   rmi: async () => (await import('./commands/rmi.ts')).rmi,
   tag: async () => (await import('./commands/tag.ts')).tag,
+  history: async () => (await import('./commands/history.ts')).history,
+  inspect: async () => (await import('./commands/inspect.ts')).inspect,
   image: async () => (await import('./commands/image.ts')).image,
   import: async () => (await import('./commands/import.ts')).importImage,
   network: async () => (await import('./commands/network.ts')).network,
@@ -41,6 +43,8 @@ const usage = `usage: caisson [--listen SOCKET] [--root DIR] [--state DIR] [--co
   images              list images
   rmi IMAGE…          remove images
   tag IMAGE NAME      give an image another name
+  inspect IMAGE…      configuration, layers and history, as JSON
+  history IMAGE       how an image was made
   image COMMAND       more about images: ls, df, prune, check, …
   import DIR NAME     take an image from an OCI image layout
   network ls|show|…   networks of containers

@@ -4,6 +4,7 @@ import type { ImageConfig } from './config.ts'
 import { parseDigest, type Digest } from './digest.ts'
 import type { CheckReport } from './check.ts'
 import { imageUsage, type ImageUsage } from './image-usage.ts'
+import { inspectImage, type ImageDetails } from './inspect.ts'
 import { LayoutSource } from './layout-source.ts'
 import type { ImageLogger } from './logger.ts'
 import { parseReferrers, type Descriptor, type Referrer } from './manifest.ts'
@@ -27,6 +28,7 @@ import type { FsInfo } from './usage.ts'
 export type { CheckProblem, CheckReport, CheckSubject } from './check.ts'
 export type { ImageConfig } from './config.ts'
 export type { ImageUsage } from './image-usage.ts'
+export type { HistoryEntry, ImageDetails, ImageLayer } from './inspect.ts'
 export type { ImageLogger } from './logger.ts'
 export type { Referrer } from './manifest.ts'
 export type { LayerState, PullProgress } from './pull.ts'
@@ -275,6 +277,18 @@ export class ImageService {
    */
   status(text: string): Image | null {
     return this.#store.snapshot.find(text)
+  }
+
+  /**
+   * All that there is to say about an image: its configuration, layers and history.
+   *
+   * @param text as in `status`
+   * @throws CaissonError ERR_IMAGE_NOT_FOUND, ERR_AMBIGUOUS_ID, ERR_IMAGE_INVALID
+   */
+  async inspect(text: string): Promise<ImageDetails> {
+    const image = this.status(text)
+    if (image === null) throw new CaissonError('ERR_IMAGE_NOT_FOUND', `image "${text}" is not present`)
+    return inspectImage(this.#store, image.id)
   }
 
   /**

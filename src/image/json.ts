@@ -79,6 +79,12 @@ export class JsonCursor {
     return value
   }
 
+  boolean(): boolean {
+    const value = this.#value
+    if (typeof value !== 'boolean') throw this.invalid('must be true or false')
+    return value
+  }
+
   items(max: number): JsonCursor[] {
     const value = this.#value
     if (!Array.isArray(value)) throw this.invalid('must be an array')

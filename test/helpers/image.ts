@@ -64,6 +64,8 @@ export interface ImageOptions {
   compression?: 'gzip' | 'none'
   /** The `config` object of the image config: Entrypoint, Cmd, Env, … */
   config?: Record<string, unknown>
+  /** The `history` of the image config. */
+  history?: readonly Record<string, unknown>[]
   architecture?: string
   /** Wraps the manifest in an index, beside an attestation and another platform. */
   index?: boolean
@@ -109,6 +111,7 @@ export async function buildLayout(layout: string, options: ImageOptions): Promis
       ...platform,
       config: options.config ?? {},
       rootfs: { type: 'layers', diff_ids: diffIds },
+      ...(options.history !== undefined && { history: options.history }),
     }),
   )
   const manifestType = 'application/vnd.oci.image.manifest.v1+json'

@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
+import { buildLayout, hostArchitecture } from '../helpers/image.ts'
 import { busyboxImage, needsRoot, probeImage, startService, until } from '../helpers/service.ts'
 
 t.test('the command line', { skip: needsRoot }, async (t) => {
@@ -126,6 +127,40 @@ t.test('the command line', { skip: needsRoot }, async (t) => {
     t.match(await cli('image', 'ls', '-q'), { status: 0, stdout: /^sha256:/ })
     t.match(await cli('image', 'none'), { status: 125, stderr: /"none" is none of ls, / })
     t.match(await cli('import', '/nowhere', 'localhost/x:1'), { status: 125, stderr: /\/nowhere/ })
+  })
+
+  t.test('inspect, history', async (t) => {
+    const layout = join(service.directory, 'made')
+    const built = await buildLayout(layout, {
+      name: 'made',
+      layers: [[{ name: 'a', content: 'a' }], [{ name: 'b', content: 'b' }]],
+      config: { Cmd: ['/a'], Env: ['A=1'], ExposedPorts: { '80/tcp': {} }, Labels: { k: 'v' } },
+      history: [
+        { created: '2020-01-02T03:04:05Z', created_by: 'ADD a /' },
+        { created_by: `ENV A=1 \u001b[2J${'x'.repeat(80)}`, empty_layer: true },
+        { created: 'yesterday', created_by: 'ADD b /', comment: 'the last', author: 'somebody' },
+      ],
+    })
+    await service.importImage(layout, 'localhost/made:1')
+    const [details] = JSON.parse((await cli('inspect', 'localhost/made:1')).stdout) as Record<string, unknown>[]
+    t.match(details, {
+      id: built.configDigest,
+      repoTags: ['localhost/made:1'],
+      roots: [built.manifest],
+      platform: `linux/${hostArchitecture}`,
+      created: '2026-01-02T03:04:05Z',
+      config: { cmd: ['/a'], env: ['A=1'], exposedPorts: ['80/tcp'], labels: { k: 'v' } },
+      layers: built.layerDigests.map((digest, index) => ({ digest, diffId: built.diffIds[index] })),
+      history: [{ layer: built.layerDigests[0] }, { layer: '' }, { layer: built.layerDigests[1], author: 'somebody' }],
+    })
+    const rows = (await cli('history', built.configDigest.slice(7, 19))).stdout.trim().split('\n')
+    t.match(rows[0], /^LAYER +CREATED +CREATED BY +SIZE +COMMENT$/)
+    t.match(rows[1], new RegExp(`^${built.layerDigests[1]?.slice(7, 19) ?? ''} +ADD b / +\\d+ B +the last$`))
+    t.match(rows[2], /^ +ENV A=1 \?\[2Jx+… +0 B$/, 'no control characters, and cut')
+    t.match(rows[3], /^[0-9a-f]{12} +\d+ days ago +ADD a \/ +\d+ B$/)
+    t.match((await cli('image', 'history', '--no-trunc', 'localhost/made:1')).stdout, 'x'.repeat(80))
+    t.match(await cli('inspect', 'localhost/none:1'), { status: 125, stderr: /localhost\/none:1.*not present/ })
+    t.match(await cli('rmi', 'localhost/made:1'), { status: 0 })
   })
 
   t.test('without a service', async (t) => {

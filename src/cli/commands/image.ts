@@ -8,6 +8,8 @@ const commands: Record<string, () => Promise<Command>> = {
   rm: async () => (await import('./rmi.ts')).rmi,
   tag: async () => (await import('./tag.ts')).tag,
   import: async () => (await import('./import.ts')).importImage,
+  inspect: async () => (await import('./inspect.ts')).inspect,
+  history: async () => (await import('./history.ts')).history,
   df: async () => (await import('./image-df.ts')).imageDf,
   prune: async () => (await import('./image-prune.ts')).imagePrune,
   check: async () => (await import('./image-check.ts')).imageCheck,
@@ -16,7 +18,8 @@ const commands: Record<string, () => Promise<Command>> = {
 /** Commands about images by the names that users of docker know; most are commands of their own, too. */
 export const image: Command = {
   usage: `usage: caisson image COMMAND …
-  ls, pull, push, rm, tag, import    as "caisson images", "pull", "push", "rmi", "tag", "import"
+  ls, pull, push, rm, tag, import, inspect, history
+           as "caisson images", "pull", "push", "rmi", "tag", …
   df       what images take on disk, and what they share
   prune    remove images that no container uses
   check    re-hash the store and say what is wrong

@@ -2,6 +2,7 @@ import type { caisson as proto } from '../../gen/caisson.js'
 import type { Runtime } from '../../index.ts'
 import { ns } from '../grpc/int64.ts'
 import type { CaissonHandlers } from '../grpc/services.ts'
+import { imageDetails } from './image-details.ts'
 import { networkRpcs } from './networks.ts'
 import { pullProgress, pushProgress } from './transfer-progress.ts'
 import { serviceInfo, type ServiceFacts } from './service-info.ts'
@@ -36,6 +37,9 @@ export function caissonRpcs(runtime: Runtime, facts: ServiceFacts): CaissonHandl
     async checkImages({ repair }, { signal }) {
       const { problems, ...counts } = await runtime.images.check({ repair, signal })
       return { ...counts, problems: [...problems] }
+    },
+    async inspectImage({ image }) {
+      return imageDetails(await runtime.images.inspect(image))
     },
     async imageUsage() {
       return { images: runtime.images.usage() }
