@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
+import { kill } from 'node:process'
 import t from 'tap'
 import type { runtime as cri } from '#src/gen/cri.ts'
 import { int64 } from '#src/cri/grpc/int64.ts'
@@ -171,6 +172,20 @@ t.test('pods', { skip: needsRoot }, async (t) => {
     t.notOk(pods().includes(pod.id))
     t.notOk(existsSync(join(cgroupRoot(), service.slice, `monitor-${pod.id}`)))
     t.same(await service.leaks('--live'), [])
+  })
+
+  t.test('a monitor that answers nothing does not keep its pod', async (t) => {
+    const pod = await runPod(service)
+    const id = await start(service, pod, { image: probeImage, args: ['sleep', '100000'] })
+    const process = await pidOf(service, id)
+    const monitor = await monitorPid(service, pod)
+    kill(monitor, 'SIGSTOP')
+    await runtime.stopPodSandbox({ podSandboxId: pod.id })
+    t.notOk(existsSync(`/proc/${process}/root`), 'the container has ended')
+    t.match((await runtime.containerStatus({ containerId: id })).status, { exitCode: 255, reason: 'Unknown' })
+    await runtime.removePodSandbox({ podSandboxId: pod.id })
+    t.notOk(existsSync(`/proc/${monitor}`))
+    t.notOk(pods().includes(pod.id))
   })
 
   t.test('namespaces: the pod’s own, or the host’s', async (t) => {
