@@ -32,8 +32,8 @@ export type {
   NetworkOptions,
   NetworkStatus,
   NetworkView,
-  PodRanges,
   PodOnNetwork,
+  PodRanges,
   TrafficCounts,
   UserNetworks,
 } from './network/index.ts'
@@ -96,7 +96,8 @@ export class Runtime {
     pods: Pods,
     containers: Containers,
     locks: NativeFd[],
-    { userNetworks, podRanges }: { userNetworks: UserNetworks; podRanges: PodRanges },
+    userNetworks: UserNetworks,
+    podRanges: PodRanges,
   ) {
     this.#lease = context.lease
     this.images = context.images
@@ -144,7 +145,8 @@ export class Runtime {
         recordedLayers: () => recordedLayers(layout.root),
       })
       undo.push('images', () => images.close())
-      const { networks, ...rest } = await openNetworks(layout.network, options.network ?? {}, native, logger)
+      const opened = await openNetworks(layout.network, options.network ?? {}, native, logger)
+      const { networks, userNetworks, podRanges } = opened
       undo.push('networks', () => networks.close())
       const context: Context = {
         native,
@@ -168,7 +170,7 @@ export class Runtime {
       await reconcile(context, pods, containers)
       images.adoptionComplete()
       pods.spares.refill()
-      return new Runtime(context, pods, containers, locks, rest)
+      return new Runtime(context, pods, containers, locks, userNetworks, podRanges)
     } catch (error) {
       for (const failure of await undo.unwind()) logger.error({ err: failure.error }, `cannot undo ${failure.what}`)
       throw error

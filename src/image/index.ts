@@ -279,6 +279,11 @@ export class ImageService {
     return this.#store.snapshot.find(text)
   }
 
+  /** As `status`. @throws CaissonError ERR_IMAGE_NOT_FOUND, ERR_AMBIGUOUS_ID */
+  require(text: string): Image {
+    return this.#store.snapshot.require(text)
+  }
+
   /**
    * All that there is to say about an image: its configuration, layers and history.
    *
@@ -286,9 +291,7 @@ export class ImageService {
    * @throws CaissonError ERR_IMAGE_NOT_FOUND, ERR_AMBIGUOUS_ID, ERR_IMAGE_INVALID
    */
   async inspect(text: string): Promise<ImageDetails> {
-    const image = this.status(text)
-    if (image === null) throw new CaissonError('ERR_IMAGE_NOT_FOUND', `image "${text}" is not present`)
-    return inspectImage(this.#store, image.id)
+    return inspectImage(this.#store, this.require(text).id)
   }
 
   /**

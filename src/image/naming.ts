@@ -35,10 +35,7 @@ export async function tagImage(store: ImageStore, text: string, name: string): P
  */
 export function untagImage(store: ImageStore, text: string): Promise<Untagged> {
   return store.drop((catalog) => {
-    const image = catalog.snapshot.find(text)
-    if (image === null) {
-      throw new CaissonError('ERR_IMAGE_NOT_FOUND', `image "${text}" is not present`, { fields: { image: text } })
-    }
+    const image = catalog.snapshot.require(text)
     const roots = catalog.rootsOf(image.id)
     const own = catalog.entries.filter(({ digest }) => roots.has(digest))
     const named = nameOf(image, text)

@@ -59,6 +59,13 @@ export class ImageSnapshot {
     return this.#byPrefix(text.startsWith('sha256:') ? text.slice('sha256:'.length) : text, text)
   }
 
+  /** As `find`. @throws CaissonError ERR_IMAGE_NOT_FOUND, ERR_AMBIGUOUS_ID */
+  require(text: string): Image {
+    const image = this.find(text)
+    if (image !== null) return image
+    throw new CaissonError('ERR_IMAGE_NOT_FOUND', `image "${text}" is not present`, { fields: { image: text } })
+  }
+
   #byPrefix(prefix: string, text: string): Image | null {
     if (prefix.length < prefixMin || !/^[0-9a-f]{1,64}$/.test(prefix)) return null
     const fits = this.#hexIds.filter((hex) => hex.startsWith(prefix))

@@ -41,12 +41,7 @@ export async function createContainer(
     return fd
   }
   try {
-    const image = images.status(config.image)
-    if (image === null) {
-      throw new CaissonError('ERR_IMAGE_NOT_FOUND', `image "${config.image}" is not present`, {
-        fields: { image: config.image },
-      })
-    }
+    const image = images.require(config.image)
     await images.acquireLease(image.id, id)
     undo.push('image lease', () => images.release(id))
     const { config: imageConfig, chain } = await images.resolveLayers(image.id)

@@ -205,8 +205,7 @@ async function discardPod(context: Context, id: string): Promise<void> {
   const { layout, native } = context
   const client = await connectMonitor(native, layout.podState(id))
   if (client !== undefined) {
-    const ended = client.hello(context.lease).then(() => client.shutdown())
-    await ended.catch((error: unknown) => {
+    await client.shutdown().catch((error: unknown) => {
       context.logger.warn({ pod: id, err: error }, 'a left-over monitor did not end by itself')
     })
     client.close()
