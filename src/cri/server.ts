@@ -7,11 +7,14 @@ import { GrpcServer } from './grpc/server.ts'
 import { caissonService, imageService, runtimeService } from './grpc/services.ts'
 import { caissonRpcs } from './rpc/caisson.ts'
 import { containerLifecycleRpcs } from './rpc/container-lifecycle.ts'
-import { containerStatusRpcs } from './rpc/container-status.ts'
+import { containerListRpcs } from './rpc/container-lists.ts'
+import { containerStatusRpc } from './rpc/container-status.ts'
 import { execSyncRpc } from './rpc/exec-sync.ts'
+import { imageListRpcs } from './rpc/image-lists.ts'
 import { imageRpcs } from './rpc/images.ts'
 import { podSandboxLifecycleRpcs } from './rpc/pod-sandbox-lifecycle.ts'
-import { podSandboxStatusRpcs } from './rpc/pod-sandbox-status.ts'
+import { podSandboxListRpcs } from './rpc/pod-sandbox-lists.ts'
+import { podSandboxStatusRpc } from './rpc/pod-sandbox-status.ts'
 import { reopenContainerLogRpc } from './rpc/reopen-container-log.ts'
 import type { ServiceFacts } from './rpc/service-info.ts'
 import { statusRpcs } from './rpc/status.ts'
@@ -34,13 +37,15 @@ export async function serveCri(runtime: Runtime, options: { log: Log; facts: Ser
       ...statusRpcs(runtime),
       ...updateRuntimeConfigRpc(runtime),
       ...podSandboxLifecycleRpcs(runtime),
-      ...podSandboxStatusRpcs(runtime),
+      ...podSandboxListRpcs(runtime),
+      ...podSandboxStatusRpc(runtime),
       ...containerLifecycleRpcs(runtime),
-      ...containerStatusRpcs(runtime),
+      ...containerListRpcs(runtime),
+      ...containerStatusRpc(runtime),
       ...execSyncRpc(runtime),
       ...reopenContainerLogRpc(runtime),
     })
-    .add(imageService, imageRpcs(runtime))
+    .add(imageService, { ...imageRpcs(runtime), ...imageListRpcs(runtime) })
     .add(caissonService, caissonRpcs(runtime, facts))
   await server.listen()
   return server

@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import type { handleServerStreamingCall, handleUnaryCall, MethodDefinition } from '@grpc/grpc-js'
 import { CaissonError } from '../../errors.ts'
 import { type CallContext, type CallScope, openCall } from './context.ts'
+import { Encoded } from './encoded.ts'
 import { toStatus } from './errors.ts'
 
 /** Largest message in either direction: what a kubelet and crictl accept (16 MiB, k8s.io/cri-client). */
@@ -78,7 +79,7 @@ export function serverStream(
 }
 
 function encode(method: Method, message: object): Buffer {
-  const bytes = method.responseSerialize(message)
+  const bytes = message instanceof Encoded ? message.bytes : method.responseSerialize(message)
   if (bytes.length > messageMax) {
     throw new CaissonError(
       'ERR_LIMIT_EXCEEDED',

@@ -1,5 +1,6 @@
 import type { MethodDefinition } from '@grpc/grpc-js'
 import type { Reader, Writer } from 'protobufjs/minimal.js'
+import type { Encoded } from './encoded.ts'
 
 /** What protobufjs' static code attaches to each method of a service's prototype. */
 interface Rpc {
@@ -40,11 +41,11 @@ export type Handlers<Namespace, Service, Context> = {
     ? (
         request: Decoded<Namespace, RequestOf<Methods<Service>[Name]>>,
         context: Context,
-      ) => AsyncIterable<Encodable<Namespace, ResponseOf<Methods<Service>[Name]>>>
+      ) => AsyncIterable<Encodable<Namespace, ResponseOf<Methods<Service>[Name]>> | Encoded>
     : (
         request: Decoded<Namespace, RequestOf<Methods<Service>[Name]>>,
         context: Context,
-      ) => Promise<Encodable<Namespace, ResponseOf<Methods<Service>[Name]>>>
+      ) => Promise<Encodable<Namespace, ResponseOf<Methods<Service>[Name]>> | Encoded>
 }
 
 /** Called methods: the other side of {@link Handlers}. */

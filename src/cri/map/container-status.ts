@@ -4,7 +4,7 @@ import { ns } from '../grpc/int64.ts'
 import { toCriResources } from './resources.ts'
 import { toCriSignal } from './signals.ts'
 
-const states: Record<ContainerState, runtime.v1.ContainerState> = {
+export const containerStates: Record<ContainerState, runtime.v1.ContainerState> = {
   created: runtime.v1.ContainerState.CONTAINER_CREATED,
   running: runtime.v1.ContainerState.CONTAINER_RUNNING,
   exited: runtime.v1.ContainerState.CONTAINER_EXITED,
@@ -19,7 +19,7 @@ export function toContainer(container: ContainerStatus): runtime.v1.Container.$P
     image: { image: container.config.userSpecifiedImage, userSpecifiedImage: container.config.userSpecifiedImage },
     imageRef: container.imageId,
     imageId: container.imageId,
-    state: states[container.state],
+    state: containerStates[container.state],
     createdAt: ns(container.createdAt),
     labels: container.config.labels,
     annotations: container.config.annotations,
@@ -31,7 +31,7 @@ export function toContainerStatus(container: ContainerStatus): runtime.v1.Contai
   return {
     id: container.id,
     metadata: config.metadata,
-    state: states[container.state],
+    state: containerStates[container.state],
     createdAt: ns(container.createdAt),
     startedAt: ns(container.startedAt),
     finishedAt: ns(container.finishedAt),

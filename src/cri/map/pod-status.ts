@@ -1,14 +1,19 @@
 import { runtime } from '../../gen/cri.js'
-import type { PodConfig, PodStatus } from '../../index.ts'
+import type { PodConfig, PodState, PodStatus } from '../../index.ts'
 import { ns } from '../grpc/int64.ts'
 
 const { NamespaceMode, PodSandboxState } = runtime.v1
+
+export const podStates: Record<PodState, runtime.v1.PodSandboxState> = {
+  ready: PodSandboxState.SANDBOX_READY,
+  notready: PodSandboxState.SANDBOX_NOTREADY,
+}
 
 export function toPodSandbox(pod: PodStatus): runtime.v1.PodSandbox.$Properties {
   return {
     id: pod.id,
     metadata: pod.config.metadata,
-    state: toState(pod),
+    state: podStates[pod.state],
     createdAt: ns(pod.createdAt),
     labels: pod.config.labels,
     annotations: pod.config.annotations,
@@ -26,10 +31,6 @@ export function toPodSandboxStatus(pod: PodStatus): runtime.v1.PodSandboxStatus.
 
 function podAddresses([ip = '', ...more]: readonly string[]): runtime.v1.PodSandboxNetworkStatus.$Properties {
   return { ip, additionalIps: more.map((additional) => ({ ip: additional })) }
-}
-
-function toState({ state }: PodStatus): runtime.v1.PodSandboxState {
-  return state === 'ready' ? PodSandboxState.SANDBOX_READY : PodSandboxState.SANDBOX_NOTREADY
 }
 
 const modes = {

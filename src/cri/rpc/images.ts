@@ -1,24 +1,19 @@
 import type { runtime as proto } from '../../gen/cri.js'
-import { CaissonError, type FsInfo, type Image, type RegistryAuth, type Runtime } from '../../index.ts'
+import { CaissonError, type FsInfo, type RegistryAuth, type Runtime } from '../../index.ts'
 import { ns } from '../grpc/int64.ts'
 import type { ImageHandlers } from '../grpc/services.ts'
+import { toImage } from '../map/image.ts'
 
-/** The ImageService. */
+/** The ImageService but for its lists. */
 export function imageRpcs(
   runtime: Runtime,
-): Pick<ImageHandlers, 'pullImage' | 'listImages' | 'imageStatus' | 'removeImage' | 'imageFsInfo'> {
+): Pick<ImageHandlers, 'pullImage' | 'imageStatus' | 'removeImage' | 'imageFsInfo'> {
   const { images } = runtime
   return {
     async pullImage({ image, auth }, { signal }) {
       const name = required(image)
       const pulled = await images.pull(name, { ...(auth == null ? {} : { auth: authOf(auth) }), signal })
       return { imageRef: pulled.id }
-    },
-    async listImages({ filter }) {
-      const wanted = filter?.image?.image ?? ''
-      if (wanted === '') return { images: images.list().map(toImage) }
-      const found = images.status(wanted)
-      return { images: found === null ? [] : [toImage(found)] }
     },
     async imageStatus({ image, verbose }) {
       const found = images.status(required(image))
@@ -56,19 +51,6 @@ function authOf(auth: proto.v1.AuthConfig.$Properties): RegistryAuth {
     serverAddress: auth.serverAddress ?? '',
     identityToken: auth.identityToken ?? '',
     registryToken: auth.registryToken ?? '',
-  }
-}
-
-function toImage(image: Image): proto.v1.Image.$Properties {
-  return {
-    id: image.id,
-    repoTags: [...image.repoTags],
-    repoDigests: [...image.repoDigests],
-    size: image.size,
-    ...(image.uid === null ? {} : { uid: { value: image.uid } }),
-    username: image.username,
-    spec: { image: image.id },
-    pinned: image.pinned,
   }
 }
 
