@@ -7,6 +7,8 @@ import { buildId, monitorExecutable, native } from './native/index.ts'
 import type { NativeFd } from './native/types.ts'
 import { openNetworks, type NetworkOptions, type PodRanges, type UserNetworks } from './network/index.ts'
 import type { Networks } from './network/networks.ts'
+import { defaultApparmorProfile } from './oci/apparmor-default.ts'
+import { AppArmor } from './pod/apparmor.ts'
 import { Containers } from './pod/containers.ts'
 import type { CgroupSettings, Context, Logger } from './pod/context.ts'
 import { readHost, type HostFacts } from './pod/host.ts'
@@ -14,6 +16,7 @@ import { Layout } from './pod/layout.ts'
 import { Pods } from './pod/pods.ts'
 import { recordedLayers } from './pod/recorded-layers.ts'
 import { reconcile } from './pod/reconcile.ts'
+import { readSelinux } from './pod/selinux.ts'
 import { UndoStack } from './undo.ts'
 
 export type {
@@ -63,6 +66,8 @@ export interface RuntimeOptions {
   /** Bytes that a container may write to its root file system, and the most that one may ask for; 0 (default): no bound. */
   rootfsSize?: number
   network?: NetworkOptions
+  /** Profile of AppArmor for containers that ask for the default one: ours (the default), one that is loaded, or "" for none. */
+  apparmorProfile?: string
   /** Names of images that no prune takes and that a kubelet is told to leave: whole, or beginnings that end with `*`. */
   pinnedImages?: readonly string[]
   logger?: Logger
@@ -160,6 +165,8 @@ export class Runtime {
           pods: options.cgroup?.pods ?? '/caisson.slice/pods',
           missingController: options.cgroup?.missingController ?? 'error',
         },
+        apparmor: await AppArmor.open(options.apparmorProfile ?? defaultApparmorProfile, logger),
+        selinux: await readSelinux(),
         rootfsSize: options.rootfsSize ?? 0,
         lease: options.lease ?? 'bound',
         monitorProgram: await monitorExecutable(),

@@ -23,6 +23,8 @@ export interface Process {
   rlimits?: { type: string; soft: number; hard: number }[]
   noNewPrivileges: boolean
   oomScoreAdj?: number
+  apparmorProfile?: string
+  selinuxLabel?: string
 }
 
 export interface CapabilitySets {
@@ -38,6 +40,9 @@ export interface Mount {
   type: string
   source: string
   options: string[]
+  /** Of an id-mapped mount; absent with the option `idmap`: the container's user namespace has them. */
+  uidMappings?: SpecIdMapping[]
+  gidMappings?: SpecIdMapping[]
 }
 
 export interface Namespace {
@@ -54,6 +59,7 @@ export interface Linux {
   resources: LinuxResources
   seccomp?: Seccomp
   rootfsPropagation?: string
+  mountLabel?: string
   maskedPaths: string[]
   readonlyPaths: string[]
   sysctl?: Record<string, string>

@@ -58,6 +58,8 @@ export interface PodConfig {
   user: UserNamespace | null
   /** Whether privileged containers are allowed in it. */
   privileged: boolean
+  /** Of its containers that have none of their own; null or absent: nothing is said. */
+  selinux?: SelinuxOptions | null
   runtimeHandler: string
 }
 
@@ -66,12 +68,27 @@ export type Propagation = 'private' | 'host-to-container' | 'bidirectional'
 export interface VolumeMount {
   /** Absolute path inside the container. */
   containerPath: string
-  /** Path on the host; symlinks in it are resolved there; created as a directory when missing. */
+  /** Path on the host; symlinks in it are resolved there; created as a directory when missing. Empty with `image`. */
   hostPath: string
   readonly: boolean
   recursiveReadonly: boolean
   selinuxRelabel: boolean
   propagation: Propagation
+  /** Owners on the host's side (`hostId`) as the container sees them (`containerId`): an id-mapped mount, mount_setattr(2). */
+  idMap?: UserNamespace | null
+  /** Further words of mount(8), such as `noexec`, for this mount alone. */
+  options?: string[]
+  /** The content of an image in place of a host path; always read-only. */
+  image?: ImageVolume | null
+}
+
+export interface ImageVolume {
+  /** Id or reference of an image that is present. */
+  image: string
+  /** What the user wrote; reported back. */
+  userSpecifiedImage: string
+  /** Relative path of a directory or file inside the image; empty: all of it. */
+  subPath: string
 }
 
 export interface DeviceMapping {
@@ -85,6 +102,20 @@ export interface SecurityProfile {
   type: 'runtime-default' | 'unconfined' | 'localhost'
   /** Absolute path of the profile on the host; only with `localhost`. */
   path: string
+}
+
+export interface AppArmorProfile {
+  type: 'runtime-default' | 'unconfined' | 'localhost'
+  /** Name of a profile that is loaded; only with `localhost`. */
+  name: string
+}
+
+/** Parts of a security context of SELinux; an empty one is the default's. */
+export interface SelinuxOptions {
+  user: string
+  role: string
+  type: string
+  level: string
 }
 
 /** Limits in the kernel's units; a missing or zero field is unset. */
@@ -148,6 +179,12 @@ export interface ContainerConfig {
   maskedPaths: string[]
   readonlyPaths: string[]
   seccomp: SecurityProfile
+  /** Null or absent: the default profile, where the host has AppArmor. */
+  apparmor?: AppArmorProfile | null
+  /** Null or absent: the pod's. Without effect where the host has no SELinux. */
+  selinux?: SelinuxOptions | null
+  /** Devices by their names in the Container Device Interface, `vendor/class=name`. */
+  cdiDevices?: string[]
   resources: Resources
 }
 

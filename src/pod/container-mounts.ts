@@ -3,6 +3,8 @@ import { join } from 'node:path'
 import { CaissonError } from '../errors.ts'
 import type { Mount } from '../oci/runtime-spec.ts'
 import type { ContainerConfig, PodConfig, VolumeMount } from './config.ts'
+import { specMappings } from './id-mappings.ts'
+import { firstDifference } from './joins.ts'
 
 const propagationOption = { private: 'rprivate', 'host-to-container': 'rslave', bidirectional: 'rshared' } as const
 
@@ -12,7 +14,7 @@ export function containerMounts(
   config: ContainerConfig,
   facts: { podFiles: string; cgroupOptions: readonly string[] },
 ): Mount[] {
-  const volumes = config.mounts.map(volumeMount)
+  const volumes = config.mounts.map((mount) => volumeMount(mount, pod))
   const taken = new Set(volumes.map(({ destination }) => destination))
   const standard = [...standardMounts(pod, config, facts.cgroupOptions), ...fileMounts(config, facts.podFiles)].filter(
     // a volume at /dev takes the place of everything below it; one at /etc/hosts only of that file
@@ -66,25 +68,48 @@ function fileMounts(config: ContainerConfig, podFiles: string): Mount[] {
   }))
 }
 
-function volumeMount(mount: VolumeMount): Mount {
-  const { containerPath, hostPath, readonly, recursiveReadonly, propagation } = mount
+/** What a volume may be told besides; words that would undo what the host's own mount forbids are not among them. */
+const mountOptions = [
+  'noexec', 'nosuid', 'nodev', 'nosymfollow', 'noatime', 'relatime', 'strictatime', 'nodiratime',
+] // prettier-ignore
+
+function volumeMount(mount: VolumeMount, pod: PodConfig): Mount {
+  const { containerPath, hostPath, readonly, recursiveReadonly, propagation, options: words = [] } = mount
+  const invalid = (why: string): CaissonError =>
+    new CaissonError('ERR_INVALID_ARGUMENT', `mount ${containerPath}: ${why}`)
   if (!containerPath.startsWith('/')) {
     throw new CaissonError('ERR_INVALID_ARGUMENT', `mount: container path "${containerPath}" is not absolute`)
   }
-  if (!hostPath.startsWith('/')) {
-    throw new CaissonError('ERR_INVALID_ARGUMENT', `mount ${containerPath}: host path "${hostPath}" is not absolute`)
-  }
-  if (recursiveReadonly && !readonly) {
-    throw new CaissonError('ERR_INVALID_ARGUMENT', `mount ${containerPath}: recursive read-only without read-only`)
-  }
+  if (mount.image != null) throw invalid('an image volume: not supported by this version of Caisson')
+  if (!hostPath.startsWith('/')) throw invalid(`host path "${hostPath}" is not absolute`)
+  if (recursiveReadonly && !readonly) throw invalid('recursive read-only without read-only')
   if (recursiveReadonly && propagation !== 'private') {
-    throw new CaissonError(
-      'ERR_INVALID_ARGUMENT',
-      `mount ${containerPath}: recursive read-only with ${propagation} propagation`,
-    )
+    throw invalid(`recursive read-only with ${propagation} propagation`)
   }
-  const options = ['rbind', propagationOption[propagation], recursiveReadonly ? 'rro' : readonly ? 'ro' : 'rw']
-  return { destination: normalise(containerPath), type: 'bind', source: hostPath, options }
+  for (const word of words) {
+    if (!mountOptions.includes(word)) {
+      throw invalid(`mount option ${JSON.stringify(word)}; allowed: ${mountOptions.join(', ')}`)
+    }
+  }
+  const options = [
+    'rbind',
+    propagationOption[propagation],
+    recursiveReadonly ? 'rro' : readonly ? 'ro' : 'rw',
+    ...words,
+  ]
+  return { destination: normalise(containerPath), type: 'bind', source: hostPath, ...idMapped(mount, pod, options) }
+}
+
+/** As runc has it, the mount alone: what is mounted below it keeps its owners. */
+function idMapped(
+  { idMap }: VolumeMount,
+  pod: PodConfig,
+  options: string[],
+): Pick<Mount, 'options' | 'uidMappings' | 'gidMappings'> {
+  if (idMap == null) return { options }
+  // the pod's own user namespace serves, without another one being made for its sake
+  if (pod.user !== null && firstDifference(idMap, pod.user) === null) return { options: [...options, 'idmap'] }
+  return { options: [...options, 'idmap'], ...specMappings(idMap) }
 }
 
 function normalise(path: string): string {

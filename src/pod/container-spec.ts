@@ -8,7 +8,9 @@ import { CaissonError } from '../errors.ts'
 import type { ImageConfig } from '../image/config.ts'
 import { containerMounts } from './container-mounts.ts'
 import type { HostFacts } from './host.ts'
+import { specMappings } from './id-mappings.ts'
 import type { ContainerConfig, PodConfig } from './config.ts'
+import type { SelinuxLabels } from './selinux.ts'
 
 /** What was fetched for this container before its specification is written: all I/O is done by then. */
 export interface ContainerFacts {
@@ -19,6 +21,10 @@ export interface ContainerFacts {
   seccompProfile: Seccomp | null
   devices: Device[]
   deviceRules: DeviceRule[]
+  /** Name of the AppArmor profile; empty: none. */
+  apparmorProfile: string
+  /** Null: the host has no SELinux. */
+  selinux: SelinuxLabels | null
 }
 
 /** The OCI specification of a container: pure. */
@@ -35,7 +41,9 @@ export function containerSpec(pod: PodConfig, config: ContainerConfig, facts: Co
     capabilities,
     noNewPrivileges: config.noNewPrivs,
     // always: a child of the monitor would keep the monitor's -999, and be the last to die on the host
-    oomScoreAdj: config.resources.oomScoreAdj ?? 0,
+    oomScoreAdj: oomScoreAdj(config, host),
+    ...(facts.apparmorProfile !== '' && { apparmorProfile: facts.apparmorProfile }),
+    ...(facts.selinux !== null && facts.selinux.process !== '' && { selinuxLabel: facts.selinux.process }),
   }
 
   const seccomp = seccompOf(config, facts, capabilities.bounding)
@@ -47,14 +55,21 @@ export function containerSpec(pod: PodConfig, config: ContainerConfig, facts: Co
     mounts: containerMounts(pod, config, { podFiles: facts.podFiles, cgroupOptions: host.cgroupOptions }),
     linux: {
       namespaces: namespaces(pod, config),
-      ...(pod.user === null ? {} : userMappings(pod.user)),
+      ...(pod.user === null ? {} : specMappings(pod.user)),
       devices: facts.devices,
       resources: { devices: rules, ...containerResources(config.resources) },
       ...(seccomp === null ? {} : { seccomp }),
+      ...(facts.selinux !== null && { mountLabel: facts.selinux.mount }),
       maskedPaths: config.privileged ? [] : config.maskedPaths,
       readonlyPaths: config.privileged ? [] : config.readonlyPaths,
     },
   }
+}
+
+/** The lowest that this service may give, where that is more than was asked for: kubelets ask for -997 wherever they run. */
+function oomScoreAdj({ resources }: ContainerConfig, host: HostFacts): number {
+  const wanted = resources.oomScoreAdj ?? 0
+  return host.capabilities.includes('CAP_SYS_RESOURCE') ? wanted : Math.max(wanted, host.oomScoreAdj)
 }
 
 function namespaces(pod: PodConfig, config: ContainerConfig): Namespace[] {
@@ -67,12 +82,6 @@ function namespaces(pod: PodConfig, config: ContainerConfig): Namespace[] {
   if (config.pid === 'pod') list.push({ type: 'pid', path: 'caisson:pod' })
   if (config.pid === 'target') list.push({ type: 'pid', path: 'caisson:target' })
   return list
-}
-
-function userMappings(user: NonNullable<PodConfig['user']>): Pick<Spec['linux'], 'uidMappings' | 'gidMappings'> {
-  const convert = (mappings: typeof user.uids): { containerID: number; hostID: number; size: number }[] =>
-    mappings.map(({ containerId, hostId, length }) => ({ containerID: containerId, hostID: hostId, size: length }))
-  return { uidMappings: convert(user.uids), gidMappings: convert(user.gids) }
 }
 
 function seccompOf(config: ContainerConfig, facts: ContainerFacts, bounding: readonly string[]): Seccomp | null {

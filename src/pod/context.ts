@@ -1,8 +1,10 @@
 import type { ImageService } from '../image/index.ts'
 import type { Networks } from '../network/networks.ts'
 import type { Native, NativeFd } from '../native/types.ts'
+import type { AppArmor } from './apparmor.ts'
 import type { HostFacts } from './host.ts'
 import type { Layout } from './layout.ts'
+import type { Selinux } from './selinux.ts'
 
 /** The subset of pino that the library asks of its embedder's logger. */
 export interface Logger {
@@ -30,6 +32,9 @@ export interface Context {
   readonly networks: Networks
   readonly logger: Logger
   readonly cgroup: CgroupSettings
+  readonly apparmor: AppArmor
+  /** Null: the host has none. */
+  readonly selinux: Selinux | null
   /** Bytes that a container may write to its root file system, and the most that one may ask for; 0: no bound. */
   readonly rootfsSize: number
   /** `bound`: pods end with this process. */

@@ -15,6 +15,7 @@ import { newId } from './ids.ts'
 import { openLogDirectory } from './log-directory.ts'
 import type { Pod } from './pod.ts'
 import { processError } from './process-errors.ts'
+import { checkSelinux, selinuxLabels, type SelinuxLabels } from './selinux.ts'
 import { cgroupParentOf, containerCgroupName, endContainer } from './tear-down.ts'
 import { UndoStack } from '../undo.ts'
 
@@ -46,6 +47,9 @@ export async function createContainer(
     undo.push('image lease', () => images.release(id))
     const { config: imageConfig, chain } = await images.resolveLayers(image.id)
 
+    if ((config.cdiDevices ?? []).length > 0) {
+      throw new CaissonError('ERR_INVALID_ARGUMENT', 'CDI devices: not supported by this version of Caisson')
+    }
     const { devices, rules } = await hostDevices(config)
     const spec = containerSpec(
       pod.config,
@@ -56,6 +60,8 @@ export async function createContainer(
         seccompProfile: config.seccomp.type === 'localhost' ? await seccompProfile(config.seccomp.path) : null,
         devices,
         deviceRules: rules,
+        apparmorProfile: await context.apparmor.profileOf(config),
+        selinux: selinuxOf(context, pod, config),
       },
       host,
     )
@@ -144,6 +150,14 @@ export async function createContainer(
   } finally {
     for (const fd of held) fd.close()
   }
+}
+
+function selinuxOf({ selinux, logger }: Context, pod: Pod, config: ContainerConfig): SelinuxLabels | null {
+  checkSelinux(config.selinux)
+  if (selinux !== null) return selinuxLabels(selinux, pod.config, pod.selinuxLevel, config)
+  // pods are written for clusters whose nodes differ in this, and run on both kinds
+  if (config.selinux != null) logger.info({ pod: pod.id }, 'SELinux options have no effect: the host has no SELinux')
+  return null
 }
 
 function rootfsSizeOf(context: Context, { rootfsSize = 0 }: ContainerConfig): number {

@@ -17,6 +17,11 @@ export interface HostFacts {
   bootId: string
   /** Capabilities that the service holds: what it can give. */
   capabilities: readonly string[]
+  /**
+   * oom_score_adj(5) of this process: without CAP_SYS_RESOURCE nothing that it starts can have a lower one. It is the bound that can
+   * be known: the kernel keeps the lowest that a process ever had to itself.
+   */
+  oomScoreAdj: number
   /** Mount point of cgroup v2. */
   cgroupRoot: string
   /** Controllers of the cgroup root. */
@@ -48,10 +53,11 @@ export async function readHost(native: Native): Promise<HostFacts> {
   requireHost({ uid: process.getuid?.() ?? -1, kernel })
   await assertHostMountNamespace()
   const { path, controllers, hybrid } = await native.cgroupRoot()
-  const [status, bootId, mounts] = await Promise.all([
+  const [status, bootId, mounts, oomScoreAdj] = await Promise.all([
     readFile('/proc/self/status', 'utf8'),
     readFile('/proc/sys/kernel/random/boot_id', 'utf8'),
     readFile('/proc/self/mountinfo', 'utf8'),
+    readFile('/proc/self/oom_score_adj', 'utf8'),
   ])
   const held = mask(status, 'CapBnd') & mask(status, 'CapPrm')
   const line = mounts.split('\n').find((entry) => entry.split(' ')[4] === path && entry.includes(' - cgroup2 '))
@@ -63,6 +69,7 @@ export async function readHost(native: Native): Promise<HostFacts> {
     features,
     bootId: bootId.trim(),
     capabilities: capabilitiesOfMask(held),
+    oomScoreAdj: Number(oomScoreAdj),
     cgroupRoot: path,
     controllers,
     hybrid,

@@ -1,5 +1,6 @@
 import type { PodConfig } from './config.ts'
 import type { HostFacts } from './host.ts'
+import { specMappings } from './id-mappings.ts'
 
 const shmSize = 64 << 20
 
@@ -11,8 +12,6 @@ export function podPlanInput(
   networkSysctls: Readonly<Record<string, string>>,
 ): object {
   const { user } = config
-  const mappings = (list: NonNullable<typeof user>['uids']): object[] =>
-    list.map(({ containerId, hostId, length }) => ({ containerID: containerId, hostID: hostId, size: length }))
   return {
     id,
     hostname: config.network === 'node' ? '' : config.hostname || host.hostname,
@@ -21,7 +20,7 @@ export function podPlanInput(
       ipc: config.ipc,
       uts: config.network === 'node' ? 'node' : 'pod', // its own exactly when the network is
       pid: config.pid,
-      user: user === null ? null : { uidMappings: mappings(user.uids), gidMappings: mappings(user.gids) },
+      user: user === null ? null : specMappings(user),
     },
     sysctl: config.network === 'pod' ? { ...networkSysctls, ...config.sysctls } : config.sysctls,
     shmSize,

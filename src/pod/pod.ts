@@ -9,6 +9,8 @@ export class Pod {
   readonly id: string
   readonly config: PodConfig
   readonly createdAt: Nanoseconds
+  /** Of SELinux, for its containers that are given none; empty where the host has no SELinux. */
+  readonly selinuxLevel: string
   readonly containers = new Map<string, Container>()
   state: PodState
   monitor: MonitorClient | null
@@ -30,12 +32,14 @@ export class Pod {
     createdAt: Nanoseconds
     state: PodState
     monitor: MonitorClient | null
+    selinuxLevel?: string
   }) {
     this.id = fields.id
     this.config = fields.config
     this.createdAt = fields.createdAt
     this.state = fields.state
     this.monitor = fields.monitor
+    this.selinuxLevel = fields.selinuxLevel ?? ''
   }
 
   status(): PodStatus {

@@ -20,6 +20,7 @@ import { podPlanInput } from './pod-input.ts'
 import { writePodFiles } from './pod-files.ts'
 import { Pod } from './pod.ts'
 import { writeRecord } from '../records.ts'
+import { checkSelinux, freeLevel } from './selinux.ts'
 import { detachPod, endContainer, endContainers, tearDownPod } from './tear-down.ts'
 
 const nameMax = 253
@@ -81,7 +82,14 @@ export class Pods {
       undo.push('network', () => networks.detach(id, podNetwork(client)))
       await writePodFiles(join(layout.podState(id), 'etc'), config, hostname, this.#addresses(config, attachment))
 
-      const pod = new Pod({ id, config, createdAt: now(), state: 'ready', monitor: client })
+      const pod = new Pod({
+        id,
+        config,
+        createdAt: now(),
+        state: 'ready',
+        monitor: client,
+        selinuxLevel: this.#level(id),
+      })
       pod.attachment = attachment
       const directory = layout.pod(id)
       await mkdir(join(directory, 'containers'), { recursive: true, mode: 0o700 })
@@ -96,6 +104,11 @@ export class Pods {
       await unwind(this.#context, id, undo)
       throw error
     }
+  }
+
+  #level(id: string): string {
+    if (this.#context.selinux === null) return ''
+    return freeLevel(id, new Set([...this.#pods.values()].map(({ selinuxLevel }) => selinuxLevel)))
   }
 
   /** The network namespace that a pod is to join. */
@@ -299,6 +312,7 @@ export async function writePodRecord(context: Context, pod: Pod): Promise<void> 
     createdAt: pod.createdAt,
     bootId: context.host.bootId,
     config: pod.config,
+    ...(pod.selinuxLevel !== '' && { selinuxLevel: pod.selinuxLevel }),
   })
 }
 
@@ -328,6 +342,7 @@ function validate(config: PodConfig): void {
   if (config.logDirectory !== '' && !config.logDirectory.startsWith('/')) {
     throw new CaissonError('ERR_INVALID_ARGUMENT', `log directory "${config.logDirectory}" is not absolute`)
   }
+  checkSelinux(config.selinux)
   const { user } = config
   if ((config.network === 'joined') !== (config.networkOf !== '')) {
     throw new CaissonError('ERR_INVALID_ARGUMENT', 'a pod joins a network exactly if it says whose')

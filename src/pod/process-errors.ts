@@ -14,6 +14,8 @@ export function processError(error: unknown): unknown {
       return error.code === 'EINVAL'
         ? new CaissonError('ERR_FAILED_PRECONDITION', error.message, { cause: error })
         : error
+    case 'label': // the profile is not loaded, or the host has no such module
+      return new CaissonError('ERR_FAILED_PRECONDITION', error.message, { cause: error })
     case 'exec': {
       const code = error.code === 'ENOENT' ? 'ERR_COMMAND_NOT_FOUND' : 'ERR_COMMAND_NOT_EXECUTABLE'
       return new CaissonError(code, error.message, { cause: error })

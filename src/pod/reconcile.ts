@@ -78,6 +78,7 @@ interface PodRecord {
   state: Pod['state']
   createdAt: string
   config: PodConfig
+  selinuxLevel?: string
 }
 
 /** @returns whether the state directory is of this boot; afterwards it is */
@@ -104,6 +105,7 @@ async function adoptPod(
     createdAt: BigInt(record.createdAt),
     state: 'ready',
     monitor: monitor ?? null,
+    selinuxLevel: record.selinuxLevel ?? '',
   })
   pod.attachment = context.networks.get(id) ?? null
   const ends = new Map<string, ContainerExit | null>()

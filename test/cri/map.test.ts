@@ -2,6 +2,7 @@ import t from 'tap'
 
 import { containerConfigOf } from '#src/cri/map/container-config.ts'
 import { matchesId, matchesLabels, matchesState } from '#src/cri/map/filters.ts'
+import { toCriMount } from '#src/cri/map/mounts.ts'
 import { podConfigOf } from '#src/cri/map/pod-config.ts'
 import { resourcesOf } from '#src/cri/map/resources.ts'
 import { fromCriSignal, toCriSignal } from '#src/cri/map/signals.ts'
@@ -121,21 +122,64 @@ t.test('ids are 32 bits, strictly', async (t) => {
   }
 })
 
-t.test('what this version cannot honour is refused by name', async (t) => {
-  for (const [config, message] of [
-    [{ CDIDevices: [{ name: 'v/c=d' }] }, /CDI device "v\/c=d"/],
-    [{ mounts: [{ containerPath: '/m', image: { image: 'x' } }] }, /mount \/m: an image volume/],
-    [{ mounts: [{ containerPath: '/m', mountOptions: ['x'] }] }, /mount_options/],
-    [{ mounts: [{ containerPath: '/m', uidMappings: [{ length: 1 }] }] }, /id mappings/],
-    [{ linux: { securityContext: { selinuxOptions: { level: 's0' } } } }, /selinux/],
-    [
-      { linux: { securityContext: { apparmor: { profileType: ProfileType.Localhost, localhostRef: 'p' } } } },
-      /apparmor profile "p"/,
-    ],
-    [{ linux: { securityContext: { apparmorProfile: 'localhost/p' } } }, /apparmor/],
-  ] as [runtime.v1.ContainerConfig.$Properties, RegExp][]) {
-    t.throws(() => container(config), { code: 'ERR_INVALID_ARGUMENT', message })
+t.test('AppArmor: the new field wins over the deprecated one', async (t) => {
+  t.equal(secured({}).apparmor, null)
+  t.strictSame(secured({ apparmorProfile: 'localhost/p' }).apparmor, { type: 'localhost', name: 'p' })
+  t.strictSame(secured({ apparmorProfile: 'unconfined' }).apparmor, { type: 'unconfined', name: '' })
+  const { RuntimeDefault, Localhost } = ProfileType
+  t.strictSame(secured({ apparmor: { profileType: RuntimeDefault }, apparmorProfile: 'localhost/p' }).apparmor, {
+    type: 'runtime-default',
+    name: '',
+  })
+  for (const localhostRef of ['p', 'localhost/p']) {
+    t.strictSame(secured({ apparmor: { profileType: Localhost, localhostRef } }).apparmor, {
+      type: 'localhost',
+      name: 'p',
+    })
   }
+  t.throws(() => secured({ apparmor: { profileType: Localhost } }), { message: /name of the profile is missing/ })
+  t.throws(() => secured({ apparmorProfile: 'what' }), { message: /"what"/ })
+  // eslint-disable-next-line @typescript-eslint/no-unsafe-enum-assignment -- as the wire brings it
+  t.throws(() => secured({ apparmor: { profileType: 9 as typeof Localhost } }), { message: /profile_type 9/ })
+})
+
+t.test('SELinux: parts that are not given are left to the default', async (t) => {
+  t.equal(secured({}).selinux, null)
+  t.equal(secured({ selinuxOptions: {} }).selinux, null)
+  t.strictSame(secured({ selinuxOptions: { level: 's0', type: 'spc_t' } }).selinux, {
+    user: '',
+    role: '',
+    type: 'spc_t',
+    level: 's0',
+  })
+})
+
+t.test('mounts: id maps, options and images come back in the status', async (t) => {
+  const map = [{ hostId: 1000, containerId: 0, length: 10 }]
+  const full: runtime.v1.Mount.$Properties = {
+    containerPath: '/m',
+    hostPath: '/h',
+    readonly: true,
+    recursiveReadOnly: true,
+    selinuxRelabel: true,
+    propagation: MountPropagation.PROPAGATION_PRIVATE,
+    uidMappings: map,
+    gidMappings: map,
+    mountOptions: ['noexec'],
+  }
+  const image: runtime.v1.Mount.$Properties = {
+    ...full,
+    hostPath: '',
+    image: { image: 'sha256:1', userSpecifiedImage: 'x:1' },
+    imageSubPath: 'a/b',
+  }
+  for (const mount of [full, image]) t.strictSame(container({ mounts: [mount] }).mounts.map(toCriMount), [mount])
+  const bad = (mount: runtime.v1.Mount.$Properties): unknown =>
+    container({ mounts: [{ containerPath: '/m', hostPath: '/h', ...mount }] })
+  t.throws(() => bad({ uidMappings: map }), { message: /mount \/m: uidMappings and gidMappings/ })
+  t.throws(() => bad({ imageSubPath: 'a' }), { message: /mount \/m: image_sub_path without an image/ })
+  // eslint-disable-next-line @typescript-eslint/no-unsafe-enum-assignment -- as the wire brings it
+  t.throws(() => bad({ propagation: 7 as runtime.v1.MountPropagation }), { message: /mount \/m: propagation 7/ })
 })
 
 t.test('environment values are bytes, and must be text', async (t) => {

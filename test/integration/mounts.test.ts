@@ -8,6 +8,7 @@ import {
   create,
   exec,
   MountPropagation,
+  NamespaceMode,
   pidOf,
   refused,
   runPod,
@@ -70,6 +71,48 @@ t.test('mounts', { skip: needsRoot }, async (t) => {
     const propagated = { ...recursive, propagation: MountPropagation.PROPAGATION_HOST_TO_CONTAINER }
     await refused(t, create(service, pod, { mounts: [propagated] }), 'INVALID_ARGUMENT', '/data', /propagation/)
     onHost('umount', join(path, 'sub'))
+  })
+
+  t.test('further options hold for the mount, and come back in the status', async (t) => {
+    const path = volume('options')
+    writeFileSync(join(path, 'tool'), '#!/bin/sh\necho ran\n', { mode: 0o755 })
+    const mount = { hostPath: path, containerPath: '/data', mountOptions: ['noexec', 'nodev', 'nosuid'] }
+    const { stdout, stderr, status } = await runShell(service, pod, 'grep " /data " /proc/self/mountinfo; /data/tool', {
+      mounts: [mount],
+    })
+    t.match(stdout, / \/data rw,nosuid,nodev,noexec/)
+    t.match(stderr, /Permission denied/)
+    t.same(status.mounts[0]?.mountOptions, mount.mountOptions)
+    t.equal((await runtime.status({})).features?.mountOptions, true, 'kubelets are told that it is honoured')
+    const bad = { ...mount, mountOptions: ['suid'] }
+    await refused(t, create(service, pod, { mounts: [bad] }), 'INVALID_ARGUMENT', '/data', /"suid"; allowed: noexec/)
+  })
+
+  t.test('id-mapped volumes, with and without a user namespace', async (t) => {
+    const path = volume('mapped')
+    writeFileSync(join(path, 'of-root'), '')
+    const first = 200_000
+    const map = [{ hostId: first, containerId: 0, length: 65_536 }]
+    const mount = { hostPath: path, containerPath: '/data', uidMappings: map, gidMappings: map }
+    const script = 'stat -c %u:%g /data/of-root; touch /data/made && stat -c %u:%g /data/made; rm /data/made'
+    const usernsOptions = { mode: NamespaceMode.POD, uids: map, gids: map }
+    const namespaceOptions = { pid: NamespaceMode.CONTAINER, usernsOptions }
+    const mappedPod = await runPod(service, { linux: { securityContext: { namespaceOptions } } })
+    const inside = await runShell(service, mappedPod, `${script}; touch /data/kept`, {
+      mounts: [mount],
+      security: { namespaceOptions },
+    })
+    t.equal(inside.stdout, '0:0\n0:0\n', 'what root of the host owns is root’s inside')
+    t.equal(statSync(join(path, 'kept')).uid, 0, 'and what root writes inside is root’s on the disk')
+    t.match(inside.status.mounts[0], { uidMappings: map, gidMappings: map })
+    const plain = await runShell(service, mappedPod, 'stat -c %u:%g /data/of-root; touch /data/x', {
+      mounts: [{ hostPath: path, containerPath: '/data' }],
+      security: { namespaceOptions },
+    })
+    t.match(plain, { stdout: '65534:65534\n', exitCode: 1 }, 'without the map it is nobody’s')
+    const outside = await runShell(service, pod, 'stat -c %u:%g /data/of-root', { mounts: [mount] })
+    t.equal(outside.stdout, `${first}:${first}\n`, 'a mapping of the mount’s own, in the host’s user namespace')
+    await runtime.removePodSandbox({ podSandboxId: mappedPod.id })
   })
 
   t.test('host paths: a symbolic link is followed, a missing one is made, a relative one is refused', async (t) => {

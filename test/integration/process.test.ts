@@ -1,4 +1,5 @@
 /** What a container's process is: command, environment, identity, privileges, and the files the runtime gives it. */
+import { readFileSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
@@ -26,9 +27,12 @@ import { buildBusybox } from '../helpers/image.ts'
 import { needsRoot, probeImage, startService } from '../helpers/service.ts'
 
 /** capability.h */
-const capability = { CHOWN: 0n, DAC_OVERRIDE: 1n, NET_ADMIN: 12n, NET_RAW: 13n, SYS_ADMIN: 21n }
+const capability = { CHOWN: 0n, DAC_OVERRIDE: 1n, NET_ADMIN: 12n, NET_RAW: 13n, SYS_ADMIN: 21n, SYS_RESOURCE: 24n }
 const has = (mask: string | undefined, name: keyof typeof capability): boolean =>
   (BigInt(`0x${mask ?? '0'}`) & (1n << capability[name])) !== 0n
+
+const capabilitiesOf = (pid: number): string | undefined =>
+  /^CapEff:\s*(\S+)$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]
 
 t.test('processes', { skip: needsRoot }, async (t) => {
   const service = await startService(t)
@@ -178,6 +182,14 @@ t.test('processes', { skip: needsRoot }, async (t) => {
 
     const adjusted = await report(service, pod, { linux: { resources: { oomScoreAdj: 123 } } })
     t.equal(adjusted.oomScoreAdj, 123)
+    const guaranteed = await report(service, pod, { linux: { resources: { oomScoreAdj: -997 } } })
+    const own = Number(readFileSync(`/proc/${service.pid}/oom_score_adj`, 'utf8'))
+    t.equal(
+      guaranteed.oomScoreAdj,
+      has(capabilitiesOf(service.pid), 'SYS_RESOURCE') ? -997 : Math.max(-997, own),
+      'as low as the service may go',
+    )
+    t.equal(Number(guaranteed.status.resources?.linux?.oomScoreAdj), -997, 'and the status says what was asked for')
   })
 
   t.test('root file system: read-only, masked, read-only paths', async (t) => {

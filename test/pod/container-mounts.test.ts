@@ -3,7 +3,11 @@ import t from 'tap'
 import type { ContainerConfig, PodConfig, VolumeMount } from '#src/pod/config.ts'
 import { containerMounts } from '#src/pod/container-mounts.ts'
 
-const pod = { ipc: 'pod', network: 'pod' } as PodConfig
+const user = {
+  uids: [{ hostId: 70000, containerId: 0, length: 1000 }],
+  gids: [{ hostId: 70000, containerId: 0, length: 1000 }],
+}
+const pod = { ipc: 'pod', network: 'pod', user } as unknown as PodConfig
 const volume: VolumeMount = {
   containerPath: '/data',
   hostPath: '/srv',
@@ -74,4 +78,28 @@ t.test('what contradicts itself is refused', async (t) => {
       .at(-1)
       ?.options.includes('rro'),
   )
+})
+
+t.test('id maps and further options', async (t) => {
+  const [mapped] = mountsOf([{ idMap: user }]).slice(-1)
+  t.strictSame(mapped?.options, ['rbind', 'rprivate', 'rw', 'idmap'], 'by the pod’s own user namespace')
+  t.notOk(mapped !== undefined && 'uidMappings' in mapped)
+  const [own] = mountsOf([{ idMap: { ...user, gids: [{ hostId: 5, containerId: 0, length: 1 }] } }]).slice(-1)
+  t.match(own, {
+    options: ['rbind', 'rprivate', 'rw', 'idmap'],
+    uidMappings: [{ hostID: 70000, containerID: 0, size: 1000 }],
+    gidMappings: [{ hostID: 5, containerID: 0, size: 1 }],
+  })
+  t.ok(
+    mountsOf([{ options: ['noexec', 'nodev'] }])
+      .at(-1)
+      ?.options.join()
+      .endsWith(',noexec,nodev'),
+  )
+  for (const word of ['exec', 'rw', 'size=1', 'rshared', '']) {
+    t.throws(() => mountsOf([{ options: [word] }]), {
+      code: 'ERR_INVALID_ARGUMENT',
+      message: /mount \/data: mount option/,
+    })
+  }
 })

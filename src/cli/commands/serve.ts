@@ -38,6 +38,7 @@ service takes them over.
       trustPolicy: config.registry.trustPolicy,
       pinnedImages: config.images.pinned,
       network: networkOptions(config.network),
+      apparmorProfile: config.security.apparmorProfile,
       logger: log,
     })
     try {

@@ -1,17 +1,12 @@
 import { runtime } from '../../gen/cri.js'
-import {
-  CaissonError,
-  type ContainerConfig,
-  type PodConfig,
-  type SecurityProfile,
-  type VolumeMount,
-} from '../../index.ts'
+import { CaissonError, type ContainerConfig, type PodConfig } from '../../index.ts'
 import { safeInt } from '../grpc/int64.ts'
+import { volumeOf } from './mounts.ts'
 import { resourcesOf } from './resources.ts'
+import { apparmorOf, seccompOf, selinuxOf } from './security.ts'
 import { fromCriSignal } from './signals.ts'
 
-const { MountPropagation, NamespaceMode, SupplementalGroupsPolicy } = runtime.v1
-const { ProfileType } = runtime.v1.SecurityProfile
+const { NamespaceMode, SupplementalGroupsPolicy } = runtime.v1
 
 const idMax = 0xffff_fffe // 2^32 - 1 means "no change" to the kernel: setresuid(2)
 
@@ -23,7 +18,6 @@ export function containerConfigOf(
   if (config?.metadata == null) throw new CaissonError('ERR_INVALID_ARGUMENT', 'config.metadata is missing')
   const { metadata } = config
   const security = config.linux?.securityContext ?? {}
-  refuseUnsupported(config, security)
   const { capabilities } = security
   const image = config.image?.image ?? ''
   return {
@@ -66,6 +60,9 @@ export function containerConfigOf(
     maskedPaths: security.maskedPaths ?? [],
     readonlyPaths: security.readonlyPaths ?? [],
     seccomp: seccompOf(security),
+    apparmor: apparmorOf(security),
+    selinux: selinuxOf(security.selinuxOptions),
+    cdiDevices: (config.CDIDevices ?? []).map(({ name }) => name ?? ''),
     resources: resourcesOf(config.linux?.resources),
   }
 }
@@ -89,54 +86,12 @@ function rootfsSizeOf(annotations: Record<string, string>): number {
   return bytes
 }
 
-function refuseUnsupported(
-  config: runtime.v1.ContainerConfig.$Properties,
-  security: runtime.v1.LinuxContainerSecurityContext.$Properties,
-): void {
-  const cdi = config.CDIDevices ?? []
-  if (cdi.length > 0) throw unsupported(`CDI device "${cdi[0]?.name ?? ''}"`)
-  const { apparmor, apparmorProfile, selinuxOptions } = security
-  if (apparmor?.profileType === ProfileType.Localhost)
-    throw unsupported(`apparmor profile "${apparmor.localhostRef ?? ''}"`)
-  if (apparmor == null && apparmorProfile?.startsWith('localhost/'))
-    throw unsupported(`apparmor profile "${apparmorProfile}"`)
-  const label = [selinuxOptions?.user, selinuxOptions?.role, selinuxOptions?.type, selinuxOptions?.level].filter(
-    Boolean,
-  )
-  if (label.length > 0) throw unsupported(`selinux label "${label.join(':')}"`)
-}
-
-function unsupported(what: string): CaissonError {
-  return new CaissonError('ERR_INVALID_ARGUMENT', `${what}: not supported by this version of Caisson`)
-}
-
 function envText(key: string, value: Uint8Array | string | null | undefined): string {
   if (value == null || typeof value === 'string') return value ?? ''
   try {
     return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(value)
   } catch (error) {
     throw new CaissonError('ERR_INVALID_ARGUMENT', `environment variable "${key}" is not UTF-8`, { cause: error })
-  }
-}
-
-function volumeOf(mount: runtime.v1.Mount.$Properties): VolumeMount {
-  const at = mount.containerPath ?? ''
-  if (mount.image?.image) throw unsupported(`mount ${at}: an image volume`)
-  if ((mount.uidMappings?.length ?? 0) + (mount.gidMappings?.length ?? 0) > 0)
-    throw unsupported(`mount ${at}: id mappings`)
-  if ((mount.mountOptions?.length ?? 0) > 0) throw unsupported(`mount ${at}: mount_options`)
-  return {
-    containerPath: at,
-    hostPath: mount.hostPath ?? '',
-    readonly: mount.readonly ?? false,
-    recursiveReadonly: mount.recursiveReadOnly ?? false,
-    selinuxRelabel: mount.selinuxRelabel ?? false,
-    propagation:
-      mount.propagation === MountPropagation.PROPAGATION_BIDIRECTIONAL
-        ? 'bidirectional'
-        : mount.propagation === MountPropagation.PROPAGATION_HOST_TO_CONTAINER
-          ? 'host-to-container'
-          : 'private',
   }
 }
 
@@ -160,17 +115,4 @@ function idOf(value: runtime.v1.Int64Value.$Properties | null | undefined, what:
 function checkId(id: number, what: string): number {
   if (id >= 0 && id <= idMax) return id
   throw new CaissonError('ERR_INVALID_ARGUMENT', `${what} ${id} is not between 0 and ${idMax}`)
-}
-
-function seccompOf(security: runtime.v1.LinuxContainerSecurityContext.$Properties): SecurityProfile {
-  const { seccomp, seccompProfilePath: path } = security
-  if (seccomp != null) {
-    if (seccomp.profileType === ProfileType.Localhost) return { type: 'localhost', path: seccomp.localhostRef ?? '' }
-    return { type: seccomp.profileType === ProfileType.Unconfined ? 'unconfined' : 'runtime-default', path: '' }
-  }
-  // the deprecated field counts only without the new one; absent is unconfined
-  if (path === 'runtime/default' || path === 'docker/default') return { type: 'runtime-default', path: '' }
-  if (path?.startsWith('localhost/')) return { type: 'localhost', path: path.slice('localhost/'.length) }
-  if (path == null || path === '' || path === 'unconfined') return { type: 'unconfined', path: '' }
-  throw new CaissonError('ERR_INVALID_ARGUMENT', `seccomp_profile_path "${path}" is not understood`)
 }

@@ -1,6 +1,7 @@
 import { runtime } from '../../gen/cri.js'
-import type { ContainerState, ContainerStatus, VolumeMount } from '../../index.ts'
+import type { ContainerState, ContainerStatus } from '../../index.ts'
 import { ns } from '../grpc/int64.ts'
+import { toCriMount } from './mounts.ts'
 import { toCriResources } from './resources.ts'
 import { toCriSignal } from './signals.ts'
 
@@ -43,7 +44,7 @@ export function toContainerStatus(container: ContainerStatus): runtime.v1.Contai
     message: container.message,
     labels: config.labels,
     annotations: config.annotations,
-    mounts: config.mounts.map(toMount),
+    mounts: config.mounts.map(toCriMount),
     logPath: container.logPath,
     resources: toCriResources(config.resources),
     user: {
@@ -54,22 +55,5 @@ export function toContainerStatus(container: ContainerStatus): runtime.v1.Contai
       },
     },
     stopSignal: toCriSignal(container.stopSignal),
-  }
-}
-
-const propagations: Record<VolumeMount['propagation'], runtime.v1.MountPropagation> = {
-  private: runtime.v1.MountPropagation.PROPAGATION_PRIVATE,
-  'host-to-container': runtime.v1.MountPropagation.PROPAGATION_HOST_TO_CONTAINER,
-  bidirectional: runtime.v1.MountPropagation.PROPAGATION_BIDIRECTIONAL,
-}
-
-function toMount(mount: VolumeMount): runtime.v1.Mount.$Properties {
-  return {
-    containerPath: mount.containerPath,
-    hostPath: mount.hostPath,
-    readonly: mount.readonly,
-    recursiveReadOnly: mount.recursiveReadonly,
-    selinuxRelabel: mount.selinuxRelabel,
-    propagation: propagations[mount.propagation],
   }
 }

@@ -1,8 +1,10 @@
 import { isIP } from 'node:net'
 
 import { runtime } from '../../gen/cri.js'
-import { CaissonError, type IdMapping, type PodConfig, type PortMapping, type UserNamespace } from '../../index.ts'
+import { CaissonError, type PodConfig, type PortMapping, type UserNamespace } from '../../index.ts'
+import { idMapping } from './mounts.ts'
 import { podNetworkWishes } from './pod-network.ts'
+import { selinuxOf } from './security.ts'
 
 const { NamespaceMode } = runtime.v1
 
@@ -49,6 +51,7 @@ export function podConfigOf(
     ipc: podOrNode(options?.ipc, 'ipc'),
     user: userNamespace(options?.usernsOptions),
     privileged: security?.privileged ?? false,
+    selinux: selinuxOf(security?.selinuxOptions),
     runtimeHandler: handler,
   }
 }
@@ -124,9 +127,5 @@ export function userNamespace(options: runtime.v1.UserNamespace.$Properties | nu
   if ((options.mode ?? NamespaceMode.POD) !== NamespaceMode.POD) {
     throw new CaissonError('ERR_INVALID_ARGUMENT', 'userns_options.mode must be POD or NODE')
   }
-  return { uids: (options.uids ?? []).map(mapping), gids: (options.gids ?? []).map(mapping) }
-}
-
-function mapping({ hostId, containerId, length }: runtime.v1.IDMapping.$Properties): IdMapping {
-  return { hostId: hostId ?? 0, containerId: containerId ?? 0, length: length ?? 0 }
+  return { uids: (options.uids ?? []).map(idMapping), gids: (options.gids ?? []).map(idMapping) }
 }

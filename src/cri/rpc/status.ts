@@ -12,7 +12,7 @@ export function statusRpcs(runtime: Runtime): Pick<RuntimeHandlers, 'status' | '
         },
         // the handler without a name is the built-in one
         runtimeHandlers: [{ name: '', features: { recursiveReadOnlyMounts: true, userNamespaces: true } }],
-        features: { supplementalGroupsPolicy: true },
+        features: { supplementalGroupsPolicy: true, mountOptions: true },
         info: verbose ? { config: JSON.stringify(verboseInfo(runtime)) } : {},
       }
     },
