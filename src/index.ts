@@ -11,6 +11,7 @@ import { defaultApparmorProfile } from './oci/apparmor-default.ts'
 import { AppArmor } from './pod/apparmor.ts'
 import { Containers } from './pod/containers.ts'
 import type { CgroupSettings, Context, Logger } from './pod/context.ts'
+import { LifecycleEvents } from './pod/events.ts'
 import { readHost, type HostFacts } from './pod/host.ts'
 import { Layout } from './pod/layout.ts'
 import { Pods } from './pod/pods.ts'
@@ -43,6 +44,7 @@ export type {
 export type * from './pod/config.ts'
 export type { ContainerExit } from './pod/container.ts'
 export type { CgroupSettings, Logger } from './pod/context.ts'
+export type { LifecycleEvent, LifecycleEvents, LifecycleEventType } from './pod/events.ts'
 export type { HostFacts } from './pod/host.ts'
 export type { ExecResult } from './pod/monitor/client.ts'
 export { version } from './version.ts'
@@ -85,6 +87,8 @@ export class Runtime {
   readonly userNetworks: UserNetworks
   /** The node's ranges of pod addresses, for plugins of CNI. */
   readonly podRanges: PodRanges
+  /** What happens to pods and containers, as it happens. */
+  readonly events: LifecycleEvents
   readonly host: HostFacts
   readonly layout: Layout
   /** Identity of the native half. */
@@ -109,6 +113,7 @@ export class Runtime {
     this.networks = context.networks
     this.userNetworks = userNetworks
     this.podRanges = podRanges
+    this.events = context.events
     this.host = context.host
     this.layout = context.layout
     this.pods = pods
@@ -159,6 +164,7 @@ export class Runtime {
         host,
         images,
         networks,
+        events: new LifecycleEvents(),
         logger,
         cgroup: {
           monitors: options.cgroup?.monitors ?? '/caisson.slice',

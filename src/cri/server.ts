@@ -6,6 +6,7 @@ import type { Log } from './grpc/call-log.ts'
 import { GrpcServer } from './grpc/server.ts'
 import { caissonService, imageService, runtimeService } from './grpc/services.ts'
 import { caissonRpcs } from './rpc/caisson.ts'
+import { containerEventsRpc } from './rpc/container-events.ts'
 import { containerLifecycleRpcs } from './rpc/container-lifecycle.ts'
 import { containerListRpcs } from './rpc/container-lists.ts'
 import { containerStatusRpc } from './rpc/container-status.ts'
@@ -41,6 +42,7 @@ export async function serveCri(runtime: Runtime, options: { log: Log; facts: Ser
       ...podSandboxStatusRpc(runtime),
       ...containerLifecycleRpcs(runtime),
       ...containerListRpcs(runtime),
+      ...containerEventsRpc(runtime),
       ...containerStatusRpc(runtime),
       ...execSyncRpc(runtime),
       ...reopenContainerLogRpc(runtime),

@@ -47,6 +47,8 @@ export class Container {
   starting: Promise<void> | null = null
   /** Shared by concurrent removals. */
   removal: Promise<void> | null = null
+  /** It has started, or ended. */
+  onEvent: (type: 'started' | 'stopped') => void = () => undefined
   #state: ContainerState = 'created'
   #startedAt: Nanoseconds = 0n
   #exit: ContainerExit | null = null
@@ -96,19 +98,22 @@ export class Container {
   }
 
   markRunning(startedAt: Nanoseconds): void {
-    // the exit of a short process may be told before the answer to its start is handled
-    if (this.#state === 'created') this.#state = 'running'
     this.#startedAt = startedAt
+    // the exit of a short process may be told before the answer to its start is handled
+    if (this.#state !== 'created') return
+    this.#state = 'running'
+    this.onEvent('started')
   }
 
   /** The end; only the first one counts. */
   markExited(exit: ContainerExit): void {
     if (this.#exit !== null) return
+    if (exit.startedAt !== 0n) this.markRunning(exit.startedAt)
     this.#exit = exit
     this.#state = 'exited'
     this.pid = 0
-    if (exit.startedAt !== 0n) this.#startedAt = exit.startedAt
     this.#resolveExited(exit)
+    this.onEvent('stopped')
   }
 
   status(): ContainerStatus {

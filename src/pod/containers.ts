@@ -61,6 +61,7 @@ export class Containers {
       const target = config.pid === 'target' ? this.#target(pod, config) : null
       const container = await createContainer(this.#context, pod, config, target)
       this.adopt(container)
+      this.#context.events.publish('created', container)
       return container.id
     })
   }
@@ -158,7 +159,8 @@ export class Containers {
     const trashed = join(layout.trash, `container-${id}`)
     await renameIfPresent(layout.container(pod.id, id), trashed)
     this.#containers.delete(id)
-    pod.containers.delete(id)
+    // a removal of its pod has told that already
+    if (pod.containers.delete(id)) this.#context.events.publish('deleted', container)
     await images.snapshotters.of(container.snapshotter).remove({ id, directory: trashed })
     await images.release(id)
     await rm(trashed, { recursive: true, force: true })
@@ -227,6 +229,9 @@ export class Containers {
   }
 
   adopt(container: Container): void {
+    container.onEvent = (type) => {
+      this.#context.events.publish(type, container)
+    }
     this.#containers.set(container.id, container)
     container.pod.containers.set(container.id, container)
   }

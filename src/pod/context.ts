@@ -2,6 +2,7 @@ import type { ImageService } from '../image/index.ts'
 import type { Networks } from '../network/networks.ts'
 import type { Native, NativeFd } from '../native/types.ts'
 import type { AppArmor } from './apparmor.ts'
+import type { LifecycleEvents } from './events.ts'
 import type { HostFacts } from './host.ts'
 import type { Layout } from './layout.ts'
 import type { Selinux } from './selinux.ts'
@@ -30,6 +31,7 @@ export interface Context {
   readonly host: HostFacts
   readonly images: ImageService
   readonly networks: Networks
+  readonly events: LifecycleEvents
   readonly logger: Logger
   readonly cgroup: CgroupSettings
   readonly apparmor: AppArmor

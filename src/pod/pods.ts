@@ -98,6 +98,7 @@ export class Pods {
       this.#pods.set(id, pod)
       this.onMonitor(pod)
       undo.commit()
+      for (const type of ['created', 'started'] as const) this.#context.events.publish(type, pod)
       logger.info({ pod: id, name: config.metadata.name, namespace: config.metadata.namespace }, 'pod is ready')
       return id
     } catch (error) {
@@ -175,6 +176,7 @@ export class Pods {
     await tearDownPod(this.#context, pod)
     await writePodRecord(this.#context, pod)
     pod.tornDown = true
+    this.#context.events.publish('stopped', pod)
     this.#context.logger.info({ pod: pod.id }, 'pod has stopped')
   }
 
@@ -200,10 +202,20 @@ export class Pods {
     }
     this.#pods.delete(pod.id)
     this.onRemoved(pod)
+    this.#tellRemoved(pod)
     await Promise.all([
       rm(layout.podState(pod.id), { recursive: true, force: true }),
       rm(trashed, { recursive: true, force: true }),
     ])
+  }
+
+  #tellRemoved(pod: Pod): void {
+    const { events } = this.#context
+    for (const container of [...pod.containers.values()]) {
+      pod.containers.delete(container.id)
+      events.publish('deleted', container)
+    }
+    events.publish('deleted', pod)
   }
 
   /** @returns undefined when no pod has this id or unique prefix */

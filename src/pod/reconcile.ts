@@ -57,6 +57,17 @@ export async function reconcile(context: Context, pods: Pods, containers: Contai
   )
   await context.networks.reconcile(new Map(living))
   for (const pod of pods.all()) pod.attachment = context.networks.get(pod.id) ?? null // those that have died have lost it
+  // what is told of an end before its pod is stopped may have been lost with the service that was to tell it
+  const wereReady = [...pods.all()].filter(({ id }) => recorded.get(id)?.state === 'ready')
+  context.events.open(wereReady.flatMap(endedIn))
+}
+
+/** A pod's containers that have ended, the first of them first, and the pod if it has. */
+function endedIn(pod: Pod): (Pod | Container)[] {
+  const ended = [...pod.containers.values()].filter(({ exit }) => exit !== null)
+  const at = ({ exit }: Container): bigint => exit?.finishedAt ?? 0n
+  ended.sort((a, b) => Number(at(a) - at(b)))
+  return pod.state === 'ready' ? ended : [...ended, pod]
 }
 
 /** A monitor that was not told yet what its pod is was a spare, or its pod's creation did not get far: either way it is one now. */
