@@ -20,11 +20,11 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   caisson::init_files(env, exports);
   caisson::init_host(env, exports);
   caisson::init_layer_unpacker(env, exports);
+  caisson::init_layer_maker(env, exports);
   caisson::init_memfd(env, exports);
   caisson::init_mount(env, exports);
   caisson::init_names(env, exports);
   caisson::init_network(env, exports);
-  caisson::init_systemd(env, exports);
   caisson::init_terminal(env, exports);
   caisson::init_tree(env, exports);
   return exports;

@@ -12,11 +12,11 @@ void init_compile(Napi::Env env, Napi::Object exports);
 void init_device_mapper(Napi::Env env, Napi::Object exports);
 void init_files(Napi::Env env, Napi::Object exports);
 void init_host(Napi::Env env, Napi::Object exports);
+void init_layer_maker(Napi::Env env, Napi::Object exports);
 void init_memfd(Napi::Env env, Napi::Object exports);
 void init_mount(Napi::Env env, Napi::Object exports);
 void init_names(Napi::Env env, Napi::Object exports);
 void init_network(Napi::Env env, Napi::Object exports);
-void init_systemd(Napi::Env env, Napi::Object exports);
 void init_terminal(Napi::Env env, Napi::Object exports);
 void init_tree(Napi::Env env, Napi::Object exports);
 

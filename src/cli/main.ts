@@ -24,6 +24,8 @@ const commands: Record<string, () => Promise<Command>> = {
   inspect: async () => (await import('./commands/inspect.ts')).inspect,
   image: async () => (await import('./commands/image.ts')).image,
   import: async () => (await import('./commands/import.ts')).importImage,
+  save: async () => (await import('./commands/save.ts')).save,
+  load: async () => (await import('./commands/load.ts')).load,
   network: async () => (await import('./commands/network.ts')).network,
   info: async () => (await import('./commands/info.ts')).info,
   version: async () => (await import('./commands/version.ts')).showVersion,
@@ -46,6 +48,8 @@ const usage = `usage: caisson [--listen SOCKET] [--root DIR] [--state DIR] [--co
   inspect IMAGE…      configuration, layers and history, as JSON
   history IMAGE       how an image was made
   image COMMAND       more about images: ls, df, prune, check, …
+  save IMAGE…         write images to an archive (-o FILE)
+  load                take images from an archive (-i FILE)
   import DIR NAME     take an image from an OCI image layout
   network ls|show|…   networks of containers
   info                what the service is and what the host offers

@@ -3,12 +3,14 @@ import { layerChain, type ChainLink } from './chain.ts'
 import type { ImageConfig } from './config.ts'
 import { parseDigest, type Digest } from './digest.ts'
 import type { CheckReport } from './check.ts'
+import { loadArchive, type LoadedImage } from './exchange/load.ts'
+import { saveImages, type SaveOptions } from './exchange/save.ts'
 import { imageUsage, type ImageUsage } from './image-usage.ts'
 import { inspectImage, type ImageDetails } from './inspect.ts'
 import { LayoutSource } from './layout-source.ts'
 import type { ImageLogger } from './logger.ts'
 import { parseReferrers, type Descriptor, type Referrer } from './manifest.ts'
-import { tagImage, untagImage, type Untagged } from './naming.ts'
+import { newName, tagImage, untagImage, type Untagged } from './naming.ts'
 import { pruneImages, type Pruned } from './prune.ts'
 import { Puller, type PullProgress } from './pull.ts'
 import { repositoriesOf, rootOf } from './push-names.ts'
@@ -27,6 +29,10 @@ import type { FsInfo } from './usage.ts'
 
 export type { CheckProblem, CheckReport, CheckSubject } from './check.ts'
 export type { ImageConfig } from './config.ts'
+export { archiveOfLayout, writeLayout } from './exchange/layout-directory.ts'
+export type { LoadedImage } from './exchange/load.ts'
+export type { ArchiveFormat, SaveOptions } from './exchange/save.ts'
+export { parsePlatform, type Platform } from './platform.ts'
 export type { ImageUsage } from './image-usage.ts'
 export type { HistoryEntry, ImageDetails, ImageLayer } from './inspect.ts'
 export type { ImageLogger } from './logger.ts'
@@ -91,6 +97,7 @@ export class ImageService {
   readonly #trust: Trust
   readonly #puller: Puller
   readonly #pusher: Pusher
+  readonly #native: StoreNative
   readonly #logger: ImageLogger
   readonly #pulls = new SingleFlight<string, Image>()
   /** Who wants to hear of each pull under way. */
@@ -100,6 +107,7 @@ export class ImageService {
 
   private constructor(store: ImageStore, options: ImageServiceOptions) {
     this.#store = store
+    this.#native = options.native
     this.#logger = options.logger
     this.#client = new RegistryClient(options.registry ?? {}, options.logger)
     this.#trust = new Trust(options.trustPolicy ?? '', options.logger)
@@ -170,8 +178,7 @@ export class ImageService {
     const target = await this.#client.pushTarget(reference, credentials, (blob) =>
       repositoriesOf(this.#store.catalog, blob, reference),
     )
-    const signal =
-      options.signal === undefined ? this.#closing.signal : AbortSignal.any([options.signal, this.#closing.signal])
+    const signal = this.#signal(options.signal)
     try {
       await this.#pusher.push(root, target, {
         tag: reference.tag,
@@ -183,6 +190,50 @@ export class ImageService {
       throw error
     }
     return { reference: `${repositoryName(reference)}@${root.digest}`, digest: root.digest }
+  }
+
+  /**
+   * Images as one archive, which comes as it is read, and is the same whenever it is made of the same images. What it consists of is
+   * held until the stream has ended, or is left.
+   *
+   * @param texts names, ids, or unique prefixes of ids
+   * @throws CaissonError ERR_IMAGE_NOT_FOUND, ERR_AMBIGUOUS_ID, ERR_IMAGE_PLATFORM, ERR_IMAGE_INVALID, ERR_CANCELLED
+   */
+  save(texts: readonly string[], options: SaveOptions = {}): AsyncGenerator<Buffer, void, undefined> {
+    return saveImages({ store: this.#store, native: this.#native }, texts, {
+      ...options,
+      signal: this.#signal(options.signal),
+    })
+  }
+
+  /**
+   * Brings the images of an archive into the store, all or none: an OCI layout as tar, or what `docker save` writes; plain, gzip or
+   * zstd, as its bytes say. `archiveOfLayout` makes an archive of a layout directory.
+   *
+   * @param options.name for the one image of the archive, in place of the names that it brings
+   * @throws CaissonError ERR_IMAGE_INVALID, ERR_IMAGE_REFERENCE, ERR_IMAGE_PLATFORM, ERR_IMAGE_UNSUPPORTED, ERR_DIGEST_MISMATCH,
+   *   ERR_LAYER_INVALID, ERR_CANCELLED
+   */
+  async load(
+    archive: AsyncIterable<Uint8Array>,
+    options: Omit<PullOptions, 'auth'> & { name?: string } = {},
+  ): Promise<LoadedImage[]> {
+    const signal = this.#signal(options.signal)
+    const parts = { store: this.#store, puller: this.#puller, native: this.#native }
+    try {
+      return await loadArchive(parts, archive, {
+        name: options.name === undefined ? null : newName(options.name),
+        signal,
+        onProgress: options.onProgress ?? (() => undefined),
+      })
+    } catch (error) {
+      if (signal.aborted) throw cancelled('load of an image archive', error)
+      throw error
+    }
+  }
+
+  #signal(signal: AbortSignal | undefined): AbortSignal {
+    return signal === undefined ? this.#closing.signal : AbortSignal.any([signal, this.#closing.signal])
   }
 
   /**
@@ -242,8 +293,7 @@ export class ImageService {
     options: Omit<PullOptions, 'auth'>,
     work: (signal: AbortSignal, onProgress: (progress: PullProgress) => void) => Promise<Image>,
   ): Promise<Image> {
-    const signal =
-      options.signal === undefined ? this.#closing.signal : AbortSignal.any([options.signal, this.#closing.signal])
+    const signal = this.#signal(options.signal)
     const listeners = this.#listeners.get(key) ?? new Set()
     this.#listeners.set(key, listeners)
     const listener = options.onProgress

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import { CaissonError } from '../errors.ts'
 
 /** A platform in the vocabulary of Go, which images use: `linux/arm64/v8`. */
 export interface Platform {
@@ -13,6 +14,18 @@ const architectures: Readonly<Record<string, string>> = {
   mips: 'mips',
   mipsel: 'mipsle',
   ppc64: 'ppc64le',
+}
+
+/** `linux/arm64/v8`, `linux/amd64`. @throws CaissonError ERR_INVALID_ARGUMENT */
+export function parsePlatform(text: string): Platform {
+  const [os = '', architecture = '', variant = '', ...rest] = text.split('/')
+  if (rest.length > 0 || !/^[a-z0-9]{1,32}(?:\/[a-z0-9]{1,32}){1,2}$/.test(text)) {
+    throw new CaissonError(
+      'ERR_INVALID_ARGUMENT',
+      `${JSON.stringify(text.slice(0, 100))} is no platform such as linux/amd64`,
+    )
+  }
+  return { os, architecture, variant }
 }
 
 export function formatPlatform(platform: Platform): string {

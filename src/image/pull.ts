@@ -37,12 +37,37 @@ export interface PullProgress {
 /** Layers of one pull that are fetched or unpacked at once: what Docker and kubelets are used to. */
 const parallelLayers = 3
 
-interface Document {
+/** An index, a manifest or a config. */
+export interface Document {
   readonly descriptor: Descriptor
   readonly body: Buffer
 }
 
+/** The names that an image gets, by what was found: the digest of the root, and the descriptors. */
+export type NameImage = (found: {
+  root: Descriptor
+  manifest: Descriptor
+}) => readonly { name: string; root: Descriptor }[]
+
+/** One of the images that are brought together. */
+export interface Wanted {
+  readonly source: ImageSource
+  readonly names: NameImage
+  /** Documents and blobs that are kept with the image and are of no use on this machine: of an index's other platforms. */
+  readonly beside?: { readonly documents: readonly Document[]; readonly blobs: readonly Descriptor[] }
+}
+
+export interface BringOptions {
+  readonly signal: AbortSignal
+  readonly onProgress: (progress: PullProgress) => void
+  /** Whether what it has brought waits for the next pull of the source, should this one be interrupted. */
+  readonly resumable?: boolean
+  /** Refuses by throwing, when the digests are known and nothing is stored yet. */
+  readonly admit?: (digests: readonly Digest[]) => Promise<void>
+}
+
 interface Plan {
+  readonly source: ImageSource
   /** What the name stands for: an index or the manifest. */
   readonly root: Descriptor
   readonly manifestDescriptor: Descriptor
@@ -63,48 +88,54 @@ export class Puller {
   }
 
   /**
-   * @param name which names the image gets, by what was found: the digest of the root, and the descriptors
    * @throws CaissonError of the image, the registry or the digests; what it had stored is taken away again
    */
-  async pull(
-    source: ImageSource,
-    options: {
-      names: (found: { root: Descriptor; manifest: Descriptor }) => readonly { name: string; root: Descriptor }[]
-      signal: AbortSignal
-      onProgress: (progress: PullProgress) => void
-      /** Whether what it has brought waits for the next pull of the source, should this one be interrupted. */
-      resumable?: boolean
-      /** Refuses by throwing, when the digests are known and nothing is stored yet. */
-      admit?: (digests: readonly Digest[]) => Promise<void>
-    },
-  ): Promise<Image> {
+  async pull(source: ImageSource, options: BringOptions & { names: NameImage }): Promise<Image> {
+    const [image] = await this.bring([{ source, names: options.names }], options)
+    return image as Image
+  }
+
+  /** The same for several images, in their order: visible all at once, or none of them. */
+  async bring(wanted: readonly Wanted[], options: BringOptions): Promise<Image[]> {
     const { signal } = options
-    const plan = await this.#plan(source, signal)
-    await options.admit?.([plan.root.digest, plan.manifestDescriptor.digest])
-    const { documents, manifest, chain } = plan
+    const plans: Plan[] = []
+    for (const { source } of wanted) plans.push(await this.#plan(source, signal))
+    for (const { root, manifestDescriptor } of plans) await options.admit?.([root.digest, manifestDescriptor.digest])
+    const documents = [...plans, ...wanted.map(({ beside }) => beside)].flatMap((each) => each?.documents ?? [])
+    const others = wanted.flatMap(({ source, beside }) => (beside?.blobs ?? []).map((blob) => ({ source, blob })))
+    const work = plans.flatMap(({ source, manifest, chain }) =>
+      manifest.layers.map((layer, index) => ({ source, layer, link: chain[index] as ChainLink })),
+    )
     const hold = {
       owner: randomBytes(16).toString('hex'),
-      ...(options.resumable === true && { resumeName: source.label }),
-      layers: chain.map(({ directory }) => directory),
-      blobs: [...documents.map(({ descriptor }) => descriptor.digest), ...manifest.layers.map(({ digest }) => digest)],
+      ...(options.resumable === true && { resumeName: labels(wanted) }),
+      layers: work.map(({ link }) => link.directory),
+      blobs: [
+        ...documents.map(({ descriptor }) => descriptor.digest),
+        ...[...work.map(({ layer }) => layer), ...others.map(({ blob }) => blob)].map(({ digest }) => digest),
+      ],
     }
-    const { image, displaced } = await this.#store.protect(hold, signal, async () => {
+    const { images, displaced } = await this.#store.protect(hold, signal, async () => {
       for (const { descriptor, body } of documents) {
         if (!(await this.#store.blobs.has(descriptor))) {
-          await this.#store.blobs.write(descriptor.digest, body, `image "${source.label}"`)
+          await this.#store.blobs.write(descriptor.digest, body, `image "${labels(wanted)}"`)
         }
       }
-      const work = manifest.layers.map((layer, index) => ({ layer, link: chain[index] as ChainLink }))
+      for (const { source, blob } of others) await this.#obtain(source, blob, signal, () => undefined)
       for (const { layer } of work)
         options.onProgress({ layer: layer.digest, state: 'waiting', bytes: 0, size: layer.size })
-      await forEachParallel(work, parallelLayers, signal, ({ layer, link }, one) =>
+      await forEachParallel(work, parallelLayers, signal, ({ source, layer, link }, one) =>
         this.#layer(source, layer, link, one, options.onProgress),
       )
-      const displaced = await this.#store.commit(options.names({ root: plan.root, manifest: plan.manifestDescriptor }))
-      return { image: this.#store.require(manifest.config.digest).image, displaced }
+      const displaced = await this.#store.commit(
+        plans.flatMap(
+          ({ root, manifestDescriptor }, index) => wanted[index]?.names({ root, manifest: manifestDescriptor }) ?? [],
+        ),
+      )
+      return { images: plans.map(({ manifest }) => this.#store.require(manifest.config.digest).image), displaced }
     })
     if (displaced) await this.#store.collect()
-    return image
+    return images
   }
 
   /** Finds out everything about the image before anything is stored. */
@@ -128,6 +159,7 @@ export class Puller {
       const { config, body: configBody } = await this.#config(source, document, what, signal)
       documents.push({ descriptor: document.config, body: configBody })
       return {
+        source,
         root,
         manifestDescriptor: descriptor,
         manifest: document,
@@ -153,13 +185,6 @@ export class Puller {
     what: string,
     signal: AbortSignal,
   ): Promise<{ config: ImageConfig; body: Buffer }> {
-    const unsupported = manifest.layers.find(({ compression }) => compression === 'zstd')
-    if (unsupported !== undefined) {
-      throw new CaissonError(
-        'ERR_IMAGE_UNSUPPORTED',
-        `${what}: layer ${unsupported.digest} is compressed with zstd, which is not supported yet; push it with gzip`,
-      )
-    }
     const descriptor = manifest.config
     const kept = (await this.#store.blobs.has(descriptor))
       ? await this.#store.blobs.find(descriptor.digest, configSizeMax, what)
@@ -186,26 +211,42 @@ export class Puller {
   ): Promise<void> {
     const report = (state: LayerState, bytes: number): void =>
       onProgress({ layer: layer.digest, state, bytes, size: layer.size })
-    if (!(await this.#store.blobs.has(layer))) {
-      await this.#transfers.run(layer.digest, signal, (shared) =>
-        this.#transfer(source, layer, shared, (bytes) => report('downloading', bytes)),
-      )
-    }
+    await this.#obtain(source, layer, signal, (bytes) => report('downloading', bytes))
     report('unpacking', layer.size)
     await this.#store.snapshotters.chosen.unpack(link, layer, signal)
     report('done', layer.size)
   }
 
-  async #transfer(
+  async #obtain(
     source: ImageSource,
-    layer: LayerDescriptor,
+    blob: Descriptor,
     signal: AbortSignal,
     onBytes: (bytes: number) => void,
   ): Promise<void> {
+    if (await this.#store.blobs.has(blob)) return
+    await this.#transfers.run(blob.digest, signal, (shared) => this.#transfer(source, blob, shared, onBytes))
+  }
+
+  async #transfer(
+    source: ImageSource,
+    layer: Descriptor,
+    signal: AbortSignal,
+    onBytes: (bytes: number) => void,
+  ): Promise<void> {
+    if (source.take !== undefined) {
+      const path = await source.take(layer)
+      // another image of the same archive may have brought it meanwhile
+      if (!(await this.#store.blobs.has(layer))) await this.#store.blobs.adopt(layer.digest, path)
+      return
+    }
     const what = `layer ${layer.digest} of image "${source.label}"`
     const bytes = (offset: number): Promise<AsyncIterable<Buffer>> => source.blob(layer, signal, offset)
     await this.#store.blobs.obtain(layer, bytes, { what, signal, onBytes })
   }
+}
+
+function labels(wanted: readonly Wanted[]): string {
+  return wanted.map(({ source }) => source.label).join(', ')
 }
 
 /** A small blob in memory, ending the stream as soon as it is longer than announced. */

@@ -2,10 +2,11 @@ import { randomBytes } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { PassThrough, pipeline, type Readable } from 'node:stream'
 import { CaissonError, isCaissonError } from '../errors.ts'
-import { digestOf, parseDigest, type Digest } from './digest.ts'
+import { closureOf, descriptorsIn, type Closure, type ClosureManifest } from './closure.ts'
+import { digestOf, type Digest } from './digest.ts'
 import { JsonCursor } from './json.ts'
 import { manifestSizeMax, type Descriptor } from './manifest.ts'
-import { isForeignLayer, isIndexType, mediaTypes } from './media-types.ts'
+import { mediaTypes } from './media-types.ts'
 import { forEachParallel } from './parallel.ts'
 import type { PushTarget } from './registry/push-target.ts'
 import type { UploadPlace } from './registry/upload.ts'
@@ -25,23 +26,6 @@ export interface PushProgress {
 
 /** Blobs of one push that are sent at once. */
 const parallelBlobs = 4
-const indexDepthMax = 3
-const itemsMax = 4096
-
-interface Manifest extends Descriptor {
-  readonly body: Buffer
-  /** Config and layers; foreign layers are left out, for nobody may push them. */
-  readonly blobs: readonly Descriptor[]
-  readonly subject: Digest | null
-}
-
-/** What is pushed: blobs first, then manifests, each after those that it names. */
-interface Plan {
-  readonly manifests: readonly Manifest[]
-  readonly blobs: readonly Descriptor[]
-  /** Manifests of an index that are not here: they must be at the registry. */
-  readonly elsewhere: readonly Digest[]
-}
 
 /** Brings an image of the store to a registry: every document byte by byte as it is in the store. */
 export class Pusher {
@@ -144,57 +128,18 @@ export class Pusher {
     return begun
   }
 
-  async #plan(root: Descriptor, label: string): Promise<Plan> {
-    const manifests = new Map<Digest, Manifest>()
-    const blobs = new Map<Digest, Descriptor>()
-    const elsewhere = new Set<Digest>()
-    const add = async (descriptor: Descriptor, depth: number): Promise<void> => {
-      const what = `${descriptor.digest} of image "${label}"`
-      if (depth > indexDepthMax) throw new CaissonError('ERR_IMAGE_INVALID', `${what}: indexes are nested too deep`)
-      const body = await this.#store.blobs.find(descriptor.digest, manifestSizeMax, what)
-      if (body === null) {
-        if (depth === 0) throw new CaissonError('ERR_IMAGE_INVALID', `${what} is not in the store`)
-        elsewhere.add(descriptor.digest)
-        return
-      }
-      const document = JsonCursor.parse(body, what, manifestSizeMax)
-      const mediaType = document.get('mediaType')?.string(255) ?? descriptor.mediaType
-      if (isIndexType(mediaType) || document.has('manifests')) {
-        for (const child of descriptorsIn(document, 'manifests')) await add(child, depth + 1)
-      }
-      const own = document.has('config') ? [descriptorOf(document.require('config'))] : []
-      const layers = descriptorsIn(document, 'layers').filter((layer) => !isForeignLayer(layer.mediaType))
-      for (const blob of [...own, ...layers]) blobs.set(blob.digest, blob)
-      const subject = document.get('subject')?.get('digest')?.string(255)
-      manifests.set(descriptor.digest, {
-        mediaType,
-        digest: descriptor.digest,
-        size: body.length,
-        body,
-        blobs: [...own, ...layers],
-        subject: subject === undefined ? null : parseDigest(subject, what),
-      })
-    }
-    await add(root, 0)
-    return { manifests: [...manifests.values()], blobs: [...blobs.values()], elsewhere: [...elsewhere] }
+  #plan(root: Descriptor, label: string): Promise<Closure> {
+    return closureOf(root, (digest, what) => this.#store.blobs.find(digest, manifestSizeMax, what), label)
   }
-}
-
-/** Any descriptor: what is pushed need not be an image that runs here. */
-function descriptorOf(cursor: JsonCursor): Descriptor {
-  return {
-    mediaType: cursor.require('mediaType').string(255),
-    digest: parseDigest(cursor.require('digest').string(255), cursor.where),
-    size: cursor.require('size').count(Number.MAX_SAFE_INTEGER),
-  }
-}
-
-function descriptorsIn(document: JsonCursor, name: string): Descriptor[] {
-  return (document.get(name)?.items(itemsMax) ?? []).map(descriptorOf)
 }
 
 /** Registries without the referrers call: a tag holds the index of what refers to a manifest (distribution-spec, "Referrers Tag Schema"). */
-async function refer(target: PushTarget, manifest: Manifest, subject: Digest, signal: AbortSignal): Promise<void> {
+async function refer(
+  target: PushTarget,
+  manifest: ClosureManifest,
+  subject: Digest,
+  signal: AbortSignal,
+): Promise<void> {
   const tag = subject.replace(':', '-')
   const what = `referrers of ${subject} of image "${target.label}"`
   const known = await target.repository.tagged(tag, signal)

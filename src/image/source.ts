@@ -23,4 +23,6 @@ export interface ImageSource {
    * stream is final.
    */
   blob(descriptor: Descriptor, signal: AbortSignal, offset?: number): Promise<Readable>
+  /** A verified file with the blob, on the disk of the store, which the caller may move away: instead of `blob`. */
+  take?(descriptor: Descriptor): Promise<string>
 }

@@ -22,6 +22,7 @@ import { StoreLock, sweepLocks } from './lock.ts'
 import { isInterruption, type Hold } from './hold.ts'
 import type { ImageLogger } from './logger.ts'
 import { configSizeMax, type Descriptor, type ImageManifest } from './manifest.ts'
+import type { Native } from '../native/types.ts'
 import { ImagePaths } from './paths.ts'
 import { thisProcess } from './process-identity.ts'
 import type { Image, ImageSnapshot } from './snapshot.ts'
@@ -32,7 +33,7 @@ import { Trash } from './trash.ts'
 import { Usage } from './usage.ts'
 import { Workspace } from './workspace.ts'
 
-export type StoreNative = LayerNative & SnapshotNative
+export type StoreNative = LayerNative & SnapshotNative & Pick<Native, 'pipe' | 'recodeBlob'>
 
 export interface StoreOptions {
   root: string
@@ -142,6 +143,11 @@ export class ImageStore {
     store.#watch = new IndexWatch(paths, logger, () => store.#refresh())
     await trash.empty()
     return store
+  }
+
+  /** A path in tmp/ that is in nobody's use, and that the next start sweeps should this process be killed. */
+  draft(): string {
+    return this.#workspace.path()
   }
 
   /** The images of this moment, from memory. */

@@ -69,7 +69,7 @@ const archiveErrnos = new Set(
 )
 
 /** Errors of the disk pass as they are; what is said of the archive becomes an error of the layer. */
-function layerError(error: unknown, what: string, limits: UnpackLimits): unknown {
+export function layerError(error: unknown, what: string, limits: UnpackLimits): unknown {
   const { code, message, syscall, path } = error as NodeJS.ErrnoException
   const ofArchive = archiveErrnos.has(code ?? '') || syscall?.startsWith('unpack: ') === true
   if (error instanceof CaissonError || !ofArchive) return error

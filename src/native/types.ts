@@ -110,6 +110,18 @@ export interface ExpansionLimits {
   ratioFloor: number
 }
 
+/** A blob that was written, or only measured. */
+export interface RecodedBlob {
+  /** SHA-256 of the uncompressed bytes, in hex. */
+  diffId: string
+  /** SHA-256 of what was written, in hex. */
+  digest: string
+  /** Bytes that were written. */
+  size: number
+  /** Bytes uncompressed. */
+  expanded: number
+}
+
 export interface UnpackedLayer extends LayerStats {
   /** SHA-256 of the uncompressed archive, in hex. */
   diffId: string
@@ -272,19 +284,6 @@ export interface Native {
   cgroupSetDevices(dirfd: number, rules: string, replace?: number): Promise<NativeFd>
 
   /**
-   * A transient scope of the system's systemd around a process, with the limits of a container's plan as its properties; answers
-   * with its cgroup, below the root. Rejects with EEXIST, EINVAL, ETIMEDOUT, EIO naming the unit, and as connect(2) where no systemd
-   * runs.
-   */
-  systemdStartScope(slice: string, unit: string, description: string, pid: number, plan: Buffer): Promise<string>
-  /** Makes all limits of a plan properties of a unit, until it ends. Rejects with ENOENT. */
-  systemdSetLimits(unit: string, plan: Buffer): Promise<void>
-  /** Stops a unit and waits for it; one that is not loaded is fine. */
-  systemdStopUnit(unit: string): Promise<void>
-  /** `a-b.slice` → `/a.slice/a-b.slice`. Throws EINVAL. */
-  systemdSlicePath(slice: string): string
-
-  /**
    * Applies a layer blob to a directory, safely: whiteouts become overlayfs' own. gzip, zstd or uncompressed, as its first bytes say;
    * decompressed and hashed in one thread, applied in another. Rejects with EBADMSG (damaged), EFBIG (over a limit; syscall `expand`
    * for those of the expansion), ECANCELED after `abort`, and what the disk says.
@@ -294,6 +293,15 @@ export interface Native {
     directory: number,
     limits: LayerLimits & ExpansionLimits,
   ): { done: Promise<UnpackedLayer>; abort: () => void }
+  /**
+   * Writes a blob (gzip, zstd or uncompressed, as its first bytes say) to a descriptor, uncompressed or as gzip, by a thread of its own;
+   * its end closes its copy of `to`. `to` null: it is only measured. Rejects as `unpackLayer`, and with EPIPE where nobody reads.
+   */
+  recodeBlob(
+    from: number,
+    to: number | null,
+    options: ExpansionLimits & { gzip: boolean },
+  ): { done: Promise<RecodedBlob>; abort: () => void }
   hostFeatures(): Promise<HostFeatures>
   /** SO_PEERCRED of a connected unix socket. */
   peerCredentials(fd: number): { pid: number; uid: number; gid: number }

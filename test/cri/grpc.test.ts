@@ -405,3 +405,54 @@ export const refused: Partial<RuntimeHandlers>[] = [
 function system(code: string, syscall: string, path: string): Error {
   return Object.assign(new Error(`${code}: ${syscall} '${path}'`), { code, errno: -1, syscall, path })
 }
+
+t.test('a stream of the caller: read as fast as the handler reads, left when it has an answer', async (t) => {
+  let sent = 0
+  async function* pieces(count: number): AsyncGenerator<{ data: Buffer }> {
+    for (; sent < count; sent++) yield { data: Buffer.alloc(256 << 10) }
+  }
+  let mode = 'all'
+  const f = await start(t, {
+    caisson: {
+      async loadImages(requests, { signal }) {
+        if (mode === 'none') throw new CaissonError('ERR_IMAGE_INVALID', 'no archive')
+        let bytes = 0
+        for await (const { data } of requests) {
+          bytes += data.length
+          if (mode === 'wait')
+            await new Promise((_resolve, reject) =>
+              signal.addEventListener('abort', () => reject(signal.reason as Error)),
+            )
+        }
+        return { images: [{ id: String(bytes) }] }
+      },
+    },
+  })
+  t.same((await f.client.caisson.loadImages(pieces(100))).images, [{ id: String(100 * (256 << 10)), names: [] }])
+
+  mode = 'none'
+  sent = 0
+  t.match(await failure(f.client.caisson.loadImages(pieces(1e9))), { code: 'ERR_IMAGE_INVALID' })
+  t.ok(sent < 1000, 'an answer ends the sending')
+
+  mode = 'wait'
+  sent = 0
+  const abort = new AbortController()
+  const stuck = f.client.caisson.loadImages(pieces(1e9), { signal: abort.signal })
+  stuck.catch(() => undefined)
+  let before = -1
+  while (before !== sent) {
+    before = sent
+    await delay(200)
+  }
+  t.ok(sent > 0 && sent < 400, `a handler that does not read holds the caller up, after ${sent} pieces`)
+  abort.abort(new Error('enough'))
+  await t.rejects(stuck, { message: 'enough' })
+
+  mode = 'all'
+  async function* broken(): AsyncGenerator<{ data: Buffer }> {
+    yield { data: Buffer.from('x') }
+    throw new Error('the disk is gone')
+  }
+  await t.rejects(f.client.caisson.loadImages(broken()), { message: 'the disk is gone' }, 'its own error')
+})

@@ -82,10 +82,11 @@ t.test('namespace modes of a sandbox', async (t) => {
   })
 })
 
-t.test('a cgroup parent, without the slashes at its end', async (t) => {
+t.test('a cgroup parent is an absolute path, and no slice of systemd', async (t) => {
   const parent = (cgroupParent: string): string => podConfigOf({ metadata, linux: { cgroupParent } }, '').cgroupParent
   t.equal(parent('/kubepods/burstable/pod1/'), '/kubepods/burstable/pod1')
-  t.equal(parent('/'), '/')
+  for (const text of ['kubepods-pod1.slice', 'relative', '/a/../b'])
+    t.throws(() => parent(text), { code: 'ERR_INVALID_ARGUMENT' })
 })
 
 const container = (config: runtime.v1.ContainerConfig.$Properties): ReturnType<typeof containerConfigOf> =>

@@ -11,7 +11,7 @@ import { buildBusybox } from './image.ts'
 import type { NetHost } from './net-host.ts'
 
 export const project = resolve(fileURLToPath(new URL('../../..', import.meta.url)))
-const main = join(project, 'dist', 'cli', 'main.js')
+export const main = join(project, 'dist', 'cli', 'main.js')
 /** The virtual machine emulates its processor: what takes a second here may take half a minute there. */
 const patience = process.env['CAISSON_VM'] === '1' ? 6 : 1
 const startTimeoutMs = 20_000 * patience
@@ -82,11 +82,6 @@ export class TestService {
     return `/${this.directory.slice(this.directory.lastIndexOf('/') + 1)}`
   }
 
-  /** Of pods, where systemd is the driver: /csn.slice/csn-….slice */
-  get systemdSlice(): string {
-    return `${this.slice.slice(1)}.slice`
-  }
-
   /** Of the running service. */
   get pid(): number {
     const pid = this.#process?.pid
@@ -116,8 +111,7 @@ export class TestService {
   async configure(): Promise<void> {
     const { cgroup = '', network = 'driver = "none"\nspare_sandboxes = 0', config = '' } = this.#options
     await mkdir(this.state, { recursive: true, mode: 0o700 })
-    const pods = cgroup.includes('driver = "systemd"') ? this.systemdSlice : `${this.slice}/pods`
-    const text = `[cgroup]\nmonitors = "${this.slice}"\npods = "${pods}"\n${cgroup}\n[network]\n${network}\n${config}\n`
+    const text = `[cgroup]\nmonitors = "${this.slice}"\npods = "${this.slice}/pods"\n${cgroup}\n[network]\n${network}\n${config}\n`
     await writeFile(this.configFile, text)
   }
 
@@ -206,7 +200,7 @@ export class TestService {
   }
 
   /** The command line on this service's directories. */
-  cli(args: readonly string[], options: { env?: NodeJS.ProcessEnv } = {}): Promise<CommandResult> {
+  cli(args: readonly string[], options: { env?: NodeJS.ProcessEnv; input?: Buffer } = {}): Promise<CommandResult> {
     return new Promise((resolve) => {
       const child = execFile(
         process.execPath,
@@ -216,6 +210,10 @@ export class TestService {
           resolve({ status: child.exitCode, signal: child.signalCode, stdout, stderr })
         },
       )
+      if (options.input !== undefined) {
+        child.stdin?.on('error', () => undefined) // it need not read all of it
+        child.stdin?.end(options.input)
+      }
     })
   }
 

@@ -8,6 +8,8 @@ const commands: Record<string, () => Promise<Command>> = {
   rm: async () => (await import('./rmi.ts')).rmi,
   tag: async () => (await import('./tag.ts')).tag,
   import: async () => (await import('./import.ts')).importImage,
+  save: async () => (await import('./save.ts')).save,
+  load: async () => (await import('./load.ts')).load,
   inspect: async () => (await import('./inspect.ts')).inspect,
   history: async () => (await import('./history.ts')).history,
   df: async () => (await import('./image-df.ts')).imageDf,
@@ -18,7 +20,7 @@ const commands: Record<string, () => Promise<Command>> = {
 /** Commands about images by the names that users of docker know; most are commands of their own, too. */
 export const image: Command = {
   usage: `usage: caisson image COMMAND …
-  ls, pull, push, rm, tag, import, inspect, history
+  ls, pull, push, rm, tag, save, load, import, inspect, history
            as "caisson images", "pull", "push", "rmi", "tag", …
   df       what images take on disk, and what they share
   prune    remove images that no container uses

@@ -1,5 +1,13 @@
 import { once } from 'node:events'
-import type { handleServerStreamingCall, handleUnaryCall, MethodDefinition } from '@grpc/grpc-js'
+import type {
+  handleClientStreamingCall,
+  handleServerStreamingCall,
+  handleUnaryCall,
+  MethodDefinition,
+  sendUnaryData,
+  ServerReadableStream,
+  ServerUnaryCall,
+} from '@grpc/grpc-js'
 import { CaissonError } from '../../errors.ts'
 import { type CallContext, type CallScope, openCall } from './context.ts'
 import { Encoded } from './encoded.ts'
@@ -23,24 +31,50 @@ export function unary(
   late: LateError,
 ): handleUnaryCall<object, Buffer> {
   return (call, callback) => {
-    const answer = async (): Promise<void> => {
-      let reply: Buffer | undefined
-      let failure: unknown
-      let scope: CallScope | undefined
-      try {
-        scope = openCall(call)
-        reply = encode(method, await handler(call.request, scope.context))
-      } catch (error) {
-        failure = error
-        const signal = scope?.context.signal
-        if (signal?.aborted && error !== signal.reason) late(method.path, error)
-      }
-      scope?.end()
-      if (reply === undefined) callback(toStatus(failure))
-      else callback(null, reply)
-    }
-    void answer()
+    void answer(method, call, callback, (context) => handler(call.request, context), late)
   }
+}
+
+/**
+ * The same for a function that takes what the caller sends as an async iterable, which ends with an error once the signal is
+ * aborted. The caller is not read faster than the function does.
+ */
+export function clientStream(
+  method: Method,
+  handler: (requests: AsyncIterable<object>, context: CallContext) => Promise<object>,
+  late: LateError,
+  stopping: AbortSignal,
+): handleClientStreamingCall<object, Buffer> {
+  return (call, callback) => {
+    const lateHere = (error: unknown): void => late(method.path, error)
+    const run = (context: CallContext): Promise<object> =>
+      handler(untilAborted(call as AsyncIterable<object>, context.signal, lateHere), context)
+    void answer(method, call, callback, run, late, stopping)
+  }
+}
+
+async function answer(
+  method: Method,
+  call: ServerUnaryCall<object, Buffer> | ServerReadableStream<object, Buffer>,
+  callback: sendUnaryData<Buffer>,
+  run: (context: CallContext) => Promise<object>,
+  late: LateError,
+  stopping?: AbortSignal,
+): Promise<void> {
+  let reply: Buffer | undefined
+  let failure: unknown
+  let scope: CallScope | undefined
+  try {
+    scope = openCall(call, stopping)
+    reply = encode(method, await run(scope.context))
+  } catch (error) {
+    failure = error
+    const signal = scope?.context.signal
+    if (signal?.aborted && error !== signal.reason) late(method.path, error)
+  }
+  scope?.end()
+  if (reply === undefined) callback(toStatus(failure))
+  else callback(null, reply)
 }
 
 /**
@@ -91,7 +125,7 @@ function encode(method: Method, message: object): Buffer {
 }
 
 /** Iterates `source` until the signal is aborted; then throws its reason without waiting for the source. */
-async function* untilAborted<T>(
+export async function* untilAborted<T>(
   source: AsyncIterable<T>,
   signal: AbortSignal,
   late: (error: unknown) => void,

@@ -1,13 +1,15 @@
+import { once } from 'node:events'
 import {
   type CallOptions as GrpcCallOptions,
   Client,
+  type ClientWritableStream,
   credentials,
   Metadata,
   type MethodDefinition,
   type ServiceError,
 } from '@grpc/grpc-js'
 import { CaissonError } from '../../errors.ts'
-import { messageMax } from './adapters.ts'
+import { messageMax, untilAborted } from './adapters.ts'
 import type { Calls, ServiceSpec } from './definition.ts'
 import { fromServiceError } from './errors.ts'
 import { assertSocketPath } from './socket.ts'
@@ -43,9 +45,11 @@ export class GrpcClient {
   service<Namespace, Service>(spec: ServiceSpec<Namespace, Service>): Calls<Namespace, Service, CallOptions> {
     const methods = [...spec.methods].map(([name, method]) => [
       name,
-      method.responseStream
-        ? (request: object, options?: CallOptions) => this.#stream(method, request, options)
-        : (request: object, options?: CallOptions) => this.#unary(method, request, options),
+      method.requestStream
+        ? (requests: AsyncIterable<object>, options?: CallOptions) => this.#upload(method, requests, options)
+        : method.responseStream
+          ? (request: object, options?: CallOptions) => this.#stream(method, request, options)
+          : (request: object, options?: CallOptions) => this.#unary(method, request, options),
     ])
     return Object.fromEntries(methods) as Calls<Namespace, Service, CallOptions>
   }
@@ -98,6 +102,58 @@ export class GrpcClient {
       )
       signal?.addEventListener('abort', onAbort, { once: true })
     })
+  }
+
+  /** Sends as fast as the service reads; an answer that comes before the end of `requests` leaves them. */
+  async #upload(method: Method, requests: AsyncIterable<object>, options: CallOptions = {}): Promise<object> {
+    const { signal } = options
+    signal?.throwIfAborted()
+    const answered = new AbortController()
+    let call: ClientWritableStream<object> | undefined
+    const onAbort = (): void => {
+      call?.cancel()
+    }
+    const reply = new Promise<object>((resolve, reject) => {
+      call = this.#client.makeClientStreamRequest(
+        method.path,
+        method.requestSerialize,
+        method.responseDeserialize,
+        new Metadata(),
+        grpcOptions(options),
+        (error, value) => {
+          answered.abort()
+          if (error === null && value !== undefined) resolve(value)
+          else if (signal?.aborted) reject(signal.reason as Error)
+          else reject(error === null ? new Error(`${method.path}: no reply`) : this.#error(error, method))
+        },
+      )
+    })
+    reply.catch(() => undefined) // awaited below, when what was to be sent is sent or left
+    signal?.addEventListener('abort', onAbort, { once: true })
+    try {
+      await this.#send(call as unknown as ClientWritableStream<object>, requests, answered.signal)
+      return await reply
+    } finally {
+      signal?.removeEventListener('abort', onAbort)
+    }
+  }
+
+  async #send(
+    call: ClientWritableStream<object>,
+    requests: AsyncIterable<object>,
+    answered: AbortSignal,
+  ): Promise<void> {
+    try {
+      for await (const request of untilAborted(requests, answered, () => undefined)) {
+        if (!call.write(request)) await once(call, 'drain', { signal: answered }).catch(() => undefined)
+      }
+      call.end()
+    } catch (error) {
+      if (answered.aborted) return
+      // what was to be sent has failed: that is the caller's error, and the service must not take the part for the whole
+      call.cancel()
+      throw error
+    }
   }
 
   /** The call starts with the first step of the iteration, and ends with it. */

@@ -1,4 +1,5 @@
-import type { ServerUnaryCall, ServerWritableStream } from '@grpc/grpc-js'
+import type { EventEmitter } from 'node:events'
+import type { ServerReadableStream, ServerUnaryCall, ServerWritableStream } from '@grpc/grpc-js'
 import { CaissonError } from '../../errors.ts'
 import { parsePeer, type Peer } from './peer.ts'
 
@@ -25,7 +26,7 @@ export interface CallScope {
 
 /** @throws CaissonError ERR_CANCELLED when the caller has gone already */
 export function openCall(
-  call: ServerUnaryCall<object, Buffer> | ServerWritableStream<object, Buffer>,
+  call: ServerUnaryCall<object, Buffer> | ServerReadableStream<object, Buffer> | ServerWritableStream<object, Buffer>,
   stopping?: AbortSignal,
 ): CallScope {
   const abort = new AbortController()
@@ -42,13 +43,14 @@ export function openCall(
   const onStopping = (): void => {
     abort.abort(stopping?.reason)
   }
-  call.on('cancelled', onCancelled)
+  const events: EventEmitter = call
+  events.on('cancelled', onCancelled)
   if (stopping?.aborted) onStopping()
   stopping?.addEventListener('abort', onStopping, { once: true })
   return {
     context: { method, peer, deadline, signal: abort.signal },
     end() {
-      call.off('cancelled', onCancelled)
+      events.off('cancelled', onCancelled)
       stopping?.removeEventListener('abort', onStopping)
     },
   }

@@ -35,30 +35,27 @@ type Encodable<Namespace, Type> = Type extends keyof Namespace
 type RequestOf<Method> = Method extends { readonly requestType: infer Type } ? Type : never
 type ResponseOf<Method> = Method extends { readonly responseType: infer Type } ? Type : never
 
+/** What goes in: one message, or a stream of them. */
+type Request<Method, Message> = Method extends { readonly requestStream: true } ? AsyncIterable<Message> : Message
+/** What comes out. */
+type Reply<Method, Message> = Method extends { readonly responseStream: true }
+  ? AsyncIterable<Message>
+  : Promise<Message>
+
 /** Served methods: what a handler of a method takes and gives. `Context` is what the server adds. */
 export type Handlers<Namespace, Service, Context> = {
-  [Name in keyof Methods<Service>]: Methods<Service>[Name] extends { readonly responseStream: true }
-    ? (
-        request: Decoded<Namespace, RequestOf<Methods<Service>[Name]>>,
-        context: Context,
-      ) => AsyncIterable<Encodable<Namespace, ResponseOf<Methods<Service>[Name]>> | Encoded>
-    : (
-        request: Decoded<Namespace, RequestOf<Methods<Service>[Name]>>,
-        context: Context,
-      ) => Promise<Encodable<Namespace, ResponseOf<Methods<Service>[Name]>> | Encoded>
+  [Name in keyof Methods<Service>]: (
+    request: Request<Methods<Service>[Name], Decoded<Namespace, RequestOf<Methods<Service>[Name]>>>,
+    context: Context,
+  ) => Reply<Methods<Service>[Name], Encodable<Namespace, ResponseOf<Methods<Service>[Name]>> | Encoded>
 }
 
 /** Called methods: the other side of {@link Handlers}. */
 export type Calls<Namespace, Service, Options> = {
-  readonly [Name in keyof Methods<Service>]: Methods<Service>[Name] extends { readonly responseStream: true }
-    ? (
-        request: Encodable<Namespace, RequestOf<Methods<Service>[Name]>>,
-        options?: Options,
-      ) => AsyncIterable<Decoded<Namespace, ResponseOf<Methods<Service>[Name]>>>
-    : (
-        request: Encodable<Namespace, RequestOf<Methods<Service>[Name]>>,
-        options?: Options,
-      ) => Promise<Decoded<Namespace, ResponseOf<Methods<Service>[Name]>>>
+  readonly [Name in keyof Methods<Service>]: (
+    request: Request<Methods<Service>[Name], Encodable<Namespace, RequestOf<Methods<Service>[Name]>>>,
+    options?: Options,
+  ) => Reply<Methods<Service>[Name], Decoded<Namespace, ResponseOf<Methods<Service>[Name]>>>
 }
 
 /** A service whose messages are looked up in its namespace; the type parameters carry what the run-time values cannot. */
@@ -84,13 +81,15 @@ export function serviceSpec<Namespace extends object, Service extends object>(
   let name = ''
   for (const [key, value] of Object.entries(service.prototype)) {
     if (!isRpc(value)) continue
-    if (value.requestStream) throw new TypeError(`${value.path}: client streams are not supported`)
+    if (value.requestStream && value.responseStream) {
+      throw new TypeError(`${value.path}: streams in both directions are not supported`)
+    }
     const request = codec(namespace, value.requestType)
     const response = codec(namespace, value.responseType)
     methods.set(key, {
       path: value.path,
       originalName: key,
-      requestStream: false,
+      requestStream: value.requestStream === true,
       responseStream: value.responseStream === true,
       requestSerialize: (message) => bytes(request.encode(message)),
       requestDeserialize: (buffer) => request.decode(buffer),

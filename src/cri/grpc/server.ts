@@ -2,7 +2,7 @@ import { createServer, type Server as NetServer, type Socket } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import { type ConnectionInjector, Server, ServerCredentials, type UntypedServiceImplementation } from '@grpc/grpc-js'
 import { CaissonError } from '../../errors.ts'
-import { messageMax, serverStream, unary } from './adapters.ts'
+import { clientStream, messageMax, serverStream, unary } from './adapters.ts'
 import { callLog, type Log } from './call-log.ts'
 import type { CallContext } from './context.ts'
 import type { Handlers, ServiceSpec } from './definition.ts'
@@ -60,9 +60,14 @@ export class GrpcServer {
     for (const [name, method] of spec.methods) {
       const handler = (handlers as Readonly<Record<string, AnyHandler | undefined>>)[name]?.bind(handlers)
       if (handler === undefined) continue
-      implementation[name] = method.responseStream
-        ? serverStream(method, handler as Parameters<typeof serverStream>[1], late, this.#stopping.signal)
-        : unary(method, handler as Parameters<typeof unary>[1], late)
+      if (method.requestStream) {
+        const take = handler as Parameters<typeof clientStream>[1]
+        implementation[name] = clientStream(method, take, late, this.#stopping.signal)
+      } else {
+        implementation[name] = method.responseStream
+          ? serverStream(method, handler as Parameters<typeof serverStream>[1], late, this.#stopping.signal)
+          : unary(method, handler as Parameters<typeof unary>[1], late)
+      }
     }
     // Replies arrive encoded from the adapters.
     const definition = Object.fromEntries(

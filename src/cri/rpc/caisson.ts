@@ -2,6 +2,7 @@ import type { caisson as proto } from '../../gen/caisson.js'
 import type { Runtime } from '../../index.ts'
 import { ns } from '../grpc/int64.ts'
 import type { CaissonHandlers } from '../grpc/services.ts'
+import { imageArchiveRpcs } from './image-archives.ts'
 import { imageDetails } from './image-details.ts'
 import { networkRpcs } from './networks.ts'
 import { pullProgress, pushProgress } from './transfer-progress.ts'
@@ -44,6 +45,7 @@ export function caissonRpcs(runtime: Runtime, facts: ServiceFacts): CaissonHandl
     async imageUsage() {
       return { images: runtime.images.usage() }
     },
+    ...imageArchiveRpcs(runtime),
     ...networkRpcs(runtime),
     async waitContainer({ containerId }, { signal }): Promise<proto.v1.WaitContainerResponse.$Properties> {
       const exit = await runtime.containers.wait(containerId, signal)

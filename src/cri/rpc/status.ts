@@ -17,8 +17,7 @@ export function statusRpcs(runtime: Runtime): Pick<RuntimeHandlers, 'status' | '
       }
     },
     async runtimeConfig() {
-      const { SYSTEMD, CGROUPFS } = proto.v1.CgroupDriver
-      return { linux: { cgroupDriver: runtime.cgroupDriver === 'systemd' ? SYSTEMD : CGROUPFS } }
+      return { linux: { cgroupDriver: proto.v1.CgroupDriver.CGROUPFS } }
     },
   }
 }

@@ -40,8 +40,6 @@ export interface ExecResult {
 export interface CreateRequest {
   id: string
   cgroupName: string
-  /** It is there already. */
-  cgroupMade: boolean
   logName: string | null
   terminal: boolean
   stdin: boolean

@@ -1,0 +1,112 @@
+// recodeBlob(): a layer in another coding, or its bare bytes for a pipe.
+#include <errno.h>
+#include <fcntl.h>
+
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "addon/arguments.h"
+#include "addon/decoder.h"
+#include "addon/groups.h"
+#include "addon/layer_sink.h"
+#include "addon/thread_job.h"
+#include "core/fd.h"
+
+namespace caisson {
+namespace {
+
+constexpr i64 kMaxSafeInteger = (i64{1} << 53) - 1;
+constexpr size_t kChunk = 512 * 1024;
+
+struct ExpansionLimits {
+  u64 max_expanded = 0;
+  u64 max_ratio = 0;
+  u64 ratio_floor = 0;
+};
+
+u64 number(const Napi::Object& options, const char* name, i64 low) {
+  return static_cast<u64>(integer_argument(options.Get(name), name, low, kMaxSafeInteger));
+}
+
+// What JavaScript closes meanwhile stays open here.
+std::shared_ptr<Fd> copy_of(Napi::Env env, int fd) {
+  auto copy = std::make_shared<Fd>(fcntl(fd, F_DUPFD_CLOEXEC, 0));
+  if (!*copy) throw make_error(env, Error::last("fcntl", "layer"));
+  return copy;
+}
+
+std::string hex(const u8 (&bytes)[Sha256::kSize]) {
+  static constexpr char kDigits[] = "0123456789abcdef";
+  std::string text;
+  for (const u8 byte : bytes) {
+    text.push_back(kDigits[byte >> 4]);
+    text.push_back(kDigits[byte & 15]);
+  }
+  return text;
+}
+
+Napi::Value to_object(Napi::Env env, SunkLayer layer) {
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("diffId", hex(layer.diff_id));
+  object.Set("digest", hex(layer.digest));
+  object.Set("size", static_cast<double>(layer.size));
+  object.Set("expanded", static_cast<double>(layer.expanded));
+  return object;
+}
+
+// The work's end closes `to`: whoever reads a pipe's other end sees it.
+template <typename Work>
+Napi::Value run(Napi::Env env, std::shared_ptr<Fd> to, Work work) {
+  auto cancelled = std::make_shared<std::atomic<bool>>(false);
+  Napi::Object handle = Napi::Object::New(env);
+  auto task = [cancelled, to = std::move(to), work = std::move(work)]() -> Result<SunkLayer> {
+    Result<SunkLayer> result = work(to ? to->get() : -1, *cancelled);
+    if (to) to->reset();
+    return result;
+  };
+  handle.Set("done", run_on_thread(env, std::move(task), to_object));
+  handle.Set("abort", Napi::Function::New(
+                          env, [cancelled](const Napi::CallbackInfo&) { *cancelled = true; }, "abort"));
+  return handle;
+}
+
+std::shared_ptr<Fd> target_argument(const Napi::CallbackInfo& info, size_t at) {
+  return info[at].IsNull() ? nullptr : copy_of(info.Env(), fd_argument(info[at], "to"));
+}
+
+// recodeBlob(from, to: number | null, { gzip, maxExpanded, maxRatio, ratioFloor }): { done, abort() }
+Napi::Value recode_blob(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  const int blob = fd_argument(info[0], "from");
+  if (!info[2].IsObject()) throw Napi::TypeError::New(env, "argument 'options' must be an object");
+  const Napi::Object options = info[2].As<Napi::Object>();
+  const bool gzip = options.Get("gzip").ToBoolean();
+  const ExpansionLimits limits{number(options, "maxExpanded", 0), number(options, "maxRatio", 1),
+                               number(options, "ratioFloor", 0)};
+  auto work = [gzip, limits, from = copy_of(env, blob)](int to,
+                                                        const std::atomic<bool>& cancelled) -> Result<SunkLayer> {
+    const std::unique_ptr<Decoder> decoder = CAISSON_TRY(Decoder::open(from->get(), cancelled));
+    LayerSink sink(to, gzip, cancelled);
+    std::vector<u8> chunk(kChunk);
+    for (u64 expanded = 0;;) {
+      const size_t n = CAISSON_TRY(decoder->read({chunk.data(), chunk.size()}));
+      if (n == 0) break;
+      expanded += n;
+      if (expanded > limits.max_expanded) return Error(EFBIG, "expand", "bytes");
+      if (expanded > limits.ratio_floor && expanded / limits.max_ratio > decoder->consumed())
+        return Error(EFBIG, "expand", "ratio");
+      CAISSON_TRY(sink.write({chunk.data(), n}));
+    }
+    return sink.finish();
+  };
+  return run(env, target_argument(info, 1), std::move(work));
+}
+
+}  // namespace
+
+void init_layer_maker(Napi::Env env, Napi::Object exports) {
+  exports.Set("recodeBlob", Napi::Function::New(env, recode_blob, "recodeBlob"));
+}
+
+}  // namespace caisson
