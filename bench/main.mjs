@@ -10,9 +10,9 @@ import { measureContainers } from './containers.mjs'
 import { measureMemory } from './memory.mjs'
 import { measureNetwork } from './network.mjs'
 import { measureOci } from './oci.mjs'
+import { measurePullMemory } from './pull-memory.mjs'
 import { measurePull } from './pull.mjs'
 import { measureSeccomp } from './seccomp.mjs'
-import { Spawner } from './spawner.mjs'
 
 const idleEnough = 0.85
 const { values } = parseArgs({
@@ -68,10 +68,8 @@ try {
   if (values.only.includes('pull')) {
     if (findTool('docker-registry') === undefined) failures.push('pull: docker-registry is not installed')
     else {
-      const spawner = new Spawner(programs.spawner)
-      const skopeo = findTool('skopeo') ?? null
-      figures.push(await measurePull({ ...common, rounds: count('pull-rounds'), spawner, skopeo }))
-      await spawner.close()
+      figures.push(...(await measurePull({ ...common, rounds: count('pull-rounds'), failures })))
+      figures.push(await measurePullMemory({ ...common, rounds: count('pull-rounds') }))
     }
   }
   if (values.only.includes('seccomp')) {
@@ -106,7 +104,7 @@ const report = {
     loadAfter: loadavg().map((load) => Number(load.toFixed(2))),
   },
   peers: Object.fromEntries(
-    [...peers, 'conmon', 'skopeo'].map((name) => [
+    [...peers, 'conmon', 'containerd'].map((name) => [
       name,
       findTool(name) === undefined ? null : firstLine(name, '--version'),
     ]),

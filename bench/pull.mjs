@@ -1,80 +1,113 @@
-import { createHash } from 'node:crypto'
-import { rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 
-import { buildLayout } from '../build/test/helpers/image.js'
 import { push, startRegistry } from '../build/test/helpers/registry.js'
-import { figure, msSince, nanoseconds } from './statistics.mjs'
+import { TestService } from '../build/test/helpers/service.js'
+import { findTool } from '../build/test/helpers/tools.js'
+import { Containerd } from './containerd.mjs'
+import { Disk } from './disk.mjs'
+import { writeImages } from './pull-image.mjs'
+import { Spawner } from './spawner.mjs'
+import { figure, msSince, nanoseconds, processorMs } from './statistics.mjs'
 
-const layers = 4
-const filesPerLayer = 400
-const fileSize = 16 << 10
+const diskBytes = 8 * 2 ** 30
 
-/** An image from a registry on loopback until it can be run; skopeo only stores its blobs, and unpacks nothing. */
-export async function measurePull({ service, directory, spawner, skopeo, rounds, progress, notes }) {
-  const registry = await startRegistry()
+/**
+ * An image from a registry on loopback, with everything in the page cache, until it can be run: beside containerd by the same CRI
+ * call, and beside tar, which has the same layers on disk already and verifies nothing. All on one disk.
+ */
+export async function measurePull({ directory, programs, rounds, progress, notes, failures }) {
+  const undo = []
   try {
-    const layout = join(directory, 'pull')
-    await buildLayout(layout, {
-      name: 'latest',
-      layers: Array.from({ length: layers }, (_unused, index) => entries(index)),
+    const prefixes = ['/tmp/csn-', '/tmp/csp-', '/tmp/cst-'] // short: a socket's path has 107 bytes
+    const [mine, theirs, tar] = await Promise.all(prefixes.map((prefix) => mkdtemp(prefix)))
+    for (const path of [mine, theirs, tar]) undo.push(() => rm(path, { recursive: true, force: true }))
+    for (const path of [mine, theirs]) await mkdir(join(path, 'root'))
+    const disk = await Disk.open(diskBytes, [join(mine, 'root'), join(theirs, 'root'), tar])
+    undo.push(() => disk.close())
+    const registry = await startRegistry()
+    undo.push(() => registry.stop())
+
+    progress('pull: making the image')
+    const { images, files, unpacked } = await writeImages(directory)
+    for (const [form, { layout }] of Object.entries(images)) await push(registry, layout, 'latest', `bench:${form}`)
+    const megabytes = (bytes) => `${Math.round(bytes / 1e6)} MB`
+    const sizes = Object.entries(images).map(([form, { bytes }]) => `${form} ${megabytes(bytes)}`)
+    notes.push(`pull: ${images.gzip.blobs.length} layers, ${files} files, ${megabytes(unpacked)}; ${sizes.join(', ')}`)
+    const reference = (form) => `${registry.host}/bench:${form}`
+
+    const service = new TestService(mine, { host: disk, privateMounts: true })
+    undo.push(async () => {
+      const left = await service.finish()
+      if (left.length > 0) failures.push(`pull: left behind: ${left.join('; ')}`)
+      await service.destroy()
     })
-    await push(registry, layout, 'latest', 'bench:latest')
-    const reference = `${registry.host}/bench:latest`
-    const ours = []
-    const theirs = skopeo === null ? null : []
-    for (let round = -1; round < rounds; round++) {
-      const keep = (list, value) => round >= 0 && list.push(value)
+    await service.configure()
+    await service.start()
+    const ours = async (form) => {
+      const cpu = processorMs(service.pid)
       const start = nanoseconds()
-      const { imageRef } = await service.image.pullImage({ image: { image: reference } })
-      keep(ours, msSince(start))
+      const { imageRef } = await service.image.pullImage({ image: { image: reference(form) } })
+      const time = { ms: msSince(start), cpuMs: processorMs(service.pid) - cpu }
       await service.image.removeImage({ image: { image: imageRef } })
-      if (theirs !== null) {
-        const copy = join(directory, 'skopeo')
-        const source = `docker://${reference}`
-        keep(
-          theirs,
-          await spawner.run([
-            skopeo,
-            'copy',
-            '--quiet',
-            '--insecure-policy',
-            '--src-tls-verify=false',
-            source,
-            `oci:${copy}`,
-          ]),
-        )
-        await rm(copy, { recursive: true })
+      return time
+    }
+    const candidates = { gzip: () => ours('gzip'), zstd: () => ours('zstd') }
+    if (findTool('containerd') === undefined) notes.push('containerd is not installed')
+    else {
+      const containerd = await Containerd.start(theirs, disk)
+      undo.push(() => containerd.stop())
+      candidates.containerd = async () => {
+        const time = await containerd.pull(reference('gzip'))
+        await containerd.remove(reference('gzip'))
+        return time
+      }
+    }
+    if (findTool('igzip') === undefined) notes.push('igzip (package isal) is not installed')
+    else {
+      const spawner = new Spawner(programs.spawner, disk.enter)
+      undo.push(() => spawner.close())
+      candidates.tar = () => untar(spawner, disk, tar, images.gzip.blobs)
+    }
+
+    const times = Object.fromEntries(Object.keys(candidates).map((name) => [name, []]))
+    for (let round = -1; round < rounds; round++) {
+      for (const [name, candidate] of Object.entries(candidates)) {
+        const time = await candidate()
+        if (round >= 0) times[name].push(time)
       }
       progress(`pull ${Math.max(round + 1, 0)}/${rounds}`)
     }
-    const size = (layers * filesPerLayer * fileSize) >> 20
-    notes.push(
-      `pull: ${layers} gzip layers, ${layers * filesPerLayer} files, ${size} MiB unpacked; skopeo copies the blobs and does not unpack`,
+    const all = (name, key) => times[name]?.map((time) => time[key]) ?? null
+    const what = 'an image from a registry on loopback until it can be run: fetched, verified, unpacked'
+    const figures = []
+    for (const [key, suffix] of [
+      ['ms', ''],
+      ['cpuMs', ' cpu'],
+    ]) {
+      const peers = { containerd: all('containerd', key), 'tar and igzip': all('tar', key) }
+      const text = suffix === '' ? what : `${what}: processor time`
+      figures.push(figure({ name: `pull${suffix}`, unit: 'ms', what: text, ours: all('gzip', key), peers }))
+    }
+    figures.push(
+      figure({ name: 'pull zstd', unit: 'ms', what, ours: all('zstd', 'ms'), peers: { gzip: all('gzip', 'ms') } }),
     )
-    return figure({
-      name: 'pull',
-      unit: 'ms',
-      what: 'an image from a registry on loopback: fetched, verified and, by Caisson alone, unpacked',
-      ours,
-      peers: { skopeo: theirs },
-    })
+    return figures
   } finally {
-    await registry.stop()
+    for (const step of undo.reverse()) await step()
   }
 }
 
-/** Files that compress to about half, the same in every run. */
-function entries(layer) {
-  const list = [{ name: `l${layer}/`, type: 'directory' }]
-  for (let index = 0; index < filesPerLayer; index++) {
-    const seed = createHash('sha512').update(`${layer}/${index}`).digest()
-    const content = Buffer.alloc(fileSize)
-    for (let at = 0, block = seed; at < fileSize; at += 128) {
-      block = createHash('sha512').update(block).digest()
-      block.copy(content, at) // and 64 bytes of nothing
-    }
-    list.push({ name: `l${layer}/f${index}`, content })
+/** One layer after the other, each into a directory of its own. */
+async function untar(spawner, disk, directory, blobs) {
+  const time = { ms: 0, cpuMs: 0 }
+  for (const [index, blob] of blobs.entries()) {
+    const to = join(directory, String(index))
+    await mkdir(disk.path(to))
+    const { ms, cpuMs } = await spawner.measure(['tar', '-I', 'igzip', '-xf', blob, '-C', to])
+    time.ms += ms
+    time.cpuMs += cpuMs
+    await rm(disk.path(to), { recursive: true })
   }
-  return list
+  return time
 }

@@ -25,17 +25,26 @@ export class Spawner {
    * @throws Error with what it wrote when its status is not `expected`
    */
   async run(command, expected = 0) {
+    return (await this.measure(command, expected)).ms
+  }
+
+  /**
+   * The same with the processor time that it took, and those that it has waited for.
+   *
+   * @throws Error with what it wrote when its status is not `expected`
+   */
+  async measure(command, expected = 0) {
     if (command.some((word) => /[\t\n]/.test(word) || word === '')) throw new Error(`cannot be sent: ${command}`)
     this.errors = ''
     this.#child.stdin.write(`${command.join('\t')}\n`)
     const { value, done } = await this.#lines.next()
     if (done) throw new Error(`the spawner ended: ${this.errors}`)
-    const [ns, status] = value.split(' ').map(Number)
+    const [ns, status, us] = value.split(' ').map(Number)
     if (status !== expected) {
       await new Promise((resolve) => setTimeout(resolve, 50)) // for the rest of its errors
       throw new Error(`${command.join(' ')}: status ${status}: ${this.errors.trim()}`)
     }
-    return ns / 1e6
+    return { ms: ns / 1e6, cpuMs: us / 1e3 }
   }
 
   async close() {

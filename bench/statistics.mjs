@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs'
+
 /** What a list of measurements is reported as; the least of many is the figure that noise touches least. */
 export function summary(values) {
   const sorted = [...values].sort((a, b) => a - b)
@@ -36,3 +38,10 @@ export function figure({ name, unit, what, ours, phases, peers = {}, limit }) {
 
 export const nanoseconds = () => process.hrtime.bigint()
 export const msSince = (start) => Number(process.hrtime.bigint() - start) / 1e6
+
+/** Processor time of a process and of what it has waited for, to a hundredth of a second: proc_pid_stat(5). */
+export function processorMs(pid) {
+  const text = readFileSync(`/proc/${pid}/stat`, 'utf8')
+  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ')
+  return fields.slice(11, 15).reduce((sum, ticks) => sum + Number(ticks), 0) * 10
+}

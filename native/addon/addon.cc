@@ -12,6 +12,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   caisson::string_view id = caisson::build_id();
   exports.Set("buildId", Napi::String::New(env, id.data(), id.size()));
   caisson::init_native_fd(env, exports);
+  caisson::init_blob_writer(env, exports);
   caisson::init_cgroup(env, exports);
   caisson::init_channel(env, exports);
   caisson::init_child(env, exports);

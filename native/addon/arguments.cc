@@ -1,6 +1,9 @@
 #include "addon/arguments.h"
 
+#include <fcntl.h>
 #include <math.h>
+
+#include "addon/error.h"
 
 namespace caisson {
 namespace {
@@ -17,6 +20,12 @@ Napi::Array array_argument(const Napi::Value& value, const char* name, size_t ma
 }
 
 }  // namespace
+
+Fd fd_copy_argument(const Napi::Value& value, const char* name) {
+  Fd copy(fcntl(fd_argument(value, name), F_DUPFD_CLOEXEC, 0));
+  if (!copy) throw make_error(value.Env(), Error::last("fcntl(F_DUPFD_CLOEXEC)", name));
+  return copy;
+}
 
 i64 integer_argument(const Napi::Value& value, const char* name, i64 low, i64 high) {
   double number = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : NAN;

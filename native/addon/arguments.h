@@ -7,10 +7,12 @@
 #include <vector>
 
 #include "core/base.h"
+#include "core/fd.h"
 
 namespace caisson {
 
-int fd_argument(const Napi::Value& value, const char* name);  // an integer >= -100 (AT_FDCWD)
+int fd_argument(const Napi::Value& value, const char* name);      // an integer >= -100 (AT_FDCWD)
+Fd fd_copy_argument(const Napi::Value& value, const char* name);  // what JavaScript closes meanwhile stays open here
 i64 integer_argument(const Napi::Value& value, const char* name, i64 low, i64 high);
 std::string string_argument(const Napi::Value& value, const char* name);  // without NUL
 span<u8> buffer_argument(const Napi::Value& value, const char* name);     // a Buffer; lives as long as the value

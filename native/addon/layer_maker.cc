@@ -1,6 +1,5 @@
 // recodeBlob(): a layer in another coding, or its bare bytes for a pipe.
 #include <errno.h>
-#include <fcntl.h>
 
 #include <memory>
 #include <utility>
@@ -29,27 +28,10 @@ u64 number(const Napi::Object& options, const char* name, i64 low) {
   return static_cast<u64>(integer_argument(options.Get(name), name, low, kMaxSafeInteger));
 }
 
-// What JavaScript closes meanwhile stays open here.
-std::shared_ptr<Fd> copy_of(Napi::Env env, int fd) {
-  auto copy = std::make_shared<Fd>(fcntl(fd, F_DUPFD_CLOEXEC, 0));
-  if (!*copy) throw make_error(env, Error::last("fcntl", "layer"));
-  return copy;
-}
-
-std::string hex(const u8 (&bytes)[Sha256::kSize]) {
-  static constexpr char kDigits[] = "0123456789abcdef";
-  std::string text;
-  for (const u8 byte : bytes) {
-    text.push_back(kDigits[byte >> 4]);
-    text.push_back(kDigits[byte & 15]);
-  }
-  return text;
-}
-
 Napi::Value to_object(Napi::Env env, SunkLayer layer) {
   Napi::Object object = Napi::Object::New(env);
-  object.Set("diffId", hex(layer.diff_id));
-  object.Set("digest", hex(layer.digest));
+  object.Set("diffId", hex_of(layer.diff_id));
+  object.Set("digest", hex_of(layer.digest));
   object.Set("size", static_cast<double>(layer.size));
   object.Set("expanded", static_cast<double>(layer.expanded));
   return object;
@@ -72,20 +54,19 @@ Napi::Value run(Napi::Env env, std::shared_ptr<Fd> to, Work work) {
 }
 
 std::shared_ptr<Fd> target_argument(const Napi::CallbackInfo& info, size_t at) {
-  return info[at].IsNull() ? nullptr : copy_of(info.Env(), fd_argument(info[at], "to"));
+  return info[at].IsNull() ? nullptr : std::make_shared<Fd>(fd_copy_argument(info[at], "to"));
 }
 
 // recodeBlob(from, to: number | null, { gzip, maxExpanded, maxRatio, ratioFloor }): { done, abort() }
 Napi::Value recode_blob(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
-  const int blob = fd_argument(info[0], "from");
+  auto from = std::make_shared<Fd>(fd_copy_argument(info[0], "from"));
   if (!info[2].IsObject()) throw Napi::TypeError::New(env, "argument 'options' must be an object");
   const Napi::Object options = info[2].As<Napi::Object>();
   const bool gzip = options.Get("gzip").ToBoolean();
   const ExpansionLimits limits{number(options, "maxExpanded", 0), number(options, "maxRatio", 1),
                                number(options, "ratioFloor", 0)};
-  auto work = [gzip, limits, from = copy_of(env, blob)](int to,
-                                                        const std::atomic<bool>& cancelled) -> Result<SunkLayer> {
+  auto work = [gzip, limits, from](int to, const std::atomic<bool>& cancelled) -> Result<SunkLayer> {
     const std::unique_ptr<Decoder> decoder = CAISSON_TRY(Decoder::open(from->get(), cancelled));
     LayerSink sink(to, gzip, cancelled);
     std::vector<u8> chunk(kChunk);

@@ -1,9 +1,6 @@
 // unpackLayer(): a layer blob becomes a directory, off the event loop.
 #include "addon/layer_unpacker.h"
 
-#include <errno.h>
-#include <fcntl.h>
-
 #include <memory>
 #include <utility>
 
@@ -11,6 +8,7 @@
 #include "addon/error.h"
 #include "addon/job.h"
 #include "addon/layer_pipeline.h"
+#include "addon/sha256.h"
 
 namespace caisson {
 namespace {
@@ -21,22 +19,9 @@ u64 limit(const Napi::Object& limits, const char* name) {
   return static_cast<u64>(integer_argument(limits.Get(name), name, 0, kMaxSafeInteger));
 }
 
-// What JavaScript closes meanwhile stays open here.
-Fd copy_of(Napi::Env env, int fd) {
-  Fd copy(fcntl(fd, F_DUPFD_CLOEXEC, 0));
-  if (!copy) throw make_error(env, Error::last("fcntl", "layer"));
-  return copy;
-}
-
 Napi::Value to_object(Napi::Env env, PipelineResult result) {
-  static constexpr char kDigits[] = "0123456789abcdef";
-  std::string hex;
-  for (const u8 byte : result.diff_id) {
-    hex.push_back(kDigits[byte >> 4]);
-    hex.push_back(kDigits[byte & 15]);
-  }
   Napi::Object object = Napi::Object::New(env);
-  object.Set("diffId", hex);
+  object.Set("diffId", hex_of(result.diff_id));
   object.Set("expanded", static_cast<double>(result.expanded));
   object.Set("entries", static_cast<double>(result.stats.entries));
   object.Set("bytes", static_cast<double>(result.stats.bytes));
@@ -48,8 +33,8 @@ Napi::Value to_object(Napi::Env env, PipelineResult result) {
 // unpackLayer(blob, directory, limits): { done: Promise<LayerStats>, abort() }
 Napi::Value unpack_layer(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
-  const int blob = fd_argument(info[0], "blob");
-  const int directory = fd_argument(info[1], "directory");
+  auto from = std::make_shared<Fd>(fd_copy_argument(info[0], "blob"));
+  auto to = std::make_shared<Fd>(fd_copy_argument(info[1], "directory"));
   if (!info[2].IsObject()) throw Napi::TypeError::New(env, "argument 'limits' must be an object");
   const Napi::Object object = info[2].As<Napi::Object>();
   PipelineLimits limits;
@@ -61,10 +46,7 @@ Napi::Value unpack_layer(const Napi::CallbackInfo& info) {
   if (limits.max_ratio == 0) throw Napi::RangeError::New(env, "argument 'maxRatio' must be at least 1");
 
   auto cancelled = std::make_shared<std::atomic<bool>>(false);
-  auto work = [cancelled, limits, from = std::make_shared<Fd>(copy_of(env, blob)),
-               to = std::make_shared<Fd>(copy_of(env, directory))] {
-    return run_layer_pipeline(from->get(), to->get(), limits, *cancelled);
-  };
+  auto work = [cancelled, limits, from, to] { return run_layer_pipeline(from->get(), to->get(), limits, *cancelled); };
   Napi::Object handle = Napi::Object::New(env);
   handle.Set("done", run_job(env, std::move(work), to_object));
   handle.Set("abort", Napi::Function::New(

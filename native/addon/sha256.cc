@@ -19,4 +19,14 @@ bool Sha256::finish(u8 (&out)[kSize]) {
   return good_ && EVP_DigestFinal_ex(static_cast<EVP_MD_CTX*>(context_), out, nullptr) == 1;
 }
 
+std::string hex_of(span<const u8> bytes) {
+  static constexpr char kDigits[] = "0123456789abcdef";
+  std::string hex;
+  for (const u8 byte : bytes) {
+    hex.push_back(kDigits[byte >> 4]);
+    hex.push_back(kDigits[byte & 15]);
+  }
+  return hex;
+}
+
 }  // namespace caisson

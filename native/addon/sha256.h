@@ -4,6 +4,8 @@
 
 #include <stddef.h>
 
+#include <string>
+
 #include "core/base.h"
 
 namespace caisson {
@@ -24,5 +26,8 @@ class Sha256 {
   void* context_;
   bool good_;
 };
+
+// Two lower-case digits a byte.
+std::string hex_of(span<const u8> bytes);
 
 }  // namespace caisson

@@ -1,11 +1,10 @@
-import { createHash, type Hash } from 'node:crypto'
-import { createReadStream } from 'node:fs'
+import { constants, createReadStream } from 'node:fs'
 import { open, readdir, readFile, rename, rm, stat, type FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { CaissonError } from '../errors.ts'
 import { ifPresent } from '../files.ts'
-import type { Native } from '../native/types.ts'
+import type { BlobWriter, Native } from '../native/types.ts'
 import { writeAtomically } from './atomic-file.ts'
 import { digestMismatch, digestOfHex, hexOf, isDigest, verifyDigest, type Digest } from './digest.ts'
 import { withLockFile } from './lock.ts'
@@ -18,17 +17,27 @@ import type { Workspace } from './workspace.ts'
 /** Of st_blocks: stat(3type). */
 const blockBytes = 512
 const chunkBytes = 256 << 10
+/** Written by one trip to the pool: many enough that the trips cost nothing, few enough that none takes more than some ms. */
+const batchBytes = 1 << 20
+/** What has come is written after this time at the latest: a killed pull goes on from there. */
+const batchMs = 50
+const resumeBytes = 16 << 20
 /** A blob on its way: blob-<hex> in tmp/. */
 const partialPattern = /^blob-([0-9a-f]{64})$/
 
 /** Content by digest: `blobs/sha256` of the layout. A blob is seen whole and verified, or not at all. */
 export class BlobStore {
-  readonly #native: Pick<Native, 'lockFile'>
+  readonly #native: Pick<Native, 'blobWriter' | 'lockFile'>
   readonly #paths: ImagePaths
   readonly #workspace: Workspace
   readonly #usage: Usage
 
-  constructor(parts: { native: Pick<Native, 'lockFile'>; paths: ImagePaths; workspace: Workspace; usage: Usage }) {
+  constructor(parts: {
+    native: Pick<Native, 'blobWriter' | 'lockFile'>
+    paths: ImagePaths
+    workspace: Workspace
+    usage: Usage
+  }) {
     this.#native = parts.native
     this.#paths = parts.paths
     this.#workspace = parts.workspace
@@ -113,30 +122,23 @@ export class BlobStore {
     { what, signal, onBytes }: { what: string; signal: AbortSignal; onBytes?: (received: number) => void },
   ): Promise<'whole' | 'torn'> {
     const partial = this.#partial(digest)
-    const hash = createHash('sha256')
-    const file = await open(partial, 'a+', 0o600)
+    const file = await open(partial, constants.O_RDWR | constants.O_CREAT, 0o600)
+    const writer = this.#native.blobWriter(file.fd)
     let begun: number
     try {
-      begun = await rehash(file, size, hash, signal)
-      let received = begun
+      begun = await resume(file, size, writer, signal)
       // a stream of nothing may be refused as a range that cannot be satisfied
-      if (received < size || size === 0) {
-        for await (const chunk of await source(begun)) {
-          received += chunk.length
-          if (received > size) throw wrongSize(what, `more than the ${size}`)
-          hash.update(chunk)
-          await file.writeFile(chunk)
-          onBytes?.(received)
-        }
+      if (begun < size || size === 0) {
+        const received = await take(writer, await source(begun), { begun, size, what, onBytes })
+        if (received < size) throw wrongSize(what, `${received} instead of the ${size}`)
       }
-      if (received < size) throw wrongSize(what, `${received} instead of the ${size}`)
     } catch (error) {
       if (error instanceof CaissonError && error.code === 'ERR_DIGEST_MISMATCH') await rm(partial, { force: true })
       throw error
     } finally {
       await file.close()
     }
-    const actual = digestOfHex(hash.digest('hex'))
+    const actual = digestOfHex(writer.digest())
     if (actual === digest) {
       await rename(partial, this.#paths.blob(digest))
       return 'whole'
@@ -184,22 +186,69 @@ export class BlobStore {
   }
 }
 
-/** Reads what is there into the hash; more than there can be is thrown away. @returns its length */
-async function rehash(file: FileHandle, size: number, hash: Hash, signal: AbortSignal): Promise<number> {
+/** What is there goes into the hash; more than there can be is thrown away. @returns its length */
+async function resume(file: FileHandle, size: number, writer: BlobWriter, signal: AbortSignal): Promise<number> {
   const { size: begun } = await file.stat()
   if (begun > size) {
     await file.truncate(0)
     return 0
   }
-  const buffer = Buffer.allocUnsafe(chunkBytes)
-  for (let at = 0; at < begun;) {
+  let hashed = 0
+  while (hashed < begun) {
     signal.throwIfAborted()
-    const { bytesRead } = await file.read(buffer, 0, buffer.length, at)
-    if (bytesRead === 0) break
-    hash.update(buffer.subarray(0, bytesRead))
-    at += bytesRead
+    const more = await writer.resume(resumeBytes)
+    if (more === hashed) break
+    hashed = more
   }
-  return begun
+  return hashed
+}
+
+/** Writes in the background what has come, while more comes. @returns how many bytes there are */
+async function take(
+  writer: BlobWriter,
+  chunks: AsyncIterable<Buffer>,
+  {
+    begun,
+    size,
+    what,
+    onBytes,
+  }: { begun: number; size: number; what: string; onBytes: ((received: number) => void) | undefined },
+): Promise<number> {
+  let received = begun
+  let batch: Buffer[] = []
+  let waiting = 0
+  let writing: Promise<unknown> = Promise.resolve()
+  let timer: NodeJS.Timeout | null = null
+  const flush = (): void => {
+    if (timer !== null) clearTimeout(timer)
+    timer = null
+    if (waiting === 0) return
+    const chunks = batch
+    batch = []
+    waiting = 0
+    writing = writing.then(() => writer.append(chunks))
+    writing.catch(() => undefined) // heard at the next wait for it
+  }
+  try {
+    for await (const chunk of chunks) {
+      received += chunk.length
+      if (received > size) throw wrongSize(what, `more than the ${size}`)
+      batch.push(chunk)
+      waiting += chunk.length
+      timer ??= setTimeout(flush, batchMs)
+      if (waiting >= batchBytes) {
+        const before = writing
+        flush()
+        await before
+      }
+      onBytes?.(received)
+    }
+    return received
+  } finally {
+    // after a failure too: the next attempt goes on from there
+    flush()
+    await writing
+  }
 }
 
 function wrongSize(what: string, got: string): CaissonError {

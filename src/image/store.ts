@@ -33,7 +33,7 @@ import { Trash } from './trash.ts'
 import { Usage } from './usage.ts'
 import { Workspace } from './workspace.ts'
 
-export type StoreNative = LayerNative & SnapshotNative & Pick<Native, 'pipe' | 'recodeBlob'>
+export type StoreNative = LayerNative & SnapshotNative & Pick<Native, 'blobWriter' | 'pipe' | 'recodeBlob'>
 
 export interface StoreOptions {
   root: string

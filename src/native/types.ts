@@ -109,6 +109,15 @@ export interface ExpansionLimits {
   maxRatio: number
   ratioFloor: number
 }
+/** One call at a time, each after the one before it; after a failure none. */
+export interface BlobWriter {
+  /** Takes about `step` bytes more of what the file holds into the hash. @returns how many there are in it; no more: that is all */
+  resume(step: number): Promise<number>
+  /** Writes the chunks after what is in the hash. They stay as they are until it is done. @returns how many bytes there are */
+  append(chunks: readonly Buffer[]): Promise<number>
+  /** The SHA-256 of all, 64 lower-case hex digits; the last call. */
+  digest(): string
+}
 
 /** A blob that was written, or only measured. */
 export interface RecodedBlob {
@@ -283,6 +292,8 @@ export interface Native {
    */
   cgroupSetDevices(dirfd: number, rules: string, replace?: number): Promise<NativeFd>
 
+  /** Writes a blob to a file, from its beginning on, and hashes it, off the event loop; the descriptor stays the caller's. */
+  blobWriter(file: number): BlobWriter
   /**
    * Applies a layer blob to a directory, safely: whiteouts become overlayfs' own. gzip, zstd or uncompressed, as its first bytes say;
    * decompressed and hashed in one thread, applied in another. Rejects with EBADMSG (damaged), EFBIG (over a limit; syscall `expand`

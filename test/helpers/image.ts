@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -18,7 +19,8 @@ export interface LayerEntry {
 
 const typeFlags = { file: '0', hardlink: '1', symlink: '2', character: '3', directory: '5', fifo: '6' }
 
-function header(entry: LayerEntry, size: number): Buffer {
+/** The header of an entry alone, for content that is as long as `size` says. */
+export function tarHeader(entry: LayerEntry, size: number): Buffer {
   const type = entry.type ?? 'file'
   const block = Buffer.alloc(512)
   const octal = (value: number, offset: number, width: number): number =>
@@ -49,7 +51,7 @@ export function tar(entries: readonly LayerEntry[]): Buffer {
   const parts: Buffer[] = []
   for (const entry of entries) {
     const content = Buffer.from(entry.content ?? '')
-    parts.push(header(entry, content.length), content, Buffer.alloc((512 - (content.length % 512)) % 512))
+    parts.push(tarHeader(entry, content.length), content, Buffer.alloc((512 - (content.length % 512)) % 512))
   }
   parts.push(Buffer.alloc(1024))
   return Buffer.concat(parts)
@@ -57,11 +59,22 @@ export function tar(entries: readonly LayerEntry[]): Buffer {
 
 export const digestOf = (data: Buffer | string): string => `sha256:${createHash('sha256').update(data).digest('hex')}`
 
+const compressors = {
+  none: { suffix: '', compress: (data: Buffer): Buffer => data },
+  gzip: { suffix: '+gzip', compress: (data: Buffer): Buffer => gzipSync(data) },
+  zstd: {
+    suffix: '+zstd',
+    compress: (data: Buffer): Buffer =>
+      execFileSync('zstd', ['-q', '-3'], { input: data, maxBuffer: 1 << 30, stdio: ['pipe', 'pipe', 'inherit'] }),
+  },
+}
+
 export interface ImageOptions {
   /** The name in the layout: annotation org.opencontainers.image.ref.name. */
   name: string
   layers: readonly (readonly LayerEntry[])[]
-  compression?: 'gzip' | 'none'
+  /** `zstd` needs the tool of that name. */
+  compression?: keyof typeof compressors
   /** The `config` object of the image config: Entrypoint, Cmd, Env, … */
   config?: Record<string, unknown>
   /** The `history` of the image config. */
@@ -98,11 +111,9 @@ export async function buildLayout(layout: string, options: ImageOptions): Promis
   for (const entries of options.layers) {
     const plain = tar(entries)
     diffIds.push(digestOf(plain))
-    const gzip = options.compression !== 'none'
-    layers.push({
-      mediaType: `application/vnd.oci.image.layer.v1.tar${gzip ? '+gzip' : ''}`,
-      ...(await put(gzip ? gzipSync(plain) : plain)),
-    })
+    const { suffix, compress } = compressors[options.compression ?? 'gzip']
+    const mediaType = `application/vnd.oci.image.layer.v1.tar${suffix}`
+    layers.push({ mediaType, ...(await put(compress(plain))) })
   }
   const platform = { architecture: options.architecture ?? hostArchitecture, os: 'linux' }
   const config = await put(

@@ -134,6 +134,28 @@ t.test(
   },
 )
 
+t.test(
+  'layers compressed with zstd: pulled, and pushed as they came',
+  { skip: skip || missingTools('zstd') },
+  async (t) => {
+    const registry = await startRegistry()
+    t.teardown(() => registry.stop())
+    const layout = await temporary(t)
+    const image = await buildBusybox(layout, { compression: 'zstd' })
+    await push(registry, layout, 'latest', 'library/small:1')
+    const images = await openImages(t, await temporary(t))
+    const name = `${registry.host}/library/small:1`
+    const pulled = await images.pull(name)
+    t.equal(pulled.id, image.configDigest)
+    await images.acquireLease(pulled.id, 'c1')
+    const { lower, layersRoot } = await images.resolveLayers(pulled.id)
+    t.same(await readFile(join(layersRoot, lower[1] ?? '', 'bin/busybox')), await readFile('/bin/busybox'))
+    await images.release('c1')
+    await images.tag(name, `${registry.host}/library/again:1`)
+    t.equal((await images.push(`${registry.host}/library/again:1`)).digest, image.manifest)
+  },
+)
+
 t.test('pulls of one image share the work', { skip }, async (t) => {
   const { registry, image } = await filled(t)
   const root = await temporary(t)
