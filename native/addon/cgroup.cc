@@ -7,6 +7,7 @@
 #include "addon/groups.h"
 #include "addon/job.h"
 #include "addon/native_fd.h"
+#include "core/cgroup_update.h"
 #include "core/compile.h"
 #include "core/device_attach.h"
 #include "core/path.h"
@@ -90,6 +91,35 @@ Napi::Value write(const Napi::CallbackInfo& info) {
                   value = string_argument(info[2], "value")] { return cgroup_write(dir, file.c_str(), value); });
 }
 
+// cgroupUpdate(root, path, resources, warnMissing, oomScoreAdj)
+Napi::Value update(const Napi::CallbackInfo& info) {
+  constexpr int kNone = 2000;
+  const int score =
+      info[4].IsUndefined() ? kNone : static_cast<int>(integer_argument(info[4], "oomScoreAdj", -1000, 1000));
+  return run_job(
+      info.Env(),
+      [root = string_argument(info[0], "root"), path = string_argument(info[1], "path"),
+       resources = string_argument(info[2], "resources"), warn_missing = info[3].ToBoolean().Value(),
+       score]() -> Result<Vec<String>> {
+        Fd dir = CAISSON_TRY(open_root(root));
+        Fd cgroup = CAISSON_TRY(cgroup_open(dir.get(), path.c_str()));
+        const CgroupState state = CAISSON_TRY(read_cgroup_state(cgroup.get()));
+        const CgroupUpdate update = CAISSON_TRY(compile_update(resources, state, warn_missing));
+        const Vec<CgroupLimit> limits = update.limits();
+        const string_view name = string_view(path).substr(path.rfind('/') + 1);
+        CAISSON_TRY(change_cgroup(cgroup.get(), name, limits, score == kNone ? nullptr : &score));
+        Vec<String> warnings;
+        for (const String& warning : update.warnings()) warnings.push(String(warning.view()));
+        return warnings;
+      },
+      [](Napi::Env env, Vec<String> warnings) -> Napi::Value {
+        Napi::Array list = Napi::Array::New(env, warnings.size());
+        for (u32 i = 0; i < warnings.size(); ++i)
+          list.Set(i, Napi::String::New(env, warnings[i].c_str(), warnings[i].size()));
+        return list;
+      });
+}
+
 // cgroupSetDevices(dirfd, rules, replace)
 Napi::Value set_devices(const Napi::CallbackInfo& info) {
   int dir = fd_argument(info[0], "dirfd");
@@ -120,6 +150,7 @@ void init_cgroup(Napi::Env env, Napi::Object exports) {
   exports.Set("cgroupDestroy", Napi::Function::New(env, destroy, "cgroupDestroy"));
   exports.Set("cgroupRead", Napi::Function::New(env, read, "cgroupRead"));
   exports.Set("cgroupWrite", Napi::Function::New(env, write, "cgroupWrite"));
+  exports.Set("cgroupUpdate", Napi::Function::New(env, update, "cgroupUpdate"));
   exports.Set("cgroupFreeze", Napi::Function::New(env, freeze, "cgroupFreeze"));
   exports.Set("cgroupSetDevices", Napi::Function::New(env, set_devices, "cgroupSetDevices"));
 }

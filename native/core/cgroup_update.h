@@ -41,7 +41,7 @@ class CgroupUpdate {
   const Vec<String>& warnings() const { return warnings_; }
 
  private:
-  friend Result<CgroupUpdate> compile_update(string_view resources, const CgroupState& state);
+  friend Result<CgroupUpdate> compile_update(string_view resources, const CgroupState& state, bool warn_missing);
   Vec<OwnedLimit> limits_;
   Vec<u64> program_;
   Vec<String> warnings_;
@@ -51,6 +51,16 @@ class CgroupUpdate {
 // A linux.resources document as writes. What is absent stays as it is: a quota keeps the period in force and the other
 // way round; swap is reckoned from the memory limit in force. Pure. Errors as of compile_container(), and
 //   EBUSY "memory.limit: …": checkBeforeUpdate, and the new limit is not above what is used.
-Result<CgroupUpdate> compile_update(string_view resources, const CgroupState& state);
+// `warn_missing`: a limit whose controller is missing is left out, with a warning.
+Result<CgroupUpdate> compile_update(string_view resources, const CgroupState& state, bool warn_missing = false);
+
+// --- cgroup_change.cc
+
+// Writes limits, and gives every process of the cgroup and below it an oom_score_adj (proc(5)) where one is given; all
+// of it or nothing: where something is refused, what was done before is put back to what was in force. `name` is the
+// last part of the cgroup's path: a process is looked at through its directory in /proc, and left alone unless that
+// says it is in there. What cannot be read (memory.reclaim) is not put back. Errors are those of apply_limits(), and
+// EACCES "oom_score_adj": lower than this process may. What could not be put back is named behind the file.
+Status change_cgroup(int cgroup, string_view name, span<const CgroupLimit> limits, const int* oom_score_adj);
 
 }  // namespace caisson

@@ -19,6 +19,8 @@ import { podSandboxStatusRpc } from './rpc/pod-sandbox-status.ts'
 import { reopenContainerLogRpc } from './rpc/reopen-container-log.ts'
 import type { ServiceFacts } from './rpc/service-info.ts'
 import { statusRpcs } from './rpc/status.ts'
+import { updateContainerResourcesRpc } from './rpc/update-container-resources.ts'
+import { updatePodSandboxResourcesRpc } from './rpc/update-pod-sandbox-resources.ts'
 import { updateRuntimeConfigRpc } from './rpc/update-runtime-config.ts'
 import { versionRpc } from './rpc/version.ts'
 
@@ -46,6 +48,8 @@ export async function serveCri(runtime: Runtime, options: { log: Log; facts: Ser
       ...containerStatusRpc(runtime),
       ...execSyncRpc(runtime),
       ...reopenContainerLogRpc(runtime),
+      ...updateContainerResourcesRpc(runtime),
+      ...updatePodSandboxResourcesRpc(runtime),
     })
     .add(imageService, { ...imageRpcs(runtime), ...imageListRpcs(runtime) })
     .add(caissonService, caissonRpcs(runtime, facts))

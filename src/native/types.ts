@@ -286,6 +286,18 @@ export interface Native {
   cgroupWrite(dirfd: number, file: string, value: string): Promise<void>
   cgroupFreeze(dirfd: number, frozen: boolean): Promise<void>
   /**
+   * Changes the limits of a cgroup in use to those of `resources` (JSON, `linux.resources`; what is absent stays), and the
+   * oom_score_adj of all that is in it: all of it, or nothing. Resolves with warnings. Rejects with EINVAL, ERANGE, ENOTSUP (a
+   * controller is missing, unless `warnMissing`), EBUSY (checkBeforeUpdate: it is used already), EACCES (oom_score_adj).
+   */
+  cgroupUpdate(
+    root: string,
+    path: string,
+    resources: string,
+    warnMissing: boolean,
+    oomScoreAdj?: number,
+  ): Promise<string[]>
+  /**
    * Compiles `linux.resources.devices` (JSON, a list of rules; the default devices are allowed beside) and attaches the program to
    * the cgroup, beside those of its ancestors: an access needs the consent of all. It stays as long as the cgroup; the answer is
    * the program, to be given as `replace` when the rules change. Rejects with EINVAL when the rules allow everything.

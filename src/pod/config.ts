@@ -138,6 +138,14 @@ export interface Resources {
   pids?: number
 }
 
+/** What a pod as a whole is given, as its owner says; the owner keeps its cgroup. */
+export interface PodResources {
+  /** Beside its containers. */
+  overhead?: Resources
+  /** Sum over the containers. */
+  resources?: Resources
+}
+
 export interface ContainerConfig {
   metadata: { name: string; attempt: number }
   /** Id or reference of an image that is present. */
@@ -215,6 +223,8 @@ export interface ContainerStatus {
   id: string
   podId: string
   config: ContainerConfig
+  /** Those in force, which updates may have changed. */
+  resources: Resources
   state: ContainerState
   createdAt: Nanoseconds
   startedAt: Nanoseconds

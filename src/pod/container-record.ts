@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 
-import type { ContainerConfig } from './config.ts'
+import type { ContainerConfig, Resources } from './config.ts'
 import { Container, exitOf, type ContainerExit } from './container.ts'
 import type { Context } from './context.ts'
 import type { Layout } from './layout.ts'
@@ -9,8 +9,12 @@ import { ifPresent } from '../files.ts'
 import { readRecord, writeRecord } from '../records.ts'
 
 /** What is durable of a container: its request and identity. Its end is in `exit`, which the monitor writes. */
-export async function writeContainerRecord(context: Context, container: Container): Promise<void> {
-  const { id, pod, config, createdAt, imageId, snapshotter, layers, user, stopSignal, process, seccomp } = container
+export async function writeContainerRecord(
+  context: Context,
+  container: Container,
+  { resources, process }: Pick<Container, 'resources' | 'process'> = container,
+): Promise<void> {
+  const { id, pod, config, createdAt, imageId, snapshotter, layers, user, stopSignal, seccomp } = container
   await writeRecord(context.layout.containerRecord(pod.id, id), {
     id,
     createdAt,
@@ -19,6 +23,7 @@ export async function writeContainerRecord(context: Context, container: Containe
     layers,
     user,
     stopSignal,
+    resources,
     process,
     seccomp,
     config,
@@ -44,6 +49,7 @@ export async function readContainerRecord(
     layers?: string[]
     user: Container['user']
     stopSignal: number
+    resources?: Resources
     process: object
     seccomp: object | null
     config: ContainerConfig
@@ -59,6 +65,7 @@ export async function readContainerRecord(
     layers: fields.layers ?? [], // a record of before it listed them: the lease does
     user: fields.user,
     stopSignal: fields.stopSignal,
+    ...(fields.resources !== undefined && { resources: fields.resources }),
     process: fields.process,
     seccomp: fields.seccomp,
     pid: 0,

@@ -9,7 +9,7 @@ import type { ImageConfig } from '../image/config.ts'
 import { containerMounts } from './container-mounts.ts'
 import type { HostFacts } from './host.ts'
 import { specMappings } from './id-mappings.ts'
-import type { ContainerConfig, PodConfig } from './config.ts'
+import type { ContainerConfig, PodConfig, Resources } from './config.ts'
 import type { SelinuxLabels } from './selinux.ts'
 
 /** What was fetched for this container before its specification is written: all I/O is done by then. */
@@ -41,7 +41,7 @@ export function containerSpec(pod: PodConfig, config: ContainerConfig, facts: Co
     capabilities,
     noNewPrivileges: config.noNewPrivs,
     // always: a child of the monitor would keep the monitor's -999, and be the last to die on the host
-    oomScoreAdj: oomScoreAdj(config, host),
+    oomScoreAdj: oomScoreAdj(config.resources, host),
     ...(facts.apparmorProfile !== '' && { apparmorProfile: facts.apparmorProfile }),
     ...(facts.selinux !== null && facts.selinux.process !== '' && { selinuxLabel: facts.selinux.process }),
   }
@@ -67,8 +67,7 @@ export function containerSpec(pod: PodConfig, config: ContainerConfig, facts: Co
 }
 
 /** The lowest that this service may give, where that is more than was asked for: kubelets ask for -997 wherever they run. */
-function oomScoreAdj({ resources }: ContainerConfig, host: HostFacts): number {
-  const wanted = resources.oomScoreAdj ?? 0
+export function oomScoreAdj({ oomScoreAdj: wanted = 0 }: Resources, host: HostFacts): number {
   return host.capabilities.includes('CAP_SYS_RESOURCE') ? wanted : Math.max(wanted, host.oomScoreAdj)
 }
 

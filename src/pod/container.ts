@@ -3,7 +3,14 @@ import { join } from 'node:path'
 import { now } from '../clock.ts'
 import { CaissonError } from '../errors.ts'
 import type { SnapshotterName } from '../image/index.ts'
-import type { ContainerConfig, ContainerState, ContainerStatus, Nanoseconds, ProcessIdentity } from './config.ts'
+import type {
+  ContainerConfig,
+  ContainerState,
+  ContainerStatus,
+  Nanoseconds,
+  ProcessIdentity,
+  Resources,
+} from './config.ts'
 import type { MonitorExit } from './monitor/client.ts'
 import type { Pod } from './pod.ts'
 
@@ -35,14 +42,18 @@ export class Container {
   readonly layers: readonly string[]
   readonly user: ProcessIdentity
   readonly stopSignal: number
+  /** What is in force: the request's, and what updates have changed. */
+  resources: Resources
   /** The process as the specification gave it: what exec starts from. */
-  readonly process: object
+  process: object
   readonly seccomp: object | null
   /** Resolves when it has exited. */
   readonly exited: Promise<ContainerExit>
   pid: number
   /** Whether a stop has sent the stop signal: it is sent once. */
   stopSignalled = false
+  /** The update under way, or the last one: they come one after the other. */
+  updating: Promise<void> = Promise.resolve()
   /** Shared by concurrent starts. */
   starting: Promise<void> | null = null
   /** Shared by concurrent removals. */
@@ -64,6 +75,7 @@ export class Container {
     layers: readonly string[]
     user: ProcessIdentity
     stopSignal: number
+    resources?: Resources
     process: object
     seccomp: object | null
     pid: number
@@ -77,6 +89,7 @@ export class Container {
     this.layers = fields.layers
     this.user = fields.user
     this.stopSignal = fields.stopSignal
+    this.resources = fields.resources ?? fields.config.resources
     this.process = fields.process
     this.seccomp = fields.seccomp
     this.pid = fields.pid
@@ -122,6 +135,7 @@ export class Container {
       id: this.id,
       podId: this.pod.id,
       config: this.config,
+      resources: this.resources,
       state: this.#state,
       createdAt: this.createdAt,
       startedAt: this.#startedAt,

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 
 import { CaissonError, isCaissonError } from '../errors.ts'
 import { renameIfPresent } from '../files.ts'
-import type { ContainerConfig, ContainerStatus } from './config.ts'
+import type { ContainerConfig, ContainerStatus, Resources } from './config.ts'
 import { createContainer } from './create-container.ts'
 import { exitOf, lostExit, notRunning, startError, type Container, type ContainerExit } from './container.ts'
 import type { Context } from './context.ts'
@@ -16,6 +16,7 @@ import type { Pods } from './pods.ts'
 import { processError } from './process-errors.ts'
 import { writeContainerRecord } from './container-record.ts'
 import { endContainer } from './tear-down.ts'
+import { updateContainer } from './update-container.ts'
 
 /**
  * Bytes of exec output kept of each stream. A kubelet takes replies of 16 MiB, both streams together, so two full ones must fit
@@ -193,6 +194,19 @@ export class Containers {
     } finally {
       memfd.close()
     }
+  }
+
+  /**
+   * Changes the limits of a container that was created or runs; what is absent or zero stays as it is. All of it or nothing.
+   *
+   * @throws CaissonError ERR_CONTAINER_NOT_FOUND, ERR_CONTAINER_STATE, ERR_INVALID_ARGUMENT; native errors of what the kernel refuses,
+   *   and of a memory limit that is not above what is used
+   */
+  async update(idOrPrefix: string, change: Resources): Promise<void> {
+    const container = this.require(idOrPrefix)
+    const result = container.updating.then(() => updateContainer(this.#context, container, change))
+    container.updating = result.catch(() => undefined) // whose it is hears of it
+    await result
   }
 
   /** Switches to a new log file at the same path, after the old one was renamed. */

@@ -1,6 +1,6 @@
 import type { Attachment } from '../network/types.ts'
 import type { NativeFd } from '../native/types.ts'
-import type { Nanoseconds, PodConfig, PodState, PodStatus } from './config.ts'
+import type { Nanoseconds, PodConfig, PodResources, PodState, PodStatus } from './config.ts'
 import type { Container } from './container.ts'
 import type { MonitorClient } from './monitor/client.ts'
 
@@ -14,6 +14,8 @@ export class Pod {
   readonly containers = new Map<string, Container>()
   state: PodState
   monitor: MonitorClient | null
+  /** As it was last told. */
+  resources: PodResources = {}
   /** Its part in a network, while it has one. */
   attachment: Attachment | null = null
   /** The parent cgroup of its containers, opened when the first one is created. */

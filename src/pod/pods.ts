@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { now } from '../clock.ts'
 import { CaissonError } from '../errors.ts'
 import { renameIfPresent } from '../files.ts'
-import type { PodConfig, PodStatus } from './config.ts'
+import type { PodConfig, PodResources, PodStatus } from './config.ts'
 import { exitOf } from './container.ts'
 import type { Attachment } from '../network/types.ts'
 import type { NativeFd } from '../native/types.ts'
@@ -180,6 +180,20 @@ export class Pods {
     this.#context.logger.info({ pod: pod.id }, 'pod has stopped')
   }
 
+  /**
+   * Keeps what the pod as a whole is given from now on. Its cgroup is its owner's: nothing is written there.
+   *
+   * @throws CaissonError ERR_SANDBOX_NOT_FOUND, ERR_SANDBOX_STATE
+   */
+  async updateResources(idOrPrefix: string, resources: PodResources): Promise<void> {
+    const pod = this.require(idOrPrefix)
+    if (pod.state !== 'ready') throw new CaissonError('ERR_SANDBOX_STATE', `pod ${pod.id} is not ready`)
+    pod.resources = { ...pod.resources, ...resources }
+    await writePodRecord(this.#context, pod)
+    // a stop may have written meanwhile what this has overwritten
+    if (!isReady(pod)) await writePodRecord(this.#context, pod)
+  }
+
   /** Removes the pod with its containers, stopping them first; an unknown pod is fine. */
   async remove(idOrPrefix: string): Promise<void> {
     const pod = this.find(idOrPrefix)
@@ -323,9 +337,14 @@ export async function writePodRecord(context: Context, pod: Pod): Promise<void> 
     state: pod.state,
     createdAt: pod.createdAt,
     bootId: context.host.bootId,
+    resources: pod.resources,
     config: pod.config,
     ...(pod.selinuxLevel !== '' && { selinuxLevel: pod.selinuxLevel }),
   })
+}
+
+function isReady({ state }: Pod): boolean {
+  return state === 'ready'
 }
 
 function sameMetadata(a: PodConfig['metadata'], b: PodConfig['metadata']): boolean {

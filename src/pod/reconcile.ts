@@ -87,6 +87,7 @@ async function adoptSpare(context: Context, pods: Pods, id: string): Promise<boo
 
 interface PodRecord {
   state: Pod['state']
+  resources?: Pod['resources']
   createdAt: string
   config: PodConfig
   selinuxLevel?: string
@@ -118,6 +119,7 @@ async function adoptPod(
     monitor: monitor ?? null,
     selinuxLevel: record.selinuxLevel ?? '',
   })
+  pod.resources = record.resources ?? {}
   pod.attachment = context.networks.get(id) ?? null
   const ends = new Map<string, ContainerExit | null>()
   const unfinished = new Set<string>()

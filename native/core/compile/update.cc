@@ -12,9 +12,10 @@ Vec<CgroupLimit> CgroupUpdate::limits() const {
   return views;
 }
 
-Result<CgroupUpdate> compile_update(string_view resources, const CgroupState& state) {
+Result<CgroupUpdate> compile_update(string_view resources, const CgroupState& state, bool warn_missing) {
   const JsonDocument document = CAISSON_TRY(JsonDocument::parse(resources));
   compile::Context context(PlanKind::kContainer);
+  context.warn_missing_controller = warn_missing;
   each_word(state.controllers, [&](string_view word) { context.controllers.push(word); });
   const compile::Property root(document.root());
   CAISSON_TRY(root.object());

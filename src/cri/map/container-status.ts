@@ -46,7 +46,7 @@ export function toContainerStatus(container: ContainerStatus): runtime.v1.Contai
     annotations: config.annotations,
     mounts: config.mounts.map(toCriMount),
     logPath: container.logPath,
-    resources: toCriResources(config.resources),
+    resources: toCriResources(container.resources),
     user: {
       linux: {
         uid: user.uid,

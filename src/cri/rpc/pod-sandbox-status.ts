@@ -14,7 +14,11 @@ export function podSandboxStatusRpc(runtime: Runtime): Pick<RuntimeHandlers, 'po
         status: toPodSandboxStatus(pod.status()),
         containersStatuses: [...pod.containers.values()].map((container) => toContainerStatus(container.status())),
         timestamp: ns(now()),
-        info: verbose ? { info: JSON.stringify({ monitorPid: pod.monitor?.pid ?? 0, config: pod.config }) } : {},
+        info: verbose
+          ? {
+              info: JSON.stringify({ monitorPid: pod.monitor?.pid ?? 0, config: pod.config, resources: pod.resources }),
+            }
+          : {},
       }
     },
   }
