@@ -10,10 +10,11 @@ import type { Networks } from './network/networks.ts'
 import { defaultApparmorProfile } from './oci/apparmor-default.ts'
 import { AppArmor } from './pod/apparmor.ts'
 import { Containers } from './pod/containers.ts'
-import type { CgroupSettings, Context, Logger } from './pod/context.ts'
+import type { CgroupDriver, CgroupSettings, Context, DeviceSettings, Logger } from './pod/context.ts'
 import { LifecycleEvents } from './pod/events.ts'
-import { readHost, type HostFacts } from './pod/host.ts'
+import { readHost, requireDriver, type HostFacts } from './pod/host.ts'
 import { Layout } from './pod/layout.ts'
+import { defaultPodCgroup } from './pod/placement.ts'
 import { Pods } from './pod/pods.ts'
 import { recordedLayers } from './pod/recorded-layers.ts'
 import { reconcile } from './pod/reconcile.ts'
@@ -48,8 +49,8 @@ export type {
 } from './network/index.ts'
 export type * from './pod/config.ts'
 export type { ContainerExit } from './pod/container.ts'
-export type { CgroupSettings, Logger } from './pod/context.ts'
 export type { LifecycleEvent, LifecycleEvents, LifecycleEventType } from './pod/events.ts'
+export type { CgroupDriver, CgroupSettings, DeviceSettings, Logger } from './pod/context.ts'
 export type { HostFacts } from './pod/host.ts'
 export type { ExecResult } from './pod/monitor/client.ts'
 export { version } from './version.ts'
@@ -73,6 +74,8 @@ export interface RuntimeOptions {
   /** Bytes that a container may write to its root file system, and the most that one may ask for; 0 (default): no bound. */
   rootfsSize?: number
   network?: NetworkOptions
+  /** Devices of the host in containers. `cdiDirectories`, where it is left out: /etc/cdi, /var/run/cdi. */
+  devices?: Partial<DeviceSettings>
   /** Profile of AppArmor for containers that ask for the default one: ours (the default), one that is loaded, or "" for none. */
   apparmorProfile?: string
   /** Names of images that no prune takes and that a kubelet is told to leave: whole, or beginnings that end with `*`. */
@@ -94,6 +97,8 @@ export class Runtime {
   readonly podRanges: PodRanges
   /** What happens to pods and containers, as it happens. */
   readonly events: LifecycleEvents
+  /** Who makes the cgroups of containers. */
+  readonly cgroupDriver: CgroupDriver
   readonly host: HostFacts
   readonly layout: Layout
   /** Identity of the native half. */
@@ -114,6 +119,7 @@ export class Runtime {
     podRanges: PodRanges,
   ) {
     this.#lease = context.lease
+    this.cgroupDriver = context.cgroup.driver
     this.images = context.images
     this.networks = context.networks
     this.userNetworks = userNetworks
@@ -139,6 +145,8 @@ export class Runtime {
       instance: options.instance ?? 'default',
     })
     const host = await readHost(native)
+    const driver = options.cgroup?.driver ?? 'cgroupfs'
+    await requireDriver(driver, options.cgroup?.pods ?? '')
     // 0700: images hold set-uid files that no other user may reach (CVE-2021-41103)
     await mkdir(layout.pods, { recursive: true, mode: 0o700 })
     await mkdir(layout.state, { recursive: true, mode: 0o700 })
@@ -172,10 +180,12 @@ export class Runtime {
         events: new LifecycleEvents(),
         logger,
         cgroup: {
+          driver,
           monitors: options.cgroup?.monitors ?? '/caisson.slice',
-          pods: options.cgroup?.pods ?? '/caisson.slice/pods',
+          pods: options.cgroup?.pods || defaultPodCgroup[driver],
           missingController: options.cgroup?.missingController ?? 'error',
         },
+        devices: { cdiDirectories: ['/etc/cdi', '/var/run/cdi'], ownedByUser: false, ...options.devices },
         apparmor: await AppArmor.open(options.apparmorProfile ?? defaultApparmorProfile, logger),
         selinux: await readSelinux(),
         rootfsSize: options.rootfsSize ?? 0,

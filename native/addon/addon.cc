@@ -26,6 +26,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   caisson::init_mount(env, exports);
   caisson::init_names(env, exports);
   caisson::init_network(env, exports);
+  caisson::init_systemd(env, exports);
   caisson::init_terminal(env, exports);
   caisson::init_tree(env, exports);
   return exports;

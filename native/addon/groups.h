@@ -18,6 +18,7 @@ void init_memfd(Napi::Env env, Napi::Object exports);
 void init_mount(Napi::Env env, Napi::Object exports);
 void init_names(Napi::Env env, Napi::Object exports);
 void init_network(Napi::Env env, Napi::Object exports);
+void init_systemd(Napi::Env env, Napi::Object exports);
 void init_terminal(Napi::Env env, Napi::Object exports);
 void init_tree(Napi::Env env, Napi::Object exports);
 

@@ -14,6 +14,15 @@ Status Cgroup::create(int parent, string_view name) {
   return ok();
 }
 
+Status Cgroup::adopt(int parent, string_view name) {
+  String wanted(name);
+  directory_ = CAISSON_TRY(cgroup_open(parent, wanted.c_str()));
+  parent_ = parent;
+  name_ = static_cast<String&&>(wanted);
+  adopted_ = true;
+  return ok();
+}
+
 Status Cgroup::apply(const PlanView& plan) {
   const Vec<CgroupLimit> all = limits_of(plan);
   const Vec<CgroupLimit> early = limits_of_phase(all, LimitPhase::kBeforeBirth);
@@ -42,7 +51,9 @@ Status Cgroup::remove() {
   // there.
   auto events = cgroup_events(directory_.get());
   if (events && events->populated) return Error(EBUSY, "rmdir", name_);
-  CAISSON_TRY(cgroup_remove(parent_, name_.c_str()));
+  // systemd takes it away when it hears that nobody is left, which it does not of a cgroup that goes before: the unit
+  // would stay.
+  if (!adopted_) CAISSON_TRY(cgroup_remove(parent_, name_.c_str()));
   forget();
   return ok();
 }
@@ -59,6 +70,7 @@ void Cgroup::save(HandoverWriter& out, string_view key) const {
   out.fd("directory", directory_);
   out.json().member("name", name_.view());
   out.json().member("unfinished", unfinished_);
+  out.json().member("adopted", adopted_);
   out.json().end_object();
 }
 
@@ -66,6 +78,7 @@ void Cgroup::restore(const JsonValue& value, int parent) {
   directory_ = inherited_fd(value["directory"]);
   name_ = String(value["name"].string_or(""));
   unfinished_ = value["unfinished"].bool_or(false);
+  adopted_ = value["adopted"].bool_or(false);
   parent_ = parent;
 }
 

@@ -14,6 +14,8 @@ class Cgroup {
  public:
   // Makes and opens `name` below `parent`, which must stay open as long as this. Error EEXIST: it is there already.
   Status create(int parent, string_view name);
+  // Opens the one that systemd has made. Error ENOENT.
+  Status adopt(int parent, string_view name);
   // Writes the plan's limits and attaches its device program, before a process is born here. Errors name the interface
   // file, or are those of bpf(2).
   Status apply(const PlanView& plan);
@@ -23,7 +25,8 @@ class Cgroup {
   Status finish(const PlanView& plan);
   // cgroup.kill: SIGKILL to all below, also the frozen (Linux 5.14).
   Status kill() const;
-  // Removes it with the empty cgroups below it, which a container may have made. Error EBUSY: somebody lives there.
+  // Removes it with the empty cgroups below it, which a container may have made; an adopted one is left to systemd.
+  // Error EBUSY: somebody lives there.
   Status remove();
   // Gives up ownership without removing.
   void forget();
@@ -40,6 +43,7 @@ class Cgroup {
   Fd directory_;
   String name_;
   bool unfinished_ = false;
+  bool adopted_ = false;
 };
 
 }  // namespace caisson::monitor

@@ -30,7 +30,9 @@ Status Container::create(CreateRequest&& request, const PodNamespaces& pod, Tick
   exit_record_ = static_cast<Fd&&>(request.exit_record);
   log_directory_ = static_cast<Fd&&>(request.log_directory);
   bind();
-  CAISSON_TRY(cgroup_.create(cgroup_parent_.get(), request.cgroup_name));
+  const int parent = cgroup_parent_.get();
+  CAISSON_TRY(request.cgroup_made ? cgroup_.adopt(parent, request.cgroup_name)
+                                  : cgroup_.create(parent, request.cgroup_name));
   Pipe in;
   if (request.stdin_open) {
     auto made = make_pipe();
@@ -40,7 +42,9 @@ Status Container::create(CreateRequest&& request, const PodNamespaces& pod, Tick
   }
   auto begun = begin(pod, request.target_pid_ns.get(), in.read.get());
   if (!begun) {
-    if (auto removed = cgroup_.remove(); !removed)
+    if (request.cgroup_made)
+      cgroup_.forget();  // its holder lives there: who made it takes it away
+    else if (auto removed = cgroup_.remove(); !removed)
       report(Level::kError, "the cgroup of a failed create stays behind", id_, &removed.error());
     return begun.error();
   }

@@ -20,7 +20,8 @@ namespace caisson::monitor {
 struct CreateRequest {
   String id;
   String cgroup_name;
-  String log_name;  // empty: output is read and discarded
+  bool cgroup_made = false;  // by systemd, around a process that holds it
+  String log_name;           // empty: output is read and discarded
   bool stdin_open = false;
   Fd plan;
   Fd cgroup_parent;

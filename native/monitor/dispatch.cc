@@ -152,6 +152,7 @@ void Dispatcher::create(Ticket ticket, const JsonValue& payload, FdList& fds) {
   CreateRequest request;
   request.id = String(payload["id"].string_or(""));
   request.cgroup_name = String(payload["cgroupName"].string_or(""));
+  request.cgroup_made = payload["cgroupMade"].bool_or(false);
   request.log_name = String(payload["logName"].string_or(""));
   request.stdin_open = payload["stdin"].bool_or(false);
   string_view target = payload["targetId"].string_or("");

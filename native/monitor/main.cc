@@ -2,6 +2,7 @@
 // logs and exit records, and answers on a control socket. It needs nobody: the service that started it may come and go.
 //
 //   caisson-monitor --pod <64 hex digits> [--reexec <descriptor>]
+//   caisson-monitor --hold      keeps a scope of systemd alive until a container is in it: waits for the end of input
 //
 // Started with descriptors 0 and 1 on /dev/null, 2 for its own log, 3 the directory in which it binds `control`, 4
 // where it writes one line when it listens. Exit status: 0 when the pod was ended, 125 when it could not start.
@@ -162,7 +163,18 @@ int descriptor(const char* text) {
   return *text != '\0' && *end == '\0' && n > 2 && n < 1'000'000 ? static_cast<int>(n) : -1;
 }
 
+// Nothing is allocated and nothing else is open: what it does is charged to a container's cgroup.
+int hold() {
+  sys::close_range(1, ~0u);
+  prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+  char byte;
+  while (read(0, &byte, 1) != 0)
+    if (errno != EINTR && errno != 0) return kCannotStart;
+  return 0;
+}
+
 int run(int argc, char** argv) {
+  if (argc == 2 && strcmp(argv[1], "--hold") == 0) return hold();
   if (argc < 3 || strcmp(argv[1], "--pod") != 0 || !is_id(argv[2]))
     return fail("usage: caisson-monitor --pod <64 hex digits> [--reexec <descriptor>]", Error(EINVAL, "arguments"));
   set_report_pod(argv[2]);

@@ -6,6 +6,7 @@ import { CaissonError } from '../errors.ts'
 import { ifPresent } from '../files.ts'
 import type { Section, Values } from './schema.ts'
 import { cgroup } from './sections/cgroup.ts'
+import { devices } from './sections/devices.ts'
 import { devmapper } from './sections/devmapper.ts'
 import { images } from './sections/images.ts'
 import { network } from './sections/network.ts'
@@ -13,7 +14,10 @@ import { registry } from './sections/registry.ts'
 import { security } from './sections/security.ts'
 
 /** Every section, by its name in the file. */
-export const sections = { cgroup, devmapper, images, network, registry, security } satisfies Record<string, Section>
+export const sections = { cgroup, devices, devmapper, images, network, registry, security } satisfies Record<
+  string,
+  Section
+>
 
 /** The service's configuration: /etc/caisson/config.toml, then config.d/*.toml in the order of their names. */
 export type ServiceConfig = { [S in keyof typeof sections]: Values<(typeof sections)[S]> } & {

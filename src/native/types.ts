@@ -307,6 +307,19 @@ export interface Native {
   /** Writes a blob to a file, from its beginning on, and hashes it, off the event loop; the descriptor stays the caller's. */
   blobWriter(file: number): BlobWriter
   /**
+   * A transient scope of the system's systemd around a process, with the limits of a container's plan as its properties; answers
+   * with its cgroup, below the root. Rejects with EEXIST, EINVAL, ETIMEDOUT, EIO naming the unit, and as connect(2) where no systemd
+   * runs.
+   */
+  systemdStartScope(slice: string, unit: string, description: string, pid: number, plan: Buffer): Promise<string>
+  /** Makes all limits of a plan properties of a unit, until it ends. Rejects with ENOENT. */
+  systemdSetLimits(unit: string, plan: Buffer): Promise<void>
+  /** Stops a unit and waits for it; one that is not loaded is fine. */
+  systemdStopUnit(unit: string): Promise<void>
+  /** `a-b.slice` → `/a.slice/a-b.slice`. Throws EINVAL. */
+  systemdSlicePath(slice: string): string
+
+  /**
    * Applies a layer blob to a directory, safely: whiteouts become overlayfs' own. gzip, zstd or uncompressed, as its first bytes say;
    * decompressed and hashed in one thread, applied in another. Rejects with EBADMSG (damaged), EFBIG (over a limit; syscall `expand`
    * for those of the expansion), ECANCELED after `abort`, and what the disk says.

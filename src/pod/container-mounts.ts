@@ -12,9 +12,14 @@ const propagationOption = { private: 'rprivate', 'host-to-container': 'rslave', 
 export function containerMounts(
   pod: PodConfig,
   config: ContainerConfig,
-  facts: { podFiles: string; cgroupOptions: readonly string[] },
+  facts: { podFiles: string; cgroupOptions: readonly string[]; deviceMounts?: readonly Mount[] },
 ): Mount[] {
-  const volumes = config.mounts.map((mount) => volumeMount(mount, pod))
+  const ofDevices = facts.deviceMounts ?? []
+  const replaced = new Set(ofDevices.map(({ destination }) => destination))
+  const volumes = [
+    ...config.mounts.map((mount) => volumeMount(mount, pod)).filter(({ destination }) => !replaced.has(destination)),
+    ...ofDevices,
+  ]
   const taken = new Set(volumes.map(({ destination }) => destination))
   const standard = [...standardMounts(pod, config, facts.cgroupOptions), ...fileMounts(config, facts.podFiles)].filter(
     // a volume at /dev takes the place of everything below it; one at /etc/hosts only of that file

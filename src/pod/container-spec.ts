@@ -3,7 +3,7 @@ import { capabilitySets } from '../oci/capabilities.ts'
 import { containerResources } from '../oci/resources.ts'
 import { processArgs, processEnv } from '../oci/process.ts'
 import { runtimeDefaultSeccomp } from '../oci/seccomp-default.ts'
-import type { Device, DeviceRule, Namespace, Process, Seccomp, Spec } from '../oci/runtime-spec.ts'
+import type { Device, DeviceRule, Mount, Namespace, Process, Seccomp, Spec } from '../oci/runtime-spec.ts'
 import { CaissonError } from '../errors.ts'
 import type { ImageConfig } from '../image/config.ts'
 import { containerMounts } from './container-mounts.ts'
@@ -21,6 +21,9 @@ export interface ContainerFacts {
   seccompProfile: Seccomp | null
   devices: Device[]
   deviceRules: DeviceRule[]
+  /** `NAME=value` and mounts that devices bring. */
+  deviceEnv: string[]
+  deviceMounts: Mount[]
   /** Name of the AppArmor profile; empty: none. */
   apparmorProfile: string
   /** Null: the host has no SELinux. */
@@ -36,7 +39,7 @@ export function containerSpec(pod: PodConfig, config: ContainerConfig, facts: Co
     // replaced by the look-up in the assembled root; see processUser
     user: { uid: config.runAsUser ?? 0, gid: config.runAsGroup ?? 0 },
     args: processArgs(config, facts.image),
-    env: processEnv(config.env, facts.image.env, { hostname, tty: config.tty }),
+    env: overridden(processEnv(config.env, facts.image.env, { hostname, tty: config.tty }), facts.deviceEnv),
     cwd: config.workingDir || facts.image.workingDir || '/',
     capabilities,
     noNewPrivileges: config.noNewPrivs,
@@ -52,7 +55,11 @@ export function containerSpec(pod: PodConfig, config: ContainerConfig, facts: Co
     ociVersion: '1.3.0',
     process,
     root: { path: 'rootfs', readonly: config.readonlyRootfs },
-    mounts: containerMounts(pod, config, { podFiles: facts.podFiles, cgroupOptions: host.cgroupOptions }),
+    mounts: containerMounts(pod, config, {
+      podFiles: facts.podFiles,
+      cgroupOptions: host.cgroupOptions,
+      deviceMounts: facts.deviceMounts,
+    }),
     linux: {
       namespaces: namespaces(pod, config),
       ...(pod.user === null ? {} : specMappings(pod.user)),
@@ -64,6 +71,11 @@ export function containerSpec(pod: PodConfig, config: ContainerConfig, facts: Co
       readonlyPaths: config.privileged ? [] : config.readonlyPaths,
     },
   }
+}
+
+function overridden(env: readonly string[], over: readonly string[]): string[] {
+  const key = (entry: string): string => entry.slice(0, entry.indexOf('='))
+  return [...new Map([...env, ...over].map((entry) => [key(entry), entry])).values()]
 }
 
 /** The lowest that this service may give, where that is more than was asked for: kubelets ask for -997 wherever they run. */
@@ -101,8 +113,8 @@ export interface UserInput {
   setHome: boolean
 }
 
-/** run_as_user, else run_as_username, else the image's USER; a group that is given wins over the image's. */
-export function processUser(config: ContainerConfig, image: ImageConfig): UserInput {
+/** run_as_user, else run_as_username, else the image's USER; a group that is given wins over the image's. Groups of devices are beside those that are asked for. */
+export function processUser(config: ContainerConfig, image: ImageConfig, deviceGroups: readonly number[]): UserInput {
   const { runAsUser, runAsUsername, runAsGroup } = config
   if (runAsGroup !== null && runAsUser === null && runAsUsername === '') {
     throw new CaissonError('ERR_INVALID_ARGUMENT', 'run_as_group is given without run_as_user or run_as_username')
@@ -110,7 +122,7 @@ export function processUser(config: ContainerConfig, image: ImageConfig): UserIn
   return {
     text: runAsUser !== null ? String(runAsUser) : runAsUsername !== '' ? runAsUsername : image.user,
     gid: runAsGroup,
-    supplementalGroups: config.supplementalGroups,
+    supplementalGroups: [...config.supplementalGroups, ...deviceGroups],
     policy: config.supplementalGroupsPolicy,
     setHome: true,
   }

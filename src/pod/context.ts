@@ -15,13 +15,24 @@ export interface Logger {
   error(fields: object, message: string): void
 }
 
+/** Who makes the cgroups of containers: this runtime, or systemd as scopes. */
+export type CgroupDriver = 'cgroupfs' | 'systemd'
+
 export interface CgroupSettings {
+  driver: CgroupDriver
   /** Slice of the monitors, absolute below the cgroup root; never a pod's cgroup. */
   monitors: string
-  /** Parent of containers whose pod names none. */
+  /** Parent of containers whose pod names none: a path below the cgroup root, or with systemd a slice. */
   pods: string
   /** What happens to a limit whose controller the host lacks. */
   missingController: 'error' | 'warn'
+}
+
+export interface DeviceSettings {
+  /** Directories with files of the Container Device Interface; the later ones win. */
+  cdiDirectories: readonly string[]
+  /** A node that a container asks for belongs to its user and group. */
+  ownedByUser: boolean
 }
 
 /** What every part of the domain is given. */
@@ -34,6 +45,7 @@ export interface Context {
   readonly events: LifecycleEvents
   readonly logger: Logger
   readonly cgroup: CgroupSettings
+  readonly devices: DeviceSettings
   readonly apparmor: AppArmor
   /** Null: the host has none. */
   readonly selinux: Selinux | null

@@ -5,6 +5,7 @@ import { CaissonError } from '../errors.ts'
 import { parseSignal } from '../oci/process.ts'
 import type { Seccomp } from '../oci/runtime-spec.ts'
 import type { NativeFd } from '../native/types.ts'
+import { cdiParts } from './cdi/apply.ts'
 import type { ContainerConfig } from './config.ts'
 import { Container } from './container.ts'
 import { writeContainerRecord } from './container-record.ts'
@@ -14,9 +15,10 @@ import { hostDevices } from './host-devices.ts'
 import { newId } from './ids.ts'
 import { openLogDirectory } from './log-directory.ts'
 import type { Pod } from './pod.ts'
+import { placeContainer } from './placement.ts'
 import { processError } from './process-errors.ts'
 import { checkSelinux, selinuxLabels, type SelinuxLabels } from './selinux.ts'
-import { cgroupParentOf, containerCgroupName, endContainer } from './tear-down.ts'
+import { endContainer } from './tear-down.ts'
 import { UndoStack } from '../undo.ts'
 
 const exitRecordSize = 4096
@@ -47,10 +49,12 @@ export async function createContainer(
     undo.push('image lease', () => images.release(id))
     const { config: imageConfig, chain } = await images.resolveLayers(image.id)
 
-    if ((config.cdiDevices ?? []).length > 0) {
-      throw new CaissonError('ERR_INVALID_ARGUMENT', 'CDI devices: not supported by this version of Caisson')
-    }
-    const { devices, rules } = await hostDevices(config)
+    const cdi = await cdiParts(config, context.devices.cdiDirectories)
+    const own = await hostDevices(config, context.devices.ownedByUser)
+    const devices = [
+      ...own.devices.filter(({ path }) => !cdi.devices.some((other) => other.path === path)),
+      ...cdi.devices,
+    ]
     const spec = containerSpec(
       pod.config,
       config,
@@ -59,7 +63,9 @@ export async function createContainer(
         podFiles: join(layout.podState(pod.id), 'etc'),
         seccompProfile: config.seccomp.type === 'localhost' ? await seccompProfile(config.seccomp.path) : null,
         devices,
-        deviceRules: rules,
+        deviceRules: [...own.rules, ...cdi.rules],
+        deviceEnv: cdi.env,
+        deviceMounts: cdi.mounts,
         apparmorProfile: await context.apparmor.profileOf(config),
         selinux: selinuxOf(context, pod, config),
       },
@@ -78,7 +84,8 @@ export async function createContainer(
       JSON.stringify({
         spec,
         rootfs,
-        user: processUser(config, imageConfig),
+        user: processUser(config, imageConfig, cdi.groups),
+        deviceSources: devices.map(({ hostPath }) => hostPath),
         volumes: imageConfig.volumes,
         createMountSources: true,
         checkPropagation: true,
@@ -98,18 +105,14 @@ export async function createContainer(
     const { monitor } = pod
     // a stop has let go of the parent already, and nobody would close another one
     if (monitor === null) throw new CaissonError('ERR_SANDBOX_STATE', `pod ${pod.id} has stopped`)
-    pod.cgroupParent ??= native.cgroupEnsure(host.cgroupRoot, cgroupParentOf(context, pod), host.controllers)
-    const cgroupParent = await pod.cgroupParent.catch((error: unknown) => {
-      pod.cgroupParent = null // the next container tries again
-      throw error
-    })
-
     undo.push('container', () => endContainer(context, pod, id))
+    const place = await placeContainer(context, pod, id, { plan, late: limitsProcesses(config) }, { undo, hold })
     const stopSignal = stopSignalOf(config, imageConfig.stopSignal)
     const created = await monitor.createContainer(
       {
         id,
-        cgroupName: containerCgroupName(id),
+        cgroupName: place.name,
+        cgroupMade: place.made,
         logName: logDirectory === null ? null : config.logPath,
         terminal: config.tty,
         stdin: config.stdin,
@@ -119,11 +122,12 @@ export async function createContainer(
       },
       {
         plan: planFd.fd,
-        cgroupParent: cgroupParent.fd,
+        cgroupParent: place.parent.fd,
         exitRecord: exitRecord.fd,
         logDirectory: logDirectory?.fd ?? null,
       },
     )
+    await place.settle()
     const container = new Container({
       id,
       pod,
@@ -158,6 +162,11 @@ function selinuxOf({ selinux, logger }: Context, pod: Pod, config: ContainerConf
   // pods are written for clusters whose nodes differ in this, and run on both kinds
   if (config.selinux != null) logger.info({ pod: pod.id }, 'SELinux options have no effect: the host has no SELinux')
   return null
+}
+
+/** A bound of a few tasks is written only when the container is there. */
+function limitsProcesses({ resources }: ContainerConfig): boolean {
+  return Boolean(resources.pids) || resources.unified?.['pids.max'] !== undefined
 }
 
 function rootfsSizeOf(context: Context, { rootfsSize = 0 }: ContainerConfig): number {

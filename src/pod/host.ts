@@ -2,8 +2,10 @@ import { readFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 
 import { CaissonError } from '../errors.ts'
+import { isPresent } from '../files.ts'
 import { capabilitiesOfMask } from '../oci/capabilities.ts'
 import type { Native } from '../native/types.ts'
+import type { CgroupDriver } from './context.ts'
 
 /** What the host offers and allows, read once when the runtime opens. */
 export interface HostFacts {
@@ -45,6 +47,25 @@ export function requireHost({ uid, kernel }: { uid: number; kernel: string }): v
     'ERR_HOST_UNSUPPORTED',
     `kernel ${kernel} is too old: Caisson needs Linux ${minimumKernel.join('.')} or later`,
   )
+}
+
+/**
+ * @param pods parent of containers whose pod names none; empty: the driver's default
+ * @throws CaissonError ERR_HOST_UNSUPPORTED: there is no systemd; ERR_CONFIG_INVALID: a parent that the driver cannot have
+ */
+export async function requireDriver(driver: CgroupDriver, pods: string): Promise<void> {
+  if (driver === 'cgroupfs') {
+    if (pods === '' || pods.startsWith('/')) return
+    throw new CaissonError('ERR_CONFIG_INVALID', `cgroup.pods "${pods}" is a slice, and cgroup.driver is "cgroupfs"`)
+  }
+  if (!pods.startsWith('/') && (await isPresent('/run/systemd/system'))) return // sd_booted(3)
+  if (pods.startsWith('/')) {
+    throw new CaissonError(
+      'ERR_CONFIG_INVALID',
+      `cgroup.pods "${pods}" is a path; with cgroup.driver "systemd" it is a slice`,
+    )
+  }
+  throw new CaissonError('ERR_HOST_UNSUPPORTED', 'cgroup.driver is "systemd", and this host does not run it')
 }
 
 /** @throws CaissonError ERR_HOST_UNSUPPORTED naming what the host lacks */

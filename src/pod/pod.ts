@@ -2,6 +2,7 @@ import type { Attachment } from '../network/types.ts'
 import type { NativeFd } from '../native/types.ts'
 import type { Nanoseconds, PodConfig, PodResources, PodState, PodStatus } from './config.ts'
 import type { Container } from './container.ts'
+import type { CgroupDriver } from './context.ts'
 import type { MonitorClient } from './monitor/client.ts'
 
 /** One pod in memory. Its monitor is there while it is ready, and null from the moment it stops. */
@@ -11,6 +12,8 @@ export class Pod {
   readonly createdAt: Nanoseconds
   /** Of SELinux, for its containers that are given none; empty where the host has no SELinux. */
   readonly selinuxLevel: string
+  /** By which its containers' cgroups are made, whatever later services use. */
+  readonly cgroupDriver: CgroupDriver
   readonly containers = new Map<string, Container>()
   state: PodState
   monitor: MonitorClient | null
@@ -35,12 +38,14 @@ export class Pod {
     state: PodState
     monitor: MonitorClient | null
     selinuxLevel?: string
+    cgroupDriver?: CgroupDriver
   }) {
     this.id = fields.id
     this.config = fields.config
     this.createdAt = fields.createdAt
     this.state = fields.state
     this.monitor = fields.monitor
+    this.cgroupDriver = fields.cgroupDriver ?? 'cgroupfs'
     this.selinuxLevel = fields.selinuxLevel ?? ''
   }
 

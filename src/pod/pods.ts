@@ -16,6 +16,7 @@ import { reachMonitor } from './monitor/reach.ts'
 import { bearPod, unwind } from './pod-birth.ts'
 import { Spares } from './spares.ts'
 import { networkRequest, podNetwork } from './pod-network.ts'
+import { checkCgroupParent } from './placement.ts'
 import { podPlanInput } from './pod-input.ts'
 import { writePodFiles } from './pod-files.ts'
 import { Pod } from './pod.ts'
@@ -49,6 +50,7 @@ export class Pods {
   /** Makes the pod's sandbox and returns its id; an equal request that is repeated gets the same one (law 5). */
   run(config: PodConfig): Promise<string> {
     validate(config)
+    checkCgroupParent(this.#context.cgroup.driver, this.#context.native, config)
     const { name, namespace, uid, attempt } = config.metadata
     const what = `pod ${namespace}/${name} (uid ${uid}, attempt ${attempt})`
     const existing = [...this.#pods.values()].find(({ config: { metadata } }) =>
@@ -63,7 +65,7 @@ export class Pods {
   }
 
   async #create(config: PodConfig): Promise<string> {
-    const { native, layout, host, logger, networks } = this.#context
+    const { native, layout, host, logger, networks, cgroup } = this.#context
     // a network namespace has to belong to the pod's user namespace, and is of use to who has one of its own
     const fits = ['pod', 'none'].includes(config.network) && config.user === null
     const { id, client, undo } = (fits ? this.spares.take() : undefined) ?? (await bearPod(this.#context))
@@ -89,6 +91,7 @@ export class Pods {
         state: 'ready',
         monitor: client,
         selinuxLevel: this.#level(id),
+        cgroupDriver: cgroup.driver,
       })
       pod.attachment = attachment
       const directory = layout.pod(id)
@@ -339,6 +342,7 @@ export async function writePodRecord(context: Context, pod: Pod): Promise<void> 
     bootId: context.host.bootId,
     resources: pod.resources,
     config: pod.config,
+    cgroupDriver: pod.cgroupDriver,
     ...(pod.selinuxLevel !== '' && { selinuxLevel: pod.selinuxLevel }),
   })
 }

@@ -7,7 +7,7 @@ import type { PodConfig } from './config.ts'
 import { exitOf, lostExit, type Container, type ContainerExit } from './container.ts'
 import { readContainerRecord, readExitRecord, writeContainerRecord } from './container-record.ts'
 import type { Containers } from './containers.ts'
-import type { Context } from './context.ts'
+import type { CgroupDriver, Context } from './context.ts'
 import { isId } from './ids.ts'
 import type { MonitoredContainer } from './monitor/client.ts'
 import { reachMonitor } from './monitor/reach.ts'
@@ -91,6 +91,7 @@ interface PodRecord {
   createdAt: string
   config: PodConfig
   selinuxLevel?: string
+  cgroupDriver?: CgroupDriver
 }
 
 /** @returns whether the state directory is of this boot; afterwards it is */
@@ -118,6 +119,7 @@ async function adoptPod(
     state: 'ready',
     monitor: monitor ?? null,
     selinuxLevel: record.selinuxLevel ?? '',
+    cgroupDriver: record.cgroupDriver ?? 'cgroupfs', // all that there was, before the records told
   })
   pod.resources = record.resources ?? {}
   pod.attachment = context.networks.get(id) ?? null

@@ -1,20 +1,14 @@
-import { ifPresent } from '../files.ts'
+import { join } from 'node:path'
+
+import { ifPresent, isPresent } from '../files.ts'
 import { lostExit } from './container.ts'
 import { readExitRecord, writeContainerRecord } from './container-record.ts'
 import type { Context } from './context.ts'
 import { isMonitorGone } from './monitor/client.ts'
+import { cgroupParentOf, containerCgroupName } from './placement.ts'
 import { destroyMonitorCgroup } from './pod-birth.ts'
 import type { Pod } from './pod.ts'
 import { podNetwork } from './pod-network.ts'
-
-/** The container cgroup's name: its prefix is fixed (docs/architecture.md, "The cgroup tree"). */
-export function containerCgroupName(id: string): string {
-  return `crio-caisson-${id}`
-}
-
-export function cgroupParentOf(context: Context, pod: Pod): string {
-  return pod.config.cgroupParent || context.cgroup.pods
-}
 
 /**
  * Takes the pod's network away while its namespace is there, which plugins of CNI count on. Its processes are killed first: none of
@@ -69,7 +63,13 @@ export async function endContainer(context: Context, pod: Pod, id: string): Prom
 
 async function destroyContainerCgroup(context: Context, pod: Pod, id: string): Promise<void> {
   const { native, host } = context
-  await native.cgroupDestroy(host.cgroupRoot, `${cgroupParentOf(context, pod)}/${containerCgroupName(id)}`)
+  const name = containerCgroupName(pod, id)
+  const path = `${cgroupParentOf(context, pod)}/${name}`
+  // a scope goes with its last process, most often before this; systemd would not hear of a cgroup that was removed under it
+  if (pod.cgroupDriver === 'systemd' && (await isPresent(join(host.cgroupRoot, path)))) {
+    await native.systemdStopUnit(name)
+  }
+  await native.cgroupDestroy(host.cgroupRoot, path)
 }
 
 /** Takes down what a pod holds beside its containers: the monitor, its cgroup, the connection. */

@@ -14,7 +14,7 @@ t.test('the file, then the drop-ins in the order of their names', async (t) => {
   })
   const path = join(directory, 'config.toml')
   t.match(await loadConfig(path), {
-    cgroup: { monitors: '/b.slice', pods: '/caisson.slice/pods', missingController: 'warn' },
+    cgroup: { monitors: '/b.slice', pods: '', driver: 'cgroupfs', missingController: 'warn' },
     registry: { insecure: ['r:5000'] },
     path,
   })
@@ -27,6 +27,8 @@ t.test('a mistake is told with file, key and what is allowed', async (t) => {
       /config\.toml: cgroup\.missing_controller is "maybe"; allowed: "error" or "warn"/,
     ],
     ['[cgroup]\nmonitors = "../x"\n', /cgroup\.monitors/],
+    ['[cgroup]\npods = "pods"\n', /cgroup\.pods is "pods"; allowed: .* slice/],
+    ['[cgroup]\ndriver = "none"\n', /cgroup\.driver is "none"; allowed: "cgroupfs" or "systemd"/],
     ['[cgroup]\nnope = 1\n', /unknown key "cgroup\.nope"; known: /],
     ['top = 1\n', /unknown key "top"/],
     ['[cgroup\n', /config\.toml: /],

@@ -82,6 +82,11 @@ export class TestService {
     return `/${this.directory.slice(this.directory.lastIndexOf('/') + 1)}`
   }
 
+  /** Of pods, where systemd is the driver: /csn.slice/csn-….slice */
+  get systemdSlice(): string {
+    return `${this.slice.slice(1)}.slice`
+  }
+
   /** Of the running service. */
   get pid(): number {
     const pid = this.#process?.pid
@@ -111,7 +116,8 @@ export class TestService {
   async configure(): Promise<void> {
     const { cgroup = '', network = 'driver = "none"\nspare_sandboxes = 0', config = '' } = this.#options
     await mkdir(this.state, { recursive: true, mode: 0o700 })
-    const text = `[cgroup]\nmonitors = "${this.slice}"\npods = "${this.slice}/pods"\n${cgroup}\n[network]\n${network}\n${config}\n`
+    const pods = cgroup.includes('driver = "systemd"') ? this.systemdSlice : `${this.slice}/pods`
+    const text = `[cgroup]\nmonitors = "${this.slice}"\npods = "${pods}"\n${cgroup}\n[network]\n${network}\n${config}\n`
     await writeFile(this.configFile, text)
   }
 

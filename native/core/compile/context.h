@@ -44,7 +44,7 @@ Status compile_mounts(Context& context, const Property& mounts);
 Status compile_hooks(Context& context, const Property& hooks);
 
 // linux.devices with the default nodes and links.
-Status compile_devices(Context& context, const Property& linux);
+Status compile_devices(Context& context, const Property& input, const Property& linux);
 
 // linux.sysctl; the key of a namespace that is not the plan's own is refused.
 Status compile_sysctls(Context& context, const Property& sysctl);

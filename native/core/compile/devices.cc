@@ -49,7 +49,7 @@ Result<u32> number_or(const Property& property, u32 fallback, u64 max) {
 }
 
 // True if a node is to be made.
-Result<bool> compile_device(Context& context, const Property& entry, String& path) {
+Result<bool> compile_device(Context& context, const Property& entry, const Property* source, String& path) {
   CAISSON_TRY(entry.object());
   path = CAISSON_TRY(container_path(entry["path"]));
   if (path.view() == "/") return entry["path"].error(EINVAL, "is the root itself");
@@ -68,6 +68,7 @@ Result<bool> compile_device(Context& context, const Property& entry, String& pat
   }
   if (path.view() == kPtmx) return false;
   device.path = context.plan.string(path);
+  if (source != nullptr) device.source = context.plan.string(CAISSON_TRY(source->absolute_path()));
   context.plan.add(Section::kDevices, device);
   return true;
 }
@@ -84,13 +85,17 @@ void add_default(Context& context, const DefaultDevice& node) {
 
 }  // namespace
 
-Status compile_devices(Context& context, const Property& linux) {
+Status compile_devices(Context& context, const Property& input, const Property& linux) {
   const Property list = linux["devices"];
+  // Where nodes are lent, those of the host that they stand for; else the paths are the same.
+  const Property sources = input["deviceSources"];
+  const u32 given = CAISSON_TRY(sources.list(kDevicesMax));
   const u32 count = CAISSON_TRY(list.list(kDevicesMax));
   bool listed[sizeof kDefaults / sizeof kDefaults[0]] = {};
   for (u32 i = 0; i < count; ++i) {
     String path;
-    if (!CAISSON_TRY(compile_device(context, list.at(i), path))) continue;
+    const Property source = sources.at(i);
+    if (!CAISSON_TRY(compile_device(context, list.at(i), i < given ? &source : nullptr, path))) continue;
     for (size_t n = 0; n < sizeof listed; ++n)
       if (path.view() == kDefaults[n].path) listed[n] = true;
   }

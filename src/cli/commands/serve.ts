@@ -38,6 +38,10 @@ service takes them over.
       trustPolicy: config.registry.trustPolicy,
       pinnedImages: config.images.pinned,
       network: networkOptions(config.network),
+      devices: {
+        cdiDirectories: config.devices.cdiSpecDirs,
+        ownedByUser: config.devices.ownershipFromSecurityContext,
+      },
       apparmorProfile: config.security.apparmorProfile,
       logger: log,
     })

@@ -43,6 +43,7 @@ export function serviceInfo(runtime: Runtime, facts: ServiceFacts): proto.v1.Inf
       containersExited: count(containers, 'exited'),
       images: runtime.images.list().length,
     },
-    cgroupDriver: proto.v1.CgroupDriver.CGROUP_DRIVER_CGROUPFS,
+    cgroupDriver:
+      proto.v1.CgroupDriver[runtime.cgroupDriver === 'systemd' ? 'CGROUP_DRIVER_SYSTEMD' : 'CGROUP_DRIVER_CGROUPFS'],
   }
 }

@@ -17,7 +17,8 @@ export function statusRpcs(runtime: Runtime): Pick<RuntimeHandlers, 'status' | '
       }
     },
     async runtimeConfig() {
-      return { linux: { cgroupDriver: proto.v1.CgroupDriver.CGROUPFS } }
+      const { SYSTEMD, CGROUPFS } = proto.v1.CgroupDriver
+      return { linux: { cgroupDriver: runtime.cgroupDriver === 'systemd' ? SYSTEMD : CGROUPFS } }
     },
   }
 }

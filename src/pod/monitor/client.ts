@@ -40,6 +40,8 @@ export interface ExecResult {
 export interface CreateRequest {
   id: string
   cgroupName: string
+  /** It is there already. */
+  cgroupMade: boolean
   logName: string | null
   terminal: boolean
   stdin: boolean
