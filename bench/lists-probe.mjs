@@ -13,11 +13,12 @@ GrpcServer.prototype.add = function (spec, handlers) {
   return add.call(this, spec, {
     ...handlers,
     async listContainers(request, context) {
-      const waited = waitedMs()
       const start = process.hrtime.bigint()
+      const before = waitedMs()
       const reply = await handlers.listContainers(request, context)
+      const waited = waitedMs() - before
       const wall = Number(process.hrtime.bigint() - start) / 1e6
-      times.push({ wall, own: wall - (waitedMs() - waited) })
+      times.push({ wall, own: wall - waited })
       last = reply.bytes
       return reply
     },
