@@ -290,11 +290,17 @@ async function unlessRefused(request: Promise<void>): Promise<void> {
   }
 }
 
+/** A longer timer ends at once: some 24 days. */
+const timerMax = 2 ** 31 - 1
+
 async function exitedWithin(container: Container, ms: number, signal: AbortSignal | undefined): Promise<boolean> {
   const timer = new AbortController()
   const stop = signal === undefined ? timer.signal : AbortSignal.any([timer.signal, signal])
   try {
-    return await Promise.race([container.exited.then(() => true), delay(ms, false, { signal: stop, ref: false })])
+    return await Promise.race([
+      container.exited.then(() => true),
+      delay(Math.min(ms, timerMax), false, { signal: stop, ref: false }),
+    ])
   } finally {
     timer.abort()
   }
