@@ -94,7 +94,7 @@ export interface ResolvedLayers {
 export class ImageService {
   readonly #store: ImageStore
   readonly #client: RegistryClient
-  readonly #trust: Trust
+  #trust: Trust
   readonly #puller: Puller
   readonly #pusher: Pusher
   readonly #native: StoreNative
@@ -122,11 +122,29 @@ export class ImageService {
       ...(recordedLayers !== undefined && { recordedLayers }),
     })
     const service = new ImageService(store, options)
-    // containers go on whatever the policy is like: only pulls wait for it to be mended
-    await service.#trust.verify().catch((error: unknown) => {
-      logger.warn({ err: error }, 'the trust policy cannot be used: every pull is refused')
-    })
+    await service.#verifyTrust()
     return service
+  }
+
+  /**
+   * Changes what can change while the service runs, for pulls and pushes to come; what is left out stays.
+   *
+   * @throws CaissonError ERR_IMAGE_REFERENCE for a name to pin that is none; nothing has changed then
+   */
+  async configure(options: Pick<ImageServiceOptions, 'pinned' | 'registry' | 'trustPolicy'>): Promise<void> {
+    if (options.pinned !== undefined) await this.#store.pin(options.pinned)
+    if (options.registry !== undefined) this.#client.configure(options.registry)
+    if (options.trustPolicy !== undefined) {
+      this.#trust = new Trust(options.trustPolicy, this.#logger)
+      await this.#verifyTrust()
+    }
+  }
+
+  /** Containers go on whatever the policy is like: only pulls wait for it to be mended. */
+  async #verifyTrust(): Promise<void> {
+    await this.#trust.verify().catch((error: unknown) => {
+      this.#logger.warn({ err: error }, 'the trust policy cannot be used: every pull is refused')
+    })
   }
 
   /**
