@@ -22,6 +22,7 @@ import { RegistryClient, type RegistryOptions } from './registry/client.ts'
 import { SingleFlight } from './single-flight.ts'
 import type { Image } from './snapshot.ts'
 import type { SnapshotSettings } from './snapshot/open.ts'
+import type { SnapshotterName } from './snapshot/snapshotter.ts'
 import type { Snapshotters } from './snapshot/snapshotters.ts'
 import { ImageStore, type StoreNative } from './store.ts'
 import { Trust } from './trust/trust.ts'
@@ -416,18 +417,24 @@ export class ImageService {
    * another snapshotter) is unpacked now.
    *
    * @param imageId an id as `Image.id`; held by a lease of the caller
+   * @param options.snapshotter that its layers are unpacked for; default: the chosen one
    * @throws CaissonError ERR_IMAGE_NOT_FOUND, or as `pull` for a damaged layer
    */
-  async resolveLayers(imageId: string, options: { signal?: AbortSignal } = {}): Promise<ResolvedLayers> {
+  async resolveLayers(
+    imageId: string,
+    options: { signal?: AbortSignal; snapshotter?: SnapshotterName } = {},
+  ): Promise<ResolvedLayers> {
     const { image, manifest } = this.#store.require(parseDigest(imageId, 'image id'))
     const chain = layerChain(image.config.diffIds)
     const signal = options.signal ?? this.#closing.signal
+    const { snapshotters } = this
+    const snapshotter = options.snapshotter === undefined ? snapshotters.chosen : snapshotters.of(options.snapshotter)
     for (const [index, link] of chain.entries()) {
       const blob = manifest.layers[index]
       if (blob === undefined) {
         throw new CaissonError('ERR_IMAGE_INVALID', `image ${imageId}: its config names more layers than its manifest`)
       }
-      await this.snapshotters.chosen.unpack(link, blob, signal)
+      await snapshotter.unpack(link, blob, signal)
     }
     return {
       config: image.config,

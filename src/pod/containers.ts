@@ -9,6 +9,7 @@ import { createContainer } from './create-container.ts'
 import { exitOf, lostExit, notRunning, startError, type Container, type ContainerExit } from './container.ts'
 import type { Context } from './context.ts'
 import { findByPrefix } from './ids.ts'
+import { releaseImages } from './image-volumes.ts'
 import { alreadyExists, firstDifference, Joins } from './joins.ts'
 import { isMonitorGone, type ExecResult } from './monitor/client.ts'
 import type { Pod } from './pod.ts'
@@ -163,7 +164,7 @@ export class Containers {
     // a removal of its pod has told that already
     if (pod.containers.delete(id)) this.#context.events.publish('deleted', container)
     await images.snapshotters.of(container.snapshotter).remove({ id, directory: trashed })
-    await images.release(id)
+    await releaseImages(this.#context, container)
     await rm(trashed, { recursive: true, force: true })
   }
 
