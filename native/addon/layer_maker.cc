@@ -1,5 +1,6 @@
-// recodeBlob(): a layer in another coding, or its bare bytes for a pipe.
+// recodeBlob(): a layer in another coding, or its bare bytes for a pipe. packTree(): a tree as a layer or an archive.
 #include <errno.h>
+#include <fcntl.h>
 
 #include <memory>
 #include <utility>
@@ -11,12 +12,15 @@
 #include "addon/layer_sink.h"
 #include "addon/thread_job.h"
 #include "core/fd.h"
+#include "core/pack/pack_tree.h"
 
 namespace caisson {
 namespace {
 
 constexpr i64 kMaxSafeInteger = (i64{1} << 53) - 1;
 constexpr size_t kChunk = 512 * 1024;
+constexpr size_t kExcludeMax = 4096;
+constexpr size_t kLayersMax = 501;  // OVL_MAX_STACK, and an upper
 
 struct ExpansionLimits {
   u64 max_expanded = 0;
@@ -26,6 +30,18 @@ struct ExpansionLimits {
 
 u64 number(const Napi::Object& options, const char* name, i64 low) {
   return static_cast<u64>(integer_argument(options.Get(name), name, low, kMaxSafeInteger));
+}
+
+// Layers' directories; what JavaScript closes meanwhile stays open here.
+std::vector<std::shared_ptr<Fd>> directories_argument(const Napi::Value& value) {
+  std::vector<std::shared_ptr<Fd>> copies;
+  for (const int fd : fds_argument(value, "directories", kLayersMax)) {
+    auto copy = std::make_shared<Fd>(fcntl(fd, F_DUPFD_CLOEXEC, 0));
+    if (!*copy) throw make_error(value.Env(), Error::last("fcntl(F_DUPFD_CLOEXEC)", "directories"));
+    copies.push_back(std::move(copy));
+  }
+  if (copies.empty()) throw Napi::RangeError::New(value.Env(), "argument 'directories' must hold one at least");
+  return copies;
 }
 
 Napi::Value to_object(Napi::Env env, SunkLayer layer) {
@@ -84,9 +100,31 @@ Napi::Value recode_blob(const Napi::CallbackInfo& info) {
   return run(env, target_argument(info, 1), std::move(work));
 }
 
+// packTree(directories, to: number | null, { gzip, layer, exclude }): { done, abort() }
+Napi::Value pack_tree_to(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  auto from = directories_argument(info[0]);
+  if (!info[2].IsObject()) throw Napi::TypeError::New(env, "argument 'options' must be an object");
+  const Napi::Object options = info[2].As<Napi::Object>();
+  const bool gzip = options.Get("gzip").ToBoolean();
+  const PackKind kind = options.Get("layer").ToBoolean() ? PackKind::kLayer : PackKind::kTree;
+  auto work = [gzip, kind, exclude = strings_argument(options.Get("exclude"), "exclude", kExcludeMax),
+               from = std::move(from)](int to, const std::atomic<bool>& cancelled) -> Result<SunkLayer> {
+    Vec<String> paths;
+    for (const std::string& path : exclude) paths.push(String(path));
+    LayerSink sink(to, gzip, cancelled);
+    std::vector<int> dirs;
+    for (const std::shared_ptr<Fd>& each : from) dirs.push_back(each->get());
+    CAISSON_TRY(pack_tree(dirs, kind, {paths.data(), paths.size()}, sink));
+    return sink.finish();
+  };
+  return run(env, target_argument(info, 1), std::move(work));
+}
+
 }  // namespace
 
 void init_layer_maker(Napi::Env env, Napi::Object exports) {
+  exports.Set("packTree", Napi::Function::New(env, pack_tree_to, "packTree"));
   exports.Set("recodeBlob", Napi::Function::New(env, recode_blob, "recodeBlob"));
 }
 

@@ -25,7 +25,6 @@ constexpr const char* kSteps[] = {
     "map user",
     "join pod",
     "link layers",
-    "image volume",
     "mount overlay",
     "attach root",
     "mount",

@@ -58,3 +58,10 @@ export async function readArchive(file: string | undefined): Promise<AsyncIterab
   if ((await stat(file)).isDirectory()) return archiveOfLayout(file)
   return createReadStream(file, { highWaterMark: messageBytes })
 }
+
+/** The bytes of messages. */
+export async function* dataOf(
+  messages: AsyncIterable<{ data: Uint8Array }>,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  for await (const { data } of messages) yield data
+}

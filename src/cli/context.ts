@@ -12,8 +12,7 @@ export interface Globals {
   state: string
   /** Null: the default file, if it is there. */
   config: string | null
-  /** Null: what the configuration says. */
-  logLevel: string | null
+  logLevel: string
 }
 
 /** The service, as the command line speaks to it. */

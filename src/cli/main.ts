@@ -26,10 +26,11 @@ const commands: Record<string, () => Promise<Command>> = {
   import: async () => (await import('./commands/import.ts')).importImage,
   save: async () => (await import('./commands/save.ts')).save,
   load: async () => (await import('./commands/load.ts')).load,
+  commit: async () => (await import('./commands/commit.ts')).commit,
+  export: async () => (await import('./commands/export.ts')).exportContainer,
   network: async () => (await import('./commands/network.ts')).network,
   info: async () => (await import('./commands/info.ts')).info,
   version: async () => (await import('./commands/version.ts')).showVersion,
-  config: async () => (await import('./commands/config.ts')).showConfig,
   serve: async () => (await import('./commands/serve.ts')).serve,
 }
 
@@ -51,11 +52,12 @@ const usage = `usage: caisson [--listen SOCKET] [--root DIR] [--state DIR] [--co
   image COMMAND       more about images: ls, df, prune, check, …
   save IMAGE…         write images to an archive (-o FILE)
   load                take images from an archive (-i FILE)
-  import DIR NAME     take an image from an OCI image layout
+  import FILE [NAME]  make an image of the archive of a root file system
+  export CONTAINER    write a container's root file system to an archive
+  commit CONTAINER    make an image of what a container has changed
   network ls|show|…   networks of containers
   info                what the service is and what the host offers
   version             versions
-  config              what the configuration comes to
   serve               serve the Kubernetes CRI
 
 "caisson COMMAND --help" says more.
@@ -73,7 +75,7 @@ async function main(argv: readonly string[]): Promise<number> {
     root: { type: 'string', default: '/var/lib/caisson' },
     state: { type: 'string', default: '/run/caisson' },
     config: { type: 'string' },
-    'log-level': { type: 'string' },
+    'log-level': { type: 'string', default: 'info' },
     help: { type: 'boolean', short: 'h', default: false },
     version: { type: 'boolean', short: 'v', default: false },
   })
@@ -104,7 +106,7 @@ function globalsOf(values: Record<string, string | boolean | undefined>): Global
     root: String(values['root']),
     state: String(values['state']),
     config: typeof values['config'] === 'string' ? values['config'] : null,
-    logLevel: typeof values['log-level'] === 'string' ? values['log-level'] : null,
+    logLevel: String(values['log-level']),
   }
 }
 

@@ -25,6 +25,7 @@ const layersMax = 4096
 /** What the store holds of one image root. */
 interface LoadedImage {
   manifest: ImageManifest
+  manifestDigest: Digest
   config: ImageConfig
   size: number
   /** Root, indexes on the way, manifest, config and layers. */
@@ -49,6 +50,8 @@ export interface Catalog {
   /** Names of layer directories. */
   readonly layers: ReadonlySet<string>
   manifestOf(id: Digest): ImageManifest | null
+  /** Of the document that `manifestOf` is read from. */
+  manifestDigestOf(id: Digest): Digest | null
   /** What the image is made of: roots, indexes on the way, manifest, config and layers. */
   blobsOf(id: Digest): ReadonlySet<Digest>
   /** Digests of the entries that are this image. */
@@ -59,19 +62,14 @@ export interface Catalog {
 export class CatalogReader {
   readonly #blobs: BlobStore
   readonly #logger: ImageLogger
-  #pinned: readonly string[] = []
+  readonly #pinned: readonly string[]
   #loaded = new Map<Digest, LoadedImage>()
 
   /** @param pinned names of images that are never collected: whole, or beginnings that end with `*` */
   constructor(blobs: BlobStore, logger: ImageLogger, pinned: readonly string[] = []) {
     this.#blobs = blobs
     this.#logger = logger
-    this.pin(pinned)
-  }
-
-  /** From the next `read` on. @throws CaissonError ERR_IMAGE_REFERENCE; nothing has changed then */
-  pin(names: readonly string[]): void {
-    this.#pinned = names.map((pin) => (pin.endsWith('*') ? pin : storeName(parseReference(pin))))
+    this.#pinned = pinned.map((pin) => (pin.endsWith('*') ? pin : storeName(parseReference(pin))))
   }
 
   /**
@@ -125,6 +123,7 @@ export class CatalogReader {
       blobs,
       layers,
       manifestOf: (id) => drafts.get(id)?.image.manifest ?? null,
+      manifestDigestOf: (id) => drafts.get(id)?.image.manifestDigest ?? null,
       blobsOf: (id) => drafts.get(id)?.blobs ?? new Set(),
       rootsOf: (id) => drafts.get(id)?.roots ?? new Set(),
     }
@@ -162,6 +161,7 @@ export class CatalogReader {
       const config = parseImageConfig(await this.#blobs.read(document.config.digest, configSizeMax, what), what)
       return {
         manifest: document,
+        manifestDigest: descriptor.digest,
         config,
         size,
         blobs,

@@ -3,6 +3,9 @@ import { layerChain, type ChainLink } from './chain.ts'
 import type { ImageConfig } from './config.ts'
 import { parseDigest, type Digest } from './digest.ts'
 import type { CheckReport } from './check.ts'
+import { commitSnapshot, type CommitRequest } from './exchange/commit.ts'
+import { importRootfs } from './exchange/import.ts'
+import type { ImageDescription } from './exchange/made-image.ts'
 import { loadArchive, type LoadedImage } from './exchange/load.ts'
 import { saveImages, type SaveOptions } from './exchange/save.ts'
 import { imageUsage, type ImageUsage } from './image-usage.ts'
@@ -22,7 +25,6 @@ import { RegistryClient, type RegistryOptions } from './registry/client.ts'
 import { SingleFlight } from './single-flight.ts'
 import type { Image } from './snapshot.ts'
 import type { SnapshotSettings } from './snapshot/open.ts'
-import type { SnapshotterName } from './snapshot/snapshotter.ts'
 import type { Snapshotters } from './snapshot/snapshotters.ts'
 import { ImageStore, type StoreNative } from './store.ts'
 import { Trust } from './trust/trust.ts'
@@ -31,6 +33,8 @@ import type { FsInfo } from './usage.ts'
 export type { CheckProblem, CheckReport, CheckSubject } from './check.ts'
 export type { ImageConfig } from './config.ts'
 export { archiveOfLayout, writeLayout } from './exchange/layout-directory.ts'
+export { exportSnapshot } from './exchange/export.ts'
+export type { ImageDescription } from './exchange/made-image.ts'
 export type { LoadedImage } from './exchange/load.ts'
 export type { ArchiveFormat, SaveOptions } from './exchange/save.ts'
 export { parsePlatform, type Platform } from './platform.ts'
@@ -95,7 +99,7 @@ export interface ResolvedLayers {
 export class ImageService {
   readonly #store: ImageStore
   readonly #client: RegistryClient
-  #trust: Trust
+  readonly #trust: Trust
   readonly #puller: Puller
   readonly #pusher: Pusher
   readonly #native: StoreNative
@@ -123,29 +127,11 @@ export class ImageService {
       ...(recordedLayers !== undefined && { recordedLayers }),
     })
     const service = new ImageService(store, options)
-    await service.#verifyTrust()
-    return service
-  }
-
-  /**
-   * Changes what can change while the service runs, for pulls and pushes to come; what is left out stays.
-   *
-   * @throws CaissonError ERR_IMAGE_REFERENCE for a name to pin that is none; nothing has changed then
-   */
-  async configure(options: Pick<ImageServiceOptions, 'pinned' | 'registry' | 'trustPolicy'>): Promise<void> {
-    if (options.pinned !== undefined) await this.#store.pin(options.pinned)
-    if (options.registry !== undefined) this.#client.configure(options.registry)
-    if (options.trustPolicy !== undefined) {
-      this.#trust = new Trust(options.trustPolicy, this.#logger)
-      await this.#verifyTrust()
-    }
-  }
-
-  /** Containers go on whatever the policy is like: only pulls wait for it to be mended. */
-  async #verifyTrust(): Promise<void> {
-    await this.#trust.verify().catch((error: unknown) => {
-      this.#logger.warn({ err: error }, 'the trust policy cannot be used: every pull is refused')
+    // containers go on whatever the policy is like: only pulls wait for it to be mended
+    await service.#trust.verify().catch((error: unknown) => {
+      logger.warn({ err: error }, 'the trust policy cannot be used: every pull is refused')
     })
+    return service
   }
 
   /**
@@ -247,6 +233,40 @@ export class ImageService {
       })
     } catch (error) {
       if (signal.aborted) throw cancelled('load of an image archive', error)
+      throw error
+    }
+  }
+
+  /**
+   * Makes an image of one layer of the archive of a root file system: a tar; plain, gzip or zstd, as its bytes say.
+   *
+   * @param name with a tag; null: it is found by its id
+   * @throws CaissonError ERR_IMAGE_REFERENCE, ERR_INVALID_ARGUMENT, ERR_LAYER_INVALID, ERR_CANCELLED
+   */
+  async importRootfs(
+    archive: AsyncIterable<Uint8Array>,
+    name: string | null,
+    options: ImageDescription & { signal?: AbortSignal } = {},
+  ): Promise<Image> {
+    const signal = this.#signal(options.signal)
+    const parts = { store: this.#store, puller: this.#puller, native: this.#native }
+    try {
+      return await importRootfs(parts, archive, { ...options, name: name === null ? null : newName(name), signal })
+    } catch (error) {
+      if (signal.aborted) throw cancelled('import of a root file system', error)
+      throw error
+    }
+  }
+
+  /** Makes an image of a container's changes: Containers.commit has the rest. */
+  async commitSnapshot(request: Omit<CommitRequest, 'signal'> & { signal?: AbortSignal }): Promise<Image> {
+    const signal = this.#signal(request.signal)
+    const parts = { store: this.#store, puller: this.#puller, native: this.#native }
+    const name = request.name === null ? null : newName(request.name)
+    try {
+      return await commitSnapshot(parts, { ...request, name, signal })
+    } catch (error) {
+      if (signal.aborted) throw cancelled(`commit of container ${request.key.id}`, error)
       throw error
     }
   }
@@ -417,24 +437,18 @@ export class ImageService {
    * another snapshotter) is unpacked now.
    *
    * @param imageId an id as `Image.id`; held by a lease of the caller
-   * @param options.snapshotter that its layers are unpacked for; default: the chosen one
    * @throws CaissonError ERR_IMAGE_NOT_FOUND, or as `pull` for a damaged layer
    */
-  async resolveLayers(
-    imageId: string,
-    options: { signal?: AbortSignal; snapshotter?: SnapshotterName } = {},
-  ): Promise<ResolvedLayers> {
+  async resolveLayers(imageId: string, options: { signal?: AbortSignal } = {}): Promise<ResolvedLayers> {
     const { image, manifest } = this.#store.require(parseDigest(imageId, 'image id'))
     const chain = layerChain(image.config.diffIds)
     const signal = options.signal ?? this.#closing.signal
-    const { snapshotters } = this
-    const snapshotter = options.snapshotter === undefined ? snapshotters.chosen : snapshotters.of(options.snapshotter)
     for (const [index, link] of chain.entries()) {
       const blob = manifest.layers[index]
       if (blob === undefined) {
         throw new CaissonError('ERR_IMAGE_INVALID', `image ${imageId}: its config names more layers than its manifest`)
       }
-      await snapshotter.unpack(link, blob, signal)
+      await this.snapshotters.chosen.unpack(link, blob, signal)
     }
     return {
       config: image.config,

@@ -33,7 +33,7 @@ import { Trash } from './trash.ts'
 import { Usage } from './usage.ts'
 import { Workspace } from './workspace.ts'
 
-export type StoreNative = LayerNative & SnapshotNative & Pick<Native, 'blobWriter' | 'pipe' | 'recodeBlob'>
+export type StoreNative = LayerNative & SnapshotNative & Pick<Native, 'blobWriter' | 'packTree' | 'pipe' | 'recodeBlob'>
 
 export interface StoreOptions {
   root: string
@@ -386,15 +386,6 @@ export class ImageStore {
     const catalog = await this.#reader.read(await readIndexFile(this.paths.index))
     this.#catalog = catalog
     this.#version = version
-  }
-
-  /** Names of images that are never collected from now on, as in the options. @throws CaissonError ERR_IMAGE_REFERENCE */
-  async pin(names: readonly string[]): Promise<void> {
-    this.#reader.pin(names)
-    await this.#lock.hold(async () => {
-      this.#version = ''
-      await this.#load()
-    })
   }
 
   /** Another process has changed the store. */

@@ -338,6 +338,16 @@ export interface Native {
     to: number | null,
     options: ExpansionLimits & { gzip: boolean },
   ): { done: Promise<RecodedBlob>; abort: () => void }
+  /**
+   * Writes the tree that layers in overlayfs' form (topmost first) make as a tar (core/pack/pack_tree.h), by a thread of its own, as
+   * `recodeBlob` does. `layer`: the topmost alone, with whiteouts and opaque markers as image-spec layer.md has them; what is left out
+   * of the archive is removed from it. `exclude`: paths below the top, without a leading slash.
+   */
+  packTree(
+    directories: readonly number[],
+    to: number | null,
+    options: { gzip: boolean; layer: boolean; exclude: readonly string[] },
+  ): { done: Promise<RecodedBlob>; abort: () => void }
   hostFeatures(): Promise<HostFeatures>
   /** SO_PEERCRED of a connected unix socket. */
   peerCredentials(fd: number): { pid: number; uid: number; gid: number }

@@ -12,7 +12,6 @@ import type {
   Resources,
 } from './config.ts'
 import type { MonitorExit } from './monitor/client.ts'
-import type { HeldImage } from './image-volumes.ts'
 import type { Pod } from './pod.ts'
 
 /** How a container's first process ended, or why it never ran. */
@@ -41,8 +40,6 @@ export class Container {
   readonly snapshotter: SnapshotterName
   /** Directory names of the image's layers, topmost first: its root file system's lowers. */
   readonly layers: readonly string[]
-  /** In the order of the mounts. */
-  readonly imageVolumes: readonly HeldImage[]
   readonly user: ProcessIdentity
   readonly stopSignal: number
   /** What is in force: the request's, and what updates have changed. */
@@ -59,6 +56,8 @@ export class Container {
   updating: Promise<void> = Promise.resolve()
   /** Shared by concurrent starts. */
   starting: Promise<void> | null = null
+  /** The commit that is under way: one at a time. */
+  commit: Promise<void> = Promise.resolve()
   /** Shared by concurrent removals. */
   removal: Promise<void> | null = null
   /** It has started, or ended. */
@@ -76,7 +75,6 @@ export class Container {
     imageId: string
     snapshotter: SnapshotterName
     layers: readonly string[]
-    imageVolumes?: readonly HeldImage[]
     user: ProcessIdentity
     stopSignal: number
     resources?: Resources
@@ -91,7 +89,6 @@ export class Container {
     this.imageId = fields.imageId
     this.snapshotter = fields.snapshotter
     this.layers = fields.layers
-    this.imageVolumes = fields.imageVolumes ?? []
     this.user = fields.user
     this.stopSignal = fields.stopSignal
     this.resources = fields.resources ?? fields.config.resources
@@ -150,7 +147,6 @@ export class Container {
       message: exit?.message ?? '',
       oomKilled: exit?.oomKilled ?? false,
       imageId: this.imageId,
-      imageVolumeIds: this.imageVolumes.map(({ imageId }) => imageId),
       logPath: this.logPath,
       pid: this.pid,
       user: this.user,

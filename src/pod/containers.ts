@@ -4,18 +4,19 @@ import { join } from 'node:path'
 
 import { CaissonError, isCaissonError } from '../errors.ts'
 import { renameIfPresent } from '../files.ts'
+import type { Image } from '../image/index.ts'
 import type { ContainerConfig, ContainerStatus, Resources } from './config.ts'
 import { createContainer } from './create-container.ts'
 import { exitOf, lostExit, notRunning, startError, type Container, type ContainerExit } from './container.ts'
 import type { Context } from './context.ts'
 import { findByPrefix } from './ids.ts'
-import { releaseImages } from './image-volumes.ts'
 import { alreadyExists, firstDifference, Joins } from './joins.ts'
 import { isMonitorGone, type ExecResult } from './monitor/client.ts'
 import type { Pod } from './pod.ts'
 import type { Pods } from './pods.ts'
 import { processError } from './process-errors.ts'
 import { writeContainerRecord } from './container-record.ts'
+import { commitContainer, exportContainer, type CommitOptions } from './root-exchange.ts'
 import { endContainer } from './tear-down.ts'
 import { updateContainer } from './update-container.ts'
 
@@ -164,7 +165,7 @@ export class Containers {
     // a removal of its pod has told that already
     if (pod.containers.delete(id)) this.#context.events.publish('deleted', container)
     await images.snapshotters.of(container.snapshotter).remove({ id, directory: trashed })
-    await releaseImages(this.#context, container)
+    await images.release(id)
     await rm(trashed, { recursive: true, force: true })
   }
 
@@ -208,6 +209,37 @@ export class Containers {
     const result = container.updating.then(() => updateContainer(this.#context, container, change))
     container.updating = result.catch(() => undefined) // whose it is hears of it
     await result
+  }
+
+  /**
+   * Makes an image of what a container has changed: its image's layers and one upon them, without what was mounted into it. The
+   * image says of its process what the container's image says, not what the container was given; `changes` are applied to it.
+   *
+   * @throws CaissonError ERR_CONTAINER_NOT_FOUND, ERR_IMAGE_NOT_FOUND when the container's image is gone, ERR_IMAGE_REFERENCE,
+   *   ERR_INVALID_ARGUMENT
+   */
+  async commit(idOrPrefix: string, options: CommitOptions = {}): Promise<Image> {
+    const container = this.require(idOrPrefix)
+    const commit = container.commit.then(() => commitContainer(this.#context, container, options))
+    // one at a time: a snapshotter may keep a copy of the moment under the container's name
+    container.commit = commit.then(
+      () => undefined,
+      () => undefined,
+    )
+    return commit
+  }
+
+  /**
+   * The root file system of a container as a tar, as it is read: whole trees as the container sees them, without what is mounted into
+   * it. A container that runs goes on meanwhile.
+   *
+   * @throws CaissonError ERR_CONTAINER_NOT_FOUND
+   */
+  export(
+    idOrPrefix: string,
+    { signal = new AbortController().signal }: { signal?: AbortSignal } = {},
+  ): AsyncGenerator<Buffer, void, undefined> {
+    return exportContainer(this.#context, this.require(idOrPrefix), signal)
   }
 
   /** Switches to a new log file at the same path, after the old one was renamed. */
@@ -291,17 +323,11 @@ async function unlessRefused(request: Promise<void>): Promise<void> {
   }
 }
 
-/** A longer timer ends at once: some 24 days. */
-const timerMax = 2 ** 31 - 1
-
 async function exitedWithin(container: Container, ms: number, signal: AbortSignal | undefined): Promise<boolean> {
   const timer = new AbortController()
   const stop = signal === undefined ? timer.signal : AbortSignal.any([timer.signal, signal])
   try {
-    return await Promise.race([
-      container.exited.then(() => true),
-      delay(Math.min(ms, timerMax), false, { signal: stop, ref: false }),
-    ])
+    return await Promise.race([container.exited.then(() => true), delay(ms, false, { signal: stop, ref: false })])
   } finally {
     timer.abort()
   }

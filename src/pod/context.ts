@@ -46,12 +46,11 @@ export interface Context {
   readonly logger: Logger
   readonly cgroup: CgroupSettings
   readonly devices: DeviceSettings
-  /** Changes when the runtime is configured anew; so do `rootfsSize` and `cgroup.missingController`. */
-  apparmor: AppArmor
+  readonly apparmor: AppArmor
   /** Null: the host has none. */
   readonly selinux: Selinux | null
   /** Bytes that a container may write to its root file system, and the most that one may ask for; 0: no bound. */
-  rootfsSize: number
+  readonly rootfsSize: number
   /** `bound`: pods end with this process. */
   readonly lease: 'detached' | 'bound'
   /** The monitor's program, sealed. */

@@ -11,7 +11,6 @@ import type { Attachment } from '../network/types.ts'
 import type { NativeFd } from '../native/types.ts'
 import type { Context } from './context.ts'
 import { findByPrefix } from './ids.ts'
-import { releaseImages } from './image-volumes.ts'
 import { alreadyExists, firstDifference, Joins } from './joins.ts'
 import { reachMonitor } from './monitor/reach.ts'
 import { bearPod, unwind } from './pod-birth.ts'
@@ -214,10 +213,9 @@ export class Pods {
     const trashed = join(layout.trash, `pod-${pod.id}`)
     await mkdir(layout.trash, { recursive: true, mode: 0o700 })
     await renameIfPresent(layout.pod(pod.id), trashed)
-    for (const container of pod.containers.values()) {
-      const { id, snapshotter } = container
+    for (const { id, snapshotter } of pod.containers.values()) {
       await images.snapshotters.of(snapshotter).remove({ id, directory: join(trashed, 'containers', id) })
-      await releaseImages(this.#context, container)
+      await images.release(id)
     }
     this.#pods.delete(pod.id)
     this.onRemoved(pod)

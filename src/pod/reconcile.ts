@@ -9,7 +9,6 @@ import { readContainerRecord, readExitRecord, writeContainerRecord } from './con
 import type { Containers } from './containers.ts'
 import type { CgroupDriver, Context } from './context.ts'
 import { isId } from './ids.ts'
-import { claimImageVolumes } from './image-volumes.ts'
 import type { MonitoredContainer } from './monitor/client.ts'
 import { reachMonitor } from './monitor/reach.ts'
 import { connectMonitor } from './monitor/spawn.ts'
@@ -17,6 +16,7 @@ import { Pod } from './pod.ts'
 import { podNetwork } from './pod-network.ts'
 import { destroyMonitorCgroup } from './pod-birth.ts'
 import { writePodRecord, type Pods } from './pods.ts'
+import { thawLeftOver } from './root-exchange.ts'
 import { readRecord } from '../records.ts'
 import { endContainer, endContainers, tearDownPod } from './tear-down.ts'
 
@@ -135,7 +135,6 @@ async function adoptPod(
     }
     const { imageId, layers } = found.container
     await context.images.acquireLease(imageId, containerId, layers)
-    await claimImageVolumes(context, containerId, found.container.imageVolumes)
     containers.adopt(found.container)
     ends.set(containerId, found.end)
   }
@@ -200,6 +199,7 @@ async function restore(
   if (live !== undefined && live.state !== 'exited') {
     container.pid = live.pid
     if (live.state === 'running') container.markRunning(live.startedAt)
+    await thawLeftOver(context, container)
     return
   }
   const written = await readExitRecord(context.layout, container.pod.id, container.id)

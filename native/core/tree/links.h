@@ -34,7 +34,7 @@ class PathScope {
   size_t size_;
 };
 
-// Open addressing by inode; a tree lies on one file system.
+// Open addressing by inode. A tree lies on one file system, but an overlay's layers may be on several.
 class Links {
  public:
   // The first name of the file, below the top; null: none was added.
@@ -43,7 +43,7 @@ class Links {
     for (size_t i = at(st);; i = (i + 1) & (slots_.size() - 1)) {
       const Slot& slot = slots_[i];
       if (slot.path.empty()) return nullptr;
-      if (slot.inode == st.st_ino) return &slot.path;
+      if (slot.inode == st.st_ino && slot.device == st.st_dev) return &slot.path;
     }
   }
 
@@ -51,19 +51,21 @@ class Links {
     // Names that linkat(2) cannot take are as good as none: the file becomes several.
     if (path.size() >= 4096) return;
     if ((used_ + 1) * 2 > slots_.size()) grow();
-    insert(st.st_ino, String(path));
+    insert(st.st_dev, st.st_ino, String(path));
   }
 
  private:
   struct Slot {
+    u64 device = 0;
     u64 inode = 0;
     String path = {};
   };
   size_t at(u64 inode) const { return (inode * 0x9e3779b97f4a7c15u >> 32) & (slots_.size() - 1); }
   size_t at(const struct stat& st) const { return at(st.st_ino); }
-  void insert(u64 inode, String path) {
+  void insert(u64 device, u64 inode, String path) {
     size_t i = at(inode);
     while (!slots_[i].path.empty()) i = (i + 1) & (slots_.size() - 1);
+    slots_[i].device = device;
     slots_[i].inode = inode;
     slots_[i].path = static_cast<String&&>(path);
     ++used_;
@@ -75,7 +77,7 @@ class Links {
     for (size_t i = 0; i < size; ++i) slots_.push({});
     used_ = 0;
     for (Slot& slot : old)
-      if (!slot.path.empty()) insert(slot.inode, static_cast<String&&>(slot.path));
+      if (!slot.path.empty()) insert(slot.device, slot.inode, static_cast<String&&>(slot.path));
   }
   Vec<Slot> slots_;
   size_t used_ = 0;

@@ -1,6 +1,6 @@
 import { caisson } from '../../gen/caisson.js'
 import { writeLayout } from '../../image/exchange/layout-directory.ts'
-import { writeArchive } from '../archive-file.ts'
+import { dataOf, writeArchive } from '../archive-file.ts'
 import { parseMixed, UsageError } from '../args.ts'
 import type { Command } from '../command.ts'
 import { connectOrStart } from '../context.ts'
@@ -43,8 +43,4 @@ Writes images to one archive, on standard output or to FILE. The same images mak
       await service.close()
     }
   },
-}
-
-async function* dataOf(messages: AsyncIterable<{ data: Uint8Array }>): AsyncGenerator<Uint8Array, void, undefined> {
-  for await (const { data } of messages) yield data
 }

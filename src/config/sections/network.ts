@@ -3,15 +3,15 @@ import { absolutePath, boolean, integer, key, listOf, oneOf } from '../schema.ts
 /** `[network]`: of pods that have a network of their own. */
 export const network = {
   /** Sandboxes, each a monitor with a network namespace, that stand ready for pods to come. */
-  spareSandboxes: key(integer(0, 1000), 4, { reloads: true }),
+  spareSandboxes: key(integer(0, 1000), 4),
   /** `auto`: CNI where it is configured, else the built-in bridge. `none`: loopback only. */
-  driver: key(oneOf('auto', 'cni', 'bridge', 'none'), 'auto', { reloads: true }),
+  driver: key(oneOf('auto', 'cni', 'bridge', 'none'), 'auto'),
   /** Configuration lists of CNI; the first in the order of names is the default. Without one the built-in bridge is used. */
-  cniConfigDir: key(absolutePath(), '/etc/cni/net.d', { reloads: true }),
+  cniConfigDir: key(absolutePath(), '/etc/cni/net.d'),
   /** Where plugins of CNI are: the first that has one is taken. */
-  cniPluginDirs: key(listOf(absolutePath()), ['/opt/cni/bin', '/usr/lib/cni'], { reloads: true }),
+  cniPluginDirs: key(listOf(absolutePath()), ['/opt/cni/bin', '/usr/lib/cni']),
   /** Seconds that one plugin may take. */
-  cniTimeout: key(integer(1, 3600), 60, { reloads: true }),
+  cniTimeout: key(integer(1, 3600), 60),
   /** With CNI, a pod's network namespace is bound here; "": plugins are given /proc/<monitor>/fd/<n>. */
   netnsDir: key(absolutePath({ empty: true }), '/run/netns'),
   /**

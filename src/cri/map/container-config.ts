@@ -1,7 +1,6 @@
 import { runtime } from '../../gen/cri.js'
 import { CaissonError, type ContainerConfig, type PodConfig } from '../../index.ts'
-import { known } from './enums.ts'
-import { integerField } from '../grpc/int64.ts'
+import { safeInt } from '../grpc/int64.ts'
 import { volumeOf } from './mounts.ts'
 import { resourcesOf } from './resources.ts'
 import { apparmorOf, seccompOf, selinuxOf } from './security.ts'
@@ -41,9 +40,7 @@ export function containerConfigOf(
     stdin: config.stdin ?? false,
     stdinOnce: config.stdinOnce ?? false,
     tty: config.tty ?? false,
-    stopSignal: fromCriSignal(
-      known(runtime.v1.Signal, config.stopSignal, 'stop_signal') ?? runtime.v1.Signal.SIGNAL_RUNTIME_DEFAULT,
-    ),
+    stopSignal: fromCriSignal(config.stopSignal ?? runtime.v1.Signal.SIGNAL_RUNTIME_DEFAULT),
     privileged: security.privileged ?? false,
     ...pidOf(security.namespaceOptions, pod),
     capabilities: {
@@ -54,10 +51,9 @@ export function containerConfigOf(
     runAsUser: idOf(security.runAsUser, 'run_as_user'),
     runAsGroup: idOf(security.runAsGroup, 'run_as_group'),
     runAsUsername: security.runAsUsername ?? '',
-    supplementalGroups: (security.supplementalGroups ?? []).map((gid) =>
-      checkId(integerField(gid, 'supplemental_groups'), 'supplemental_groups'),
-    ),
-    supplementalGroupsPolicy: groupsPolicy(security.supplementalGroupsPolicy),
+    supplementalGroups: (security.supplementalGroups ?? []).map((gid) => checkId(safeInt(gid), 'supplemental_groups')),
+    supplementalGroupsPolicy:
+      security.supplementalGroupsPolicy === SupplementalGroupsPolicy.Strict ? 'strict' : 'merge',
     readonlyRootfs: security.readonlyRootfs ?? false,
     rootfsSize: rootfsSizeOf(config.annotations ?? {}),
     noNewPrivs: security.noNewPrivs ?? false,
@@ -103,7 +99,7 @@ function pidOf(
   options: runtime.v1.NamespaceOption.$Properties | null | undefined,
   pod: PodConfig,
 ): Pick<ContainerConfig, 'pid' | 'targetId'> {
-  const mode = known(NamespaceMode, options?.pid, 'namespace_options.pid')
+  const mode = options?.pid
   if (mode === NamespaceMode.TARGET) return { pid: 'target', targetId: options?.targetId ?? '' }
   if (mode === NamespaceMode.CONTAINER) return { pid: 'container', targetId: '' }
   if (mode === NamespaceMode.NODE) return { pid: 'node', targetId: '' }
@@ -111,15 +107,8 @@ function pidOf(
   return { pid: pod.pid, targetId: '' }
 }
 
-function groupsPolicy(
-  policy: runtime.v1.SupplementalGroupsPolicy | null | undefined,
-): ContainerConfig['supplementalGroupsPolicy'] {
-  const value = known(SupplementalGroupsPolicy, policy, 'supplemental_groups_policy')
-  return value === SupplementalGroupsPolicy.Strict ? 'strict' : 'merge'
-}
-
 function idOf(value: runtime.v1.Int64Value.$Properties | null | undefined, what: string): number | null {
-  return value == null ? null : checkId(integerField(value.value, what), what)
+  return value == null ? null : checkId(safeInt(value.value), what)
 }
 
 /** Strictly 32 bits: a larger number wrapped around to root elsewhere (CVE-2024-40635). */

@@ -66,8 +66,7 @@ function imageVolumeOf(mount: runtime.v1.Mount.$Properties): ImageVolume | null 
   return { image, userSpecifiedImage: mount.image?.userSpecifiedImage || image, subPath: mount.imageSubPath ?? '' }
 }
 
-/** @param imageId of the image that is mounted: what a kubelet's collection of images compares with */
-export function toCriMount(mount: VolumeMount, imageId?: string): runtime.v1.Mount.$Properties {
+export function toCriMount(mount: VolumeMount): runtime.v1.Mount.$Properties {
   const { image, idMap } = mount
   return {
     containerPath: mount.containerPath,
@@ -82,11 +81,7 @@ export function toCriMount(mount: VolumeMount, imageId?: string): runtime.v1.Mou
     ...(image == null
       ? {}
       : {
-          image: {
-            image: imageId ?? image.image,
-            userSpecifiedImage: image.userSpecifiedImage,
-            ...(imageId !== undefined && { imageRef: imageId }),
-          },
+          image: { image: image.image, userSpecifiedImage: image.userSpecifiedImage },
           imageSubPath: image.subPath,
         }),
   }

@@ -1,5 +1,5 @@
 import { caisson as proto } from '../../gen/caisson.js'
-import { parsePlatform, type Runtime } from '../../index.ts'
+import { parsePlatform, type ImageDescription, type Runtime } from '../../index.ts'
 import type { CaissonHandlers } from '../grpc/services.ts'
 
 const formats = {
@@ -8,7 +8,9 @@ const formats = {
 } as const
 
 /** Images and root file systems as archives, to and from the caller. */
-export function imageArchiveRpcs(runtime: Runtime): Pick<CaissonHandlers, 'saveImages' | 'loadImages'> {
+export function imageArchiveRpcs(
+  runtime: Runtime,
+): Pick<CaissonHandlers, 'saveImages' | 'loadImages' | 'importRootFs' | 'commitContainer' | 'exportContainer'> {
   return {
     async *saveImages({ images, format, platform }, { signal }) {
       const options = {
@@ -24,6 +26,27 @@ export function imageArchiveRpcs(runtime: Runtime): Pick<CaissonHandlers, 'saveI
       const loaded = await runtime.images.load(data, { signal, ...(name !== '' && { name }) })
       return { images: loaded.map(({ image, names }) => ({ id: image.id, names: [...names] })) }
     },
+    async importRootFs(requests, { signal }) {
+      const { first, data } = await upload(requests)
+      const name = first === undefined || first.name === '' ? null : first.name
+      const image = await runtime.images.importRootfs(data, name, { ...describe(first?.description), signal })
+      return { imageId: image.id }
+    },
+    async commitContainer({ containerId, name, description, pause }, { signal }) {
+      const options = { ...describe(description), ...(name !== '' && { name }), pause, signal }
+      return { imageId: (await runtime.containers.commit(containerId, options)).id }
+    },
+    async *exportContainer({ containerId }, { signal }) {
+      for await (const data of runtime.containers.export(containerId, { signal })) yield { data }
+    },
+  }
+}
+
+function describe(description: proto.v1.ImageDescription.$Properties | null | undefined): ImageDescription {
+  return {
+    changes: description?.changes ?? [],
+    author: description?.author ?? '',
+    message: description?.message ?? '',
   }
 }
 

@@ -14,7 +14,15 @@ import type { Workspace } from '../workspace.ts'
 import { commitChanges } from './commit.ts'
 import type { SnapshotNative } from './directory.ts'
 import { mountedDevice } from './image.ts'
-import type { Changes, DeviceRoot, PrepareOptions, SnapshotKey, Snapshotter, SnapshotUsage } from './snapshotter.ts'
+import type {
+  Changes,
+  LayerDirectory,
+  DeviceRoot,
+  PrepareOptions,
+  SnapshotKey,
+  Snapshotter,
+  SnapshotUsage,
+} from './snapshotter.ts'
 import type { ThinPool, ThinRecord } from './thin-pool.ts'
 import { cloneTree, diffTree } from './trees.ts'
 
@@ -31,6 +39,7 @@ const layerName = (directory: string): string => `layer-${directory}`
 const snapshotName = (key: SnapshotKey): string => `snapshot-${key.id}`
 const viewName = (key: SnapshotKey): string => `view-${key.id}`
 const commitName = (key: SnapshotKey): string => `commit-${key.id}`
+const readName = (key: SnapshotKey): string => `read-${key.id}`
 
 const mkfsOptions = ['-q', '-F', '-m', '0', '-E', 'nodiscard,lazy_itable_init=1,lazy_journal_init=1,root_owner=0:0']
 
@@ -215,6 +224,21 @@ export class DevmapperSnapshotter implements Snapshotter {
     )
   }
 
+  async read<T>(
+    key: SnapshotKey,
+    _layers: readonly LayerDirectory[],
+    work: (directories: readonly string[]) => Promise<T>,
+  ): Promise<T> {
+    // a snapshot of this moment: a device is mounted by one file system at a time
+    const moment = await this.#pool.make(readName(key), await this.#find(key))
+    try {
+      const device = await this.#pool.activate(moment, false)
+      return await mountedDevice(this.#parts.native, device, { readonly: false }, (path) => work([path]))
+    } finally {
+      await this.#pool.remove(moment.name)
+    }
+  }
+
   /** By its file system: what is used, less what its layers use. */
   async usage(key: SnapshotKey): Promise<SnapshotUsage> {
     const record = await this.#find(key)
@@ -230,7 +254,7 @@ export class DevmapperSnapshotter implements Snapshotter {
   }
 
   async remove(key: SnapshotKey): Promise<void> {
-    for (const name of [commitName(key), `${commitName(key)}-lower`, snapshotName(key), viewName(key)]) {
+    for (const name of [readName(key), commitName(key), `${commitName(key)}-lower`, snapshotName(key), viewName(key)]) {
       await this.#pool.remove(name)
     }
   }

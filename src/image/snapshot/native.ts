@@ -10,7 +10,15 @@ import type { ImagePaths } from '../paths.ts'
 import type { Workspace } from '../workspace.ts'
 import { commitChanges } from './commit.ts'
 import { limitDirectory, removeDirectory, snapshotDirectory, UsageCache, type SnapshotNative } from './directory.ts'
-import type { Changes, DirectoryRoot, PrepareOptions, SnapshotKey, Snapshotter, SnapshotUsage } from './snapshotter.ts'
+import type {
+  Changes,
+  LayerDirectory,
+  DirectoryRoot,
+  PrepareOptions,
+  SnapshotKey,
+  Snapshotter,
+  SnapshotUsage,
+} from './snapshotter.ts'
 import { cloneTree, diffTree } from './trees.ts'
 
 export interface NativeParts {
@@ -93,6 +101,14 @@ export class NativeSnapshotter implements Snapshotter {
     const copy = (draft: string): ReturnType<typeof diffTree> =>
       diffTree(native, { lowers, upper: join(directory, 'tree'), to: draft, since: mtimeMs }, options.signal)
     return commitChanges(this.#parts, copy, describe, options.signal)
+  }
+
+  read<T>(
+    key: SnapshotKey,
+    _layers: readonly LayerDirectory[],
+    work: (directories: readonly string[]) => Promise<T>,
+  ): Promise<T> {
+    return work([join(snapshotDirectory(key), 'tree')])
   }
 
   usage(key: SnapshotKey): Promise<SnapshotUsage> {

@@ -11,7 +11,15 @@ import type { Workspace } from '../workspace.ts'
 import { commitChanges } from './commit.ts'
 import { removeDirectory, snapshotDirectory, UsageCache, type SnapshotNative } from './directory.ts'
 import { mountedImage } from './image.ts'
-import type { Changes, OverlayRoot, PrepareOptions, SnapshotKey, Snapshotter, SnapshotUsage } from './snapshotter.ts'
+import type {
+  Changes,
+  LayerDirectory,
+  OverlayRoot,
+  PrepareOptions,
+  SnapshotKey,
+  Snapshotter,
+  SnapshotUsage,
+} from './snapshotter.ts'
 import { cloneTree } from './trees.ts'
 import { imageOf, makeUpper, type Upper } from './upper.ts'
 
@@ -84,6 +92,18 @@ export class OverlaySnapshotter implements Snapshotter {
       )
     }
     return commitChanges(this.#parts, copy, describe, options.signal)
+  }
+
+  async read<T>(
+    key: SnapshotKey,
+    layers: readonly LayerDirectory[],
+    work: (directories: readonly string[]) => Promise<T>,
+  ): Promise<T> {
+    const { native, paths } = this.#parts
+    const lowers = layers.map(({ directory }) => join(paths.layers, directory)).reverse()
+    const upper = join(snapshotDirectory(key), 'upper')
+    if (!(await isPresent(imageOf(key)))) return work([upper, ...lowers])
+    return mountedImage(native, imageOf(key), (mounted) => work([join(mounted, 'upper'), ...lowers]))
   }
 
   usage(key: SnapshotKey): Promise<SnapshotUsage> {

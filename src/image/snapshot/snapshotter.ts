@@ -56,6 +56,16 @@ export interface Snapshotter {
   ): Promise<ChainLink>
 
   /**
+   * Runs `work` with the directories whose trees, in layer form and topmost first, make that of a writable snapshot. The container may
+   * go on meanwhile, and what it does is seen or not.
+   */
+  read<T>(
+    key: SnapshotKey,
+    layers: readonly LayerDirectory[],
+    work: (directories: readonly string[]) => Promise<T>,
+  ): Promise<T>
+
+  /**
    * What a writable snapshot takes on disk beside its layers: the file system's own account where it keeps one; else walks whose
    * results are shared for a while.
    */
@@ -73,6 +83,9 @@ export interface Snapshotter {
   /** Lets go of what this process holds; snapshots stay. */
   close(): Promise<void>
 }
+
+/** What finds a layer that is unpacked. */
+export type LayerDirectory = Pick<ChainLink, 'directory'>
 
 export const snapshotterNames = ['overlay', 'native', 'erofs', 'devmapper'] as const
 export type SnapshotterName = (typeof snapshotterNames)[number]
