@@ -4,8 +4,9 @@ import type { Seccomp, SeccompRule } from './runtime-spec.ts'
  * What every container may call: no call here reaches beyond the container's own processes, files and sockets without a
  * further check of the kernel's. Absent on purpose, whatever the capabilities: io_uring (a second door to the system calls
  * that no filter sees), keyctl and its kin (keyrings are not namespaced), userfaultfd (widens race windows of kernel
- * bugs), kexec, swap, nfsservctl, and socketcall, behind which the address family cannot be seen (C libraries for x86
- * have called socket itself since Linux 4.3).
+ * bugs), vmsplice and io_pgetevents (rarely called, and not in the profile of containers-common, than which this one is to
+ * be no wider), kexec, swap, nfsservctl, and socketcall, behind which the address family cannot be seen (C libraries for
+ * x86 have called socket itself since Linux 4.3).
  */
 const always = `
   _llseek _newselect accept accept4 access adjtimex alarm arch_prctl arm_fadvise64_64 arm_sync_file_range bind
@@ -20,7 +21,7 @@ const always = `
   getgroups32 getitimer getpeername getpgid getpgrp getpid getppid getpriority getrandom getresgid getresgid32
   getresuid getresuid32 getrlimit getrusage getsid getsockname getsockopt gettid gettimeofday getuid getuid32
   getxattr getxattrat inotify_add_watch inotify_init inotify_init1 inotify_rm_watch io_cancel io_destroy io_getevents
-  io_pgetevents io_pgetevents_time64 io_setup io_submit ioctl ioprio_get ioprio_set ipc kill landlock_add_rule
+  io_setup io_submit ioctl ioprio_get ioprio_set ipc kill landlock_add_rule
   landlock_create_ruleset landlock_restrict_self lchown lchown32 lgetxattr link linkat listen listxattr listxattrat
   llistxattr lremovexattr lseek lsetxattr lstat lstat64 madvise map_shadow_stack membarrier memfd_create memfd_secret
   mincore mkdir mkdirat mknod mknodat mlock mlock2 mlockall mmap mmap2 modify_ldt mprotect mq_getsetattr mq_notify
@@ -42,7 +43,7 @@ const always = `
   sync_file_range sync_file_range2 syncfs sysinfo tee tgkill time timer_create timer_delete timer_getoverrun
   timer_gettime timer_gettime64 timer_settime timer_settime64 timerfd_create timerfd_gettime timerfd_gettime64
   timerfd_settime timerfd_settime64 times tkill truncate truncate64 ugetrlimit umask uname unlink unlinkat
-  utime utimensat utimensat_time64 utimes vfork vmsplice wait4 waitid waitpid write writev
+  utime utimensat utimensat_time64 utimes vfork wait4 waitid waitpid write writev
 `
 
 /** What comes with a capability: calls that the kernel itself refuses without it, at least in part. */
@@ -72,6 +73,38 @@ const withCapability: Record<string, string> = {
  */
 const firstDeniedFamily = 38
 const laterFamilies = [43, 44]
+
+const netlink = 16
+/** NETLINK_AUDIT: the host's audit, of no use without CAP_AUDIT_WRITE. Protocols of netlink end with NETLINK_SMC, 22. */
+const audit = 9
+const lastNetlink = 22
+
+const range = (first: number, end: number): number[] => Array.from({ length: end - first }, (_, n) => first + n)
+
+/** socket(2): allow-lists only, of which no comparison can be passed by bits that the kernel does not look at. */
+function socketRules(capabilities: readonly string[]): SeccompRule[] {
+  const family = (value: number, op = 'SCMP_CMP_EQ'): NonNullable<SeccompRule['args']>[number] => ({
+    index: 0,
+    value,
+    op,
+  })
+  const protocol = (value: number, op = 'SCMP_CMP_EQ'): NonNullable<SeccompRule['args']>[number] => ({
+    index: 2,
+    value,
+    op,
+  })
+  const later = laterFamilies.map((value) => allow(['socket'], family(value)))
+  if (capabilities.includes('CAP_AUDIT_WRITE')) {
+    return [allow(['socket'], family(firstDeniedFamily, 'SCMP_CMP_LT')), ...later]
+  }
+  return [
+    allow(['socket'], family(netlink, 'SCMP_CMP_LT')),
+    allow(['socket'], family(netlink), protocol(audit, 'SCMP_CMP_LT')),
+    ...range(audit + 1, lastNetlink + 1).map((value) => allow(['socket'], family(netlink), protocol(value))),
+    ...range(netlink + 1, firstDeniedFamily).map((value) => allow(['socket'], family(value))),
+    ...later,
+  ]
+}
 
 /** personality(2): PER_LINUX, PER_LINUX32, each also with UNAME26, and the query. Others switch off protections such as ASLR. */
 const personalities = [0x0, 0x8, 0x20000, 0x20008, 0xffffffff]
@@ -103,8 +136,7 @@ export function runtimeDefaultSeccomp(capabilities: readonly string[]): Seccomp 
   const admin = capabilities.includes('CAP_SYS_ADMIN')
   const syscalls = [
     allow(names),
-    allow(['socket'], { index: 0, value: firstDeniedFamily, op: 'SCMP_CMP_LT' }),
-    ...laterFamilies.map((value) => allow(['socket'], { index: 0, value, op: 'SCMP_CMP_EQ' })),
+    ...socketRules(capabilities),
     ...personalities.map((value) => allow(['personality'], { index: 0, value, op: 'SCMP_CMP_EQ' })),
   ]
   if (!admin) {
