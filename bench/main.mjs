@@ -7,6 +7,7 @@ import { parseArgs } from 'node:util'
 import { cgroupRoot, probeImage, project, TestService } from '../build/test/helpers/service.js'
 import { findTool } from '../build/test/helpers/tools.js'
 import { measureContainers } from './containers.mjs'
+import { measureLists } from './lists.mjs'
 import { measureMemory } from './memory.mjs'
 import { measureNetwork } from './network.mjs'
 import { measureOci } from './oci.mjs'
@@ -20,7 +21,11 @@ const { values } = parseArgs({
     rounds: { type: 'string', default: '50' },
     'pull-rounds': { type: 'string', default: '5' },
     pods: { type: 'string', default: '10' },
-    only: { type: 'string', multiple: true, default: ['containers', 'oci', 'memory', 'network', 'pull', 'seccomp'] },
+    only: {
+      type: 'string',
+      multiple: true,
+      default: ['containers', 'oci', 'lists', 'memory', 'network', 'pull', 'seccomp'],
+    },
   },
 })
 const count = (name) => {
@@ -59,6 +64,7 @@ try {
   if (values.only.includes('containers'))
     figures.push(...(await measureContainers({ ...common, rounds: count('rounds') })))
   if (values.only.includes('oci')) figures.push(...(await measureOci({ ...common, rounds: count('rounds') })))
+  if (values.only.includes('lists')) figures.push(...(await measureLists({ ...common, rounds: 4 * count('rounds') })))
   if (values.only.includes('memory')) {
     const conmon = findTool('conmon') ?? null
     if (conmon === null) notes.push('conmon is not installed')

@@ -5,7 +5,13 @@ import { ImageService, type RegistryOptions, type SnapshotSettings } from './ima
 import { defaultHostsDirectories } from './image/registry/hosts.ts'
 import { buildId, monitorExecutable, native } from './native/index.ts'
 import type { NativeFd } from './native/types.ts'
-import { openNetworks, type NetworkOptions, type PodRanges, type UserNetworks } from './network/index.ts'
+import {
+  openNetworks,
+  type NetworkOptions,
+  type OpenedNetworks,
+  type PodRanges,
+  type UserNetworks,
+} from './network/index.ts'
 import type { Networks } from './network/networks.ts'
 import { defaultApparmorProfile } from './oci/apparmor-default.ts'
 import { AppArmor } from './pod/apparmor.ts'
@@ -85,6 +91,12 @@ export interface RuntimeOptions {
   logger?: Logger
 }
 
+/** What can change while a runtime is open; of `network`: the driver, the spare sandboxes, and of CNI all but `netnsDirectory`. */
+export type RuntimeChanges = Pick<
+  RuntimeOptions,
+  'registry' | 'trustPolicy' | 'rootfsSize' | 'network' | 'apparmorProfile' | 'pinnedImages'
+> & { cgroup?: Pick<CgroupSettings, 'missingController'> }
+
 const silent: Logger = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} }
 
 /** Containers as a library: images, pods and containers of one instance. The CRI service is built on nothing else. */
@@ -108,7 +120,8 @@ export class Runtime {
   /** What a server on a unix socket needs of the native half: SO_PEERCRED, and flock(2). */
   readonly peerCredentials = (fd: number): { pid: number; uid: number; gid: number } => native.peerCredentials(fd)
   readonly lockFile = (path: string): Promise<NativeFd> => native.lockFile(path)
-  readonly #lease: 'bound' | 'detached'
+  readonly #context: Context
+  readonly #configureNetworks: OpenedNetworks['configure']
   readonly #locks: NativeFd[]
   #closed = false
 
@@ -117,10 +130,10 @@ export class Runtime {
     pods: Pods,
     containers: Containers,
     locks: NativeFd[],
-    userNetworks: UserNetworks,
-    podRanges: PodRanges,
+    { userNetworks, podRanges, configure }: OpenedNetworks,
   ) {
-    this.#lease = context.lease
+    this.#context = context
+    this.#configureNetworks = configure
     this.cgroupDriver = context.cgroup.driver
     this.images = context.images
     this.networks = context.networks
@@ -171,7 +184,7 @@ export class Runtime {
       })
       undo.push('images', () => images.close())
       const opened = await openNetworks(layout.network, options.network ?? {}, native, logger)
-      const { networks, userNetworks, podRanges } = opened
+      const { networks } = opened
       undo.push('networks', () => networks.close())
       const context: Context = {
         native,
@@ -200,18 +213,38 @@ export class Runtime {
       await reconcile(context, pods, containers)
       images.adoptionComplete()
       pods.spares.refill()
-      return new Runtime(context, pods, containers, locks, userNetworks, podRanges)
+      return new Runtime(context, pods, containers, locks, opened)
     } catch (error) {
       for (const failure of await undo.unwind()) logger.error({ err: failure.error }, `cannot undo ${failure.what}`)
       throw error
     }
   }
 
+  /**
+   * Changes what can change while pods live. What is left out stays; what is there already, and what has begun, stays as it was made.
+   *
+   * @throws CaissonError ERR_IMAGE_REFERENCE for a name to pin that is none; nothing has changed then
+   */
+  async configure(changes: RuntimeChanges): Promise<void> {
+    const { registry, trustPolicy, pinnedImages, network, apparmorProfile, rootfsSize, cgroup } = changes
+    const context = this.#context
+    await this.images.configure({
+      ...(pinnedImages !== undefined && { pinned: pinnedImages }),
+      ...(registry !== undefined && { registry: { hostsDirectories: defaultHostsDirectories, ...registry } }),
+      ...(trustPolicy !== undefined && { trustPolicy }),
+    })
+    if (network !== undefined) await this.#configureNetworks(network)
+    if (apparmorProfile !== undefined) context.apparmor = await AppArmor.open(apparmorProfile, context.logger)
+    context.rootfsSize = rootfsSize ?? context.rootfsSize
+    context.cgroup.missingController = cgroup?.missingController ?? context.cgroup.missingController
+    if (network?.spareSandboxes !== undefined) await this.pods.spares.resize(network.spareSandboxes)
+  }
+
   /** Lets go of everything; detached pods go on, bound ones end. Closing twice is harmless. */
   async close(): Promise<void> {
     if (this.#closed) return
     this.#closed = true
-    if (this.#lease === 'bound') await this.pods.stopAll()
+    if (this.#context.lease === 'bound') await this.pods.stopAll()
     await this.pods.spares.close()
     this.pods.close()
     await this.networks.close()

@@ -5,6 +5,7 @@
 #include "core/cgroup.h"
 #include "core/cgroup_update.h"
 #include "core/path.h"
+#include "core/systemd.h"
 #include "core/words.h"
 
 namespace caisson {
@@ -133,10 +134,14 @@ Status change_cgroup(int cgroup, string_view name, span<const CgroupLimit> limit
   Vec<Adjusted> adjusted;
   const auto change = [&]() -> Status {
     CAISSON_TRY(apply_limits(cgroup, limits));
-    if (oom_score_adj == nullptr) return ok();
-    String text;
-    text.append_i64(*oom_score_adj);
-    return adjust_all(cgroup, name, text, adjusted);
+    if (oom_score_adj != nullptr) {
+      String text;
+      text.append_i64(*oom_score_adj);
+      CAISSON_TRY(adjust_all(cgroup, name, text, adjusted));
+    }
+    if (!name.ends_with(".scope") || limits.empty()) return ok();
+    SystemdBus bus = CAISSON_TRY(SystemdBus::connect(false));
+    return bus.set_properties(name, limits);
   };
   const Status changed = change();
   if (changed) return ok();

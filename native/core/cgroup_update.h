@@ -61,6 +61,8 @@ Result<CgroupUpdate> compile_update(string_view resources, const CgroupState& st
 // last part of the cgroup's path: a process is looked at through its directory in /proc, and left alone unless that
 // says it is in there. What cannot be read (memory.reclaim) is not put back. Errors are those of apply_limits(), and
 // EACCES "oom_score_adj": lower than this process may. What could not be put back is named behind the file.
+// Where the cgroup is a scope of the system's manager ("….scope"), that is told of the limits too, last, or its next
+// reload would take them back: errors of SystemdBus.
 Status change_cgroup(int cgroup, string_view name, span<const CgroupLimit> limits, const int* oom_score_adj);
 
 }  // namespace caisson

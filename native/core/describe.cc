@@ -31,6 +31,7 @@ constexpr StepWords kCalls[] = {
     {Step::kMapUser, "setresuid"},
     {Step::kJoinSeed, "setns"},
     {Step::kLinkLayers, "symlink"},
+    {Step::kImageVolume, "mount"},
     {Step::kMountOverlay, "mount"},
     {Step::kAttachRoot, "move_mount"},
     {Step::kMount, "mount"},
@@ -135,6 +136,10 @@ string_view object_of(const PlanView& plan, Step step, u32 index) {
     case Step::kSysctl: {
       auto sysctl = entry(plan.sysctls(), index);
       return sysctl != nullptr ? plan.text(sysctl->key) : "";
+    }
+    case Step::kImageVolume: {
+      auto volume = entry(plan.mounts(), index);
+      return volume != nullptr ? plan.text(volume->destination) : "";
     }
     case Step::kOpenRoot:
     case Step::kOpenLayers:

@@ -17,6 +17,8 @@ struct SectionRule {
   u32 size;  // of a record
   u32 max;   // records
 };
+constexpr u32 kLayersMax = 500;  // OVL_MAX_STACK of fs/overlayfs
+
 constexpr SectionRule kRules[kSections] = {
     {"args", sizeof(Str), 65'536},
     {"env", sizeof(Str), 65'536},
@@ -25,7 +27,7 @@ constexpr SectionRule kRules[kSections] = {
     {"seccomp", sizeof(u64), uapi::kSeccompMaxInstructions},
     {"uidMappings", sizeof(IdMapping), 340},  // user_namespaces(7): at most 340 lines
     {"gidMappings", sizeof(IdMapping), 340},
-    {"layers", sizeof(Str), 500},  // OVL_MAX_STACK of fs/overlayfs
+    {"layers", sizeof(Str), kLayersMax},
     {"mounts", sizeof(MountEntry), 4'096},
     {"devices", sizeof(DeviceEntry), 4'096},
     {"links", sizeof(LinkEntry), 64},
@@ -43,6 +45,7 @@ constexpr SectionRule kRules[kSections] = {
     {"intelRdt.schemata", sizeof(Str), 1'024},
     {"execCPUAffinity.initial", sizeof(u64), 128},  // NR_CPUS of Debian's kernels: 8192
     {"execCPUAffinity.final", sizeof(u64), 128},
+    {"image volumes", sizeof(Str), 16'384},
 };
 
 constexpr u32 kPropagationTypes = uapi::kMsShared | uapi::kMsSlave | uapi::kMsPrivate | uapi::kMsUnbindable;
@@ -66,12 +69,8 @@ class Validator {
     CAISSON_TRY(header());
     CAISSON_TRY(texts(Section::kArgs, Form::kAny));
     CAISSON_TRY(texts(Section::kEnv, Form::kAny));
-    CAISSON_TRY(texts(Section::kLayers, Form::kName));
-    // overlayfs takes a colon as the end of a name, a comma as the end of the list, a backslash as an escape.
-    for (Str layer : records<Str>(Section::kLayers)) {
-      if (string_view(strings_ + layer.offset, layer.length).find_first_of(":,\\") != string_view::npos)
-        return invalid("layers");
-    }
+    CAISSON_TRY(layers(Section::kLayers));
+    CAISSON_TRY(layers(Section::kImageLayers));
     CAISSON_TRY(texts(Section::kMasked, Form::kAbsolute));
     CAISSON_TRY(texts(Section::kReadonly, Form::kAbsolute));
     CAISSON_TRY(texts(Section::kVolumes, Form::kAbsolute));
@@ -233,10 +232,24 @@ class Validator {
     return ok();
   }
 
+  // overlayfs takes a colon as the end of a name, a comma as the end of the list, a backslash as an escape.
+  Status layers(Section section) {
+    CAISSON_TRY(texts(section, Form::kName));
+    for (Str layer : records<Str>(section)) {
+      if (string_view(strings_ + layer.offset, layer.length).find_first_of(":,\\") != string_view::npos)
+        return invalid("layers");
+    }
+    return ok();
+  }
+
   Status mount(const MountEntry& e) {
     if (e.kind >= MountKind::kCount || (e.flags & ~u32{kMountFlagsAll}) != 0) return invalid("mounts");
     CAISSON_TRY(text(e.fstype, Form::kPath, "mounts.type"));
-    CAISSON_TRY(text(e.source, e.kind == MountKind::kBind ? Form::kAbsolute : Form::kPath, "mounts.source"));
+    const bool of_host = e.kind == MountKind::kBind || e.kind == MountKind::kImage;
+    CAISSON_TRY(text(e.source, of_host ? Form::kAbsolute : Form::kPath, "mounts.source"));
+    if (u64{e.layer_first} + e.layer_count > records<Str>(Section::kImageLayers).size() || e.layer_count > kLayersMax ||
+        (e.kind == MountKind::kImage && e.layer_count < 2))
+      return invalid("mounts.source");
     CAISSON_TRY(text(e.destination, Form::kAbsolute, "mounts.destination"));
     CAISSON_TRY(text(e.data, Form::kPath, "mounts.options"));
     if (e.kind == MountKind::kFilesystem && e.fstype.length == 0) return invalid("mounts.type");

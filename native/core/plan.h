@@ -49,6 +49,10 @@ class PlanView {
   span<const IdMapping> mount_gid_map(const MountEntry& m) const {
     return section<IdMapping>(Section::kMountGidMap).subspan(m.gid_first, m.gid_count);
   }
+  // Of a mount of kImage.
+  span<const Str> image_layers(const MountEntry& m) const {
+    return section<Str>(Section::kImageLayers).subspan(m.layer_first, m.layer_count);
+  }
   span<const NetDeviceEntry> net_devices() const { return section<NetDeviceEntry>(Section::kNetDevices); }
   span<const HookEntry> hooks() const { return section<HookEntry>(Section::kHooks); }
   span<const Str> hook_args(const HookEntry& h) const {

@@ -25,6 +25,7 @@ constexpr const char* kSteps[] = {
     "map user",
     "join pod",
     "link layers",
+    "image volume",
     "mount overlay",
     "attach root",
     "mount",

@@ -28,6 +28,7 @@ enum class Step : u32 {
   kMapUser,
   kJoinSeed,
   kLinkLayers,
+  kImageVolume,  // index: the mount
   kMountOverlay,
   kAttachRoot,
   kMount,            // index: mount
@@ -191,6 +192,7 @@ enum class MountKind : u32 {
   kFilesystem,  // a new instance of `fstype`
   kBind,        // a clone of `source`
   kPodShm,      // the pod's /dev/shm ("caisson:shm"); with the host's IPC namespace the compiler binds /dev/shm instead
+  kImage,       // a read-only overlay of layers in `source`, or what `data` names in it
   kRemount,     // changes the mount at `destination`, and its file system where `data` or `superblock` say so
   kCount,
 };
@@ -209,11 +211,11 @@ enum MountFlag : u32 {
 
 struct MountEntry {
   MountKind kind = MountKind::kFilesystem;
-  u32 flags = 0;         // MountFlag
-  Str fstype = {};       // kFilesystem: "proc", "tmpfs", "cgroup2"...
-  Str source = {};       // kBind: a host path; kFilesystem: the source that mountinfo shows
+  u32 flags = 0;    // MountFlag
+  Str fstype = {};  // kFilesystem: "proc", "tmpfs", "cgroup2"...
+  Str source = {};  // kBind: a host path; kFilesystem: the source that mountinfo shows; kImage: the layers' directory
   Str destination = {};  // absolute, inside the root
-  Str data = {};         // kFilesystem, kRemount: comma-separated options of the file system
+  Str data = {};         // kFilesystem, kRemount: comma-separated options of the file system; kImage: a relative path
   // kFilesystem, kRemount: MS_SYNCHRONOUS, MS_DIRSYNC, MS_MANDLOCK, MS_LAZYTIME: those that fsconfig(2) takes
   u64 superblock = 0;
   u64 attr_set = 0;       // MOUNT_ATTR_*, on this mount
@@ -226,6 +228,8 @@ struct MountEntry {
   u32 uid_count = 0;
   u32 gid_first = 0;
   u32 gid_count = 0;
+  u32 layer_first = 0;  // kImage: where its layers stand in Section::kImageLayers
+  u32 layer_count = 0;
   u32 superblock_clr = 0;  // kFilesystem, kRemount: as of superblock, but for MS_DIRSYNC; kRemount: MS_I_VERSION too
 };
 
@@ -349,6 +353,7 @@ enum class Section : u32 {
   kRdtSchemata,    // Str: a line of a resctrl group's schemata
   kCpusInitial,    // u64: CPU mask words (sched_setaffinity(2)); kExec: from before the cgroup is entered
   kCpusFinal,      // u64: from then on
+  kImageLayers,    // Str: names in the `source` of mounts of kImage, the topmost first
   kCount,
 };
 

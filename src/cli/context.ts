@@ -12,7 +12,8 @@ export interface Globals {
   state: string
   /** Null: the default file, if it is there. */
   config: string | null
-  logLevel: string
+  /** Null: what the configuration says. */
+  logLevel: string | null
 }
 
 /** The service, as the command line speaks to it. */

@@ -31,6 +31,7 @@ const commands: Record<string, () => Promise<Command>> = {
   network: async () => (await import('./commands/network.ts')).network,
   info: async () => (await import('./commands/info.ts')).info,
   version: async () => (await import('./commands/version.ts')).showVersion,
+  config: async () => (await import('./commands/config.ts')).showConfig,
   serve: async () => (await import('./commands/serve.ts')).serve,
 }
 
@@ -58,6 +59,7 @@ const usage = `usage: caisson [--listen SOCKET] [--root DIR] [--state DIR] [--co
   network ls|show|…   networks of containers
   info                what the service is and what the host offers
   version             versions
+  config              what the configuration comes to
   serve               serve the Kubernetes CRI
 
 "caisson COMMAND --help" says more.
@@ -75,7 +77,7 @@ async function main(argv: readonly string[]): Promise<number> {
     root: { type: 'string', default: '/var/lib/caisson' },
     state: { type: 'string', default: '/run/caisson' },
     config: { type: 'string' },
-    'log-level': { type: 'string', default: 'info' },
+    'log-level': { type: 'string' },
     help: { type: 'boolean', short: 'h', default: false },
     version: { type: 'boolean', short: 'v', default: false },
   })
@@ -106,7 +108,7 @@ function globalsOf(values: Record<string, string | boolean | undefined>): Global
     root: String(values['root']),
     state: String(values['state']),
     config: typeof values['config'] === 'string' ? values['config'] : null,
-    logLevel: String(values['log-level']),
+    logLevel: typeof values['log-level'] === 'string' ? values['log-level'] : null,
   }
 }
 

@@ -1,6 +1,6 @@
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { parse } from 'smol-toml'
+import { parse, TomlError } from 'smol-toml'
 
 import { CaissonError } from '../errors.ts'
 import { ifPresent } from '../files.ts'
@@ -9,30 +9,59 @@ import { cgroup } from './sections/cgroup.ts'
 import { devices } from './sections/devices.ts'
 import { devmapper } from './sections/devmapper.ts'
 import { images } from './sections/images.ts'
+import { log } from './sections/log.ts'
 import { network } from './sections/network.ts'
 import { registry } from './sections/registry.ts'
 import { security } from './sections/security.ts'
+import { explainUnknown } from './unknown-key.ts'
 
 /** Every section, by its name in the file. */
-export const sections = { cgroup, devices, devmapper, images, network, registry, security } satisfies Record<
+export const sections = { cgroup, devices, devmapper, images, log, network, registry, security } satisfies Record<
   string,
   Section
 >
 
+export type SectionName = keyof typeof sections
+
 /** The service's configuration: /etc/caisson/config.toml, then config.d/*.toml in the order of their names. */
-export type ServiceConfig = { [S in keyof typeof sections]: Values<(typeof sections)[S]> } & {
+export type ServiceConfig = { [S in SectionName]: Values<(typeof sections)[S]> } & {
   /** The main file, or empty when there is none. */
   path: string
+  /** All that were read, in their order. */
+  files: string[]
+  /** `section.key`, as in TOML → the file that has it; absent: the default. */
+  origins: Map<string, string>
 }
 
 export const defaultConfigPath = '/etc/caisson/config.toml'
 
+/** One key of the configuration. */
+export interface Setting {
+  section: SectionName
+  /** As in `ServiceConfig`. */
+  key: string
+  /** `section.key`, as in TOML. */
+  name: string
+  reloads: boolean
+}
+
+/** Every key there is, by section. */
+export const settings: readonly Setting[] = Object.entries(sections as Record<string, Section>).flatMap(
+  ([section, keys]) =>
+    Object.entries(keys).map(([key, { reloads }]) => ({
+      section: section as SectionName,
+      key,
+      name: `${section}.${tomlName(key)}`,
+      reloads,
+    })),
+)
+
 /**
  * @param path null: the default file, which may be missing
- * @throws CaissonError ERR_CONFIG_INVALID naming file, key and what is allowed
+ * @throws CaissonError ERR_CONFIG_INVALID naming file, key and what is allowed, of every mistake in the first file that has any
  */
 export async function loadConfig(path: string | null): Promise<ServiceConfig> {
-  const config = defaults()
+  const config = defaultConfig()
   const main = path ?? defaultConfigPath
   const text = await read(main)
   if (text === null) {
@@ -41,8 +70,26 @@ export async function loadConfig(path: string | null): Promise<ServiceConfig> {
     config.path = main
     apply(config, text, main)
   }
-  for (const file of await dropIns(join(main, '..', 'config.d'))) apply(config, (await read(file)) ?? '', file)
+  for (const file of await dropIns(join(main, '..', 'config.d'))) {
+    const dropIn = await read(file)
+    // it may have been taken away since
+    if (dropIn !== null) apply(config, dropIn, file)
+  }
   return config
+}
+
+/** What is in force without any file. */
+export function defaultConfig(): ServiceConfig {
+  const entries = Object.entries(sections as Record<string, Section>).map(([name, section]) => [
+    name,
+    Object.fromEntries(Object.entries(section).map(([key, { initial }]) => [key, initial])),
+  ])
+  const values = Object.fromEntries(entries) as { [S in SectionName]: Values<(typeof sections)[S]> }
+  return { ...values, path: '', files: [], origins: new Map() }
+}
+
+export function valueOf(config: ServiceConfig, { section, key }: Pick<Setting, 'section' | 'key'>): unknown {
+  return (config[section] as Readonly<Record<string, unknown>>)[key]
 }
 
 /** `missingController` → `missing_controller`. */
@@ -50,16 +97,14 @@ export function tomlName(name: string): string {
   return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
 }
 
-function defaults(): ServiceConfig {
-  const entries = Object.entries(sections as Record<string, Section>).map(([name, section]) => [
-    name,
-    Object.fromEntries(Object.entries(section).map(([key, { initial }]) => [key, initial])),
-  ])
-  return { ...(Object.fromEntries(entries) as Omit<ServiceConfig, 'path'>), path: '' }
-}
-
-function read(path: string): Promise<string | null> {
-  return ifPresent(readFile(path, 'utf8'))
+async function read(path: string): Promise<string | null> {
+  try {
+    return await ifPresent(readFile(path, 'utf8'))
+  } catch (error) {
+    throw new CaissonError('ERR_CONFIG_INVALID', `${path} cannot be read: ${(error as Error).message}`, {
+      cause: error,
+    })
+  }
 }
 
 async function dropIns(directory: string): Promise<string[]> {
@@ -71,37 +116,54 @@ async function dropIns(directory: string): Promise<string[]> {
 }
 
 function apply(config: ServiceConfig, text: string, file: string): void {
-  let document: Record<string, unknown>
-  try {
-    document = parse(text)
-  } catch (error) {
-    throw new CaissonError('ERR_CONFIG_INVALID', `${file}: ${(error as Error).message}`, { cause: error })
-  }
-  for (const [sectionName, values] of Object.entries(document)) {
-    if (typeof values !== 'object' || values === null) throw unknownKey(file, sectionName)
-    const section = Object.hasOwn(sections, sectionName)
-      ? (sections as Record<string, Section>)[sectionName]
-      : undefined
-    for (const [name, value] of Object.entries(values)) {
+  const problems: string[] = []
+  for (const [sectionName, values] of Object.entries(parseToml(text, file))) {
+    const known = Object.hasOwn(sections, sectionName)
+    if (known && (typeof values !== 'object' || values === null || Array.isArray(values))) {
+      problems.push(`${sectionName} is a section: its keys are written below [${sectionName}]`)
+      continue
+    }
+    if (!known) {
+      problems.push(explainUnknown(sectionName, values, settings))
+      continue
+    }
+    for (const [name, value] of Object.entries(values as object) as [string, unknown][]) {
       const full = `${sectionName}.${name}`
-      const found = Object.entries(section ?? {}).find(([key]) => tomlName(key) === name)
-      if (found === undefined) throw unknownKey(file, full)
-      const [key, { kind }] = found
-      const parsed = kind.parse(value)
-      if (parsed === undefined) {
-        throw new CaissonError(
-          'ERR_CONFIG_INVALID',
-          `${file}: ${full} is ${JSON.stringify(value)}; allowed: ${kind.allowed}`,
-        )
+      const setting = settings.find((candidate) => candidate.name === full)
+      if (setting === undefined) {
+        problems.push(explainUnknown(full, value, settings))
+        continue
       }
-      Object.assign(config[sectionName as keyof typeof sections], { [key]: parsed })
+      const kind = (sections as Record<string, Section>)[setting.section]?.[setting.key]?.kind
+      const parsed = kind?.parse(value)
+      if (parsed === undefined) {
+        problems.push(`${full} is ${shown(value)}; allowed: ${kind?.allowed ?? 'nothing'}`)
+        continue
+      }
+      Object.assign(config[setting.section], { [setting.key]: parsed })
+      config.origins.set(full, file)
     }
   }
+  if (problems.length > 0) throw new CaissonError('ERR_CONFIG_INVALID', `${file}: ${problems.join('; ')}`)
+  config.files.push(file)
 }
 
-function unknownKey(file: string, name: string): CaissonError {
-  const known = Object.entries(sections as Record<string, Section>).flatMap(([section, keys]) =>
-    Object.keys(keys).map((key) => `${section}.${tomlName(key)}`),
-  )
-  return new CaissonError('ERR_CONFIG_INVALID', `${file}: unknown key "${name}"; known: ${known.join(', ')}`)
+/** As JSON, which TOML's numbers and times beyond it are not. */
+function shown(value: unknown): string {
+  return typeof value === 'bigint' ? String(value) : JSON.stringify(value)
+}
+
+function parseToml(text: string, file: string): Record<string, unknown> {
+  try {
+    return parse(text)
+  } catch (error) {
+    if (!(error instanceof TomlError)) throw error
+    // the first line says what is wrong, the others draw it
+    const [what = ''] = error.message.split('\n')
+    throw new CaissonError(
+      'ERR_CONFIG_INVALID',
+      `${file}:${error.line}:${error.column}: ${what.replace(/^Invalid TOML document: /, '')}`,
+      { cause: error },
+    )
+  }
 }

@@ -62,14 +62,19 @@ export interface Catalog {
 export class CatalogReader {
   readonly #blobs: BlobStore
   readonly #logger: ImageLogger
-  readonly #pinned: readonly string[]
+  #pinned: readonly string[] = []
   #loaded = new Map<Digest, LoadedImage>()
 
   /** @param pinned names of images that are never collected: whole, or beginnings that end with `*` */
   constructor(blobs: BlobStore, logger: ImageLogger, pinned: readonly string[] = []) {
     this.#blobs = blobs
     this.#logger = logger
-    this.#pinned = pinned.map((pin) => (pin.endsWith('*') ? pin : storeName(parseReference(pin))))
+    this.pin(pinned)
+  }
+
+  /** From the next `read` on. @throws CaissonError ERR_IMAGE_REFERENCE; nothing has changed then */
+  pin(names: readonly string[]): void {
+    this.#pinned = names.map((pin) => (pin.endsWith('*') ? pin : storeName(parseReference(pin))))
   }
 
   /**

@@ -25,6 +25,7 @@ import { RegistryClient, type RegistryOptions } from './registry/client.ts'
 import { SingleFlight } from './single-flight.ts'
 import type { Image } from './snapshot.ts'
 import type { SnapshotSettings } from './snapshot/open.ts'
+import type { SnapshotterName } from './snapshot/snapshotter.ts'
 import type { Snapshotters } from './snapshot/snapshotters.ts'
 import { ImageStore, type StoreNative } from './store.ts'
 import { Trust } from './trust/trust.ts'
@@ -99,7 +100,7 @@ export interface ResolvedLayers {
 export class ImageService {
   readonly #store: ImageStore
   readonly #client: RegistryClient
-  readonly #trust: Trust
+  #trust: Trust
   readonly #puller: Puller
   readonly #pusher: Pusher
   readonly #native: StoreNative
@@ -127,11 +128,29 @@ export class ImageService {
       ...(recordedLayers !== undefined && { recordedLayers }),
     })
     const service = new ImageService(store, options)
-    // containers go on whatever the policy is like: only pulls wait for it to be mended
-    await service.#trust.verify().catch((error: unknown) => {
-      logger.warn({ err: error }, 'the trust policy cannot be used: every pull is refused')
-    })
+    await service.#verifyTrust()
     return service
+  }
+
+  /**
+   * Changes what can change while the service runs, for pulls and pushes to come; what is left out stays.
+   *
+   * @throws CaissonError ERR_IMAGE_REFERENCE for a name to pin that is none; nothing has changed then
+   */
+  async configure(options: Pick<ImageServiceOptions, 'pinned' | 'registry' | 'trustPolicy'>): Promise<void> {
+    if (options.pinned !== undefined) await this.#store.pin(options.pinned)
+    if (options.registry !== undefined) this.#client.configure(options.registry)
+    if (options.trustPolicy !== undefined) {
+      this.#trust = new Trust(options.trustPolicy, this.#logger)
+      await this.#verifyTrust()
+    }
+  }
+
+  /** Containers go on whatever the policy is like: only pulls wait for it to be mended. */
+  async #verifyTrust(): Promise<void> {
+    await this.#trust.verify().catch((error: unknown) => {
+      this.#logger.warn({ err: error }, 'the trust policy cannot be used: every pull is refused')
+    })
   }
 
   /**
@@ -437,18 +456,24 @@ export class ImageService {
    * another snapshotter) is unpacked now.
    *
    * @param imageId an id as `Image.id`; held by a lease of the caller
+   * @param options.snapshotter that its layers are unpacked for; default: the chosen one
    * @throws CaissonError ERR_IMAGE_NOT_FOUND, or as `pull` for a damaged layer
    */
-  async resolveLayers(imageId: string, options: { signal?: AbortSignal } = {}): Promise<ResolvedLayers> {
+  async resolveLayers(
+    imageId: string,
+    options: { signal?: AbortSignal; snapshotter?: SnapshotterName } = {},
+  ): Promise<ResolvedLayers> {
     const { image, manifest } = this.#store.require(parseDigest(imageId, 'image id'))
     const chain = layerChain(image.config.diffIds)
     const signal = options.signal ?? this.#closing.signal
+    const { snapshotters } = this
+    const snapshotter = options.snapshotter === undefined ? snapshotters.chosen : snapshotters.of(options.snapshotter)
     for (const [index, link] of chain.entries()) {
       const blob = manifest.layers[index]
       if (blob === undefined) {
         throw new CaissonError('ERR_IMAGE_INVALID', `image ${imageId}: its config names more layers than its manifest`)
       }
-      await this.snapshotters.chosen.unpack(link, blob, signal)
+      await snapshotter.unpack(link, blob, signal)
     }
     return {
       config: image.config,

@@ -388,6 +388,15 @@ export class ImageStore {
     this.#version = version
   }
 
+  /** Names of images that are never collected from now on, as in the options. @throws CaissonError ERR_IMAGE_REFERENCE */
+  async pin(names: readonly string[]): Promise<void> {
+    this.#reader.pin(names)
+    await this.#lock.hold(async () => {
+      this.#version = ''
+      await this.#load()
+    })
+  }
+
   /** Another process has changed the store. */
   async #refresh(): Promise<void> {
     await this.#lock.hold(async () => {

@@ -34,13 +34,21 @@ const cniDefaults: CniOptions = {
 
 const bridgeDefaults: BridgeOptions = { ipv6Forwarding: false }
 
+export interface OpenedNetworks {
+  networks: Networks
+  userNetworks: UserNetworks
+  podRanges: PodRanges
+  /** Changes what can change while pods live, for pods to come: the driver, and of `cni` all but `netnsDirectory`. */
+  configure: (options: Pick<NetworkOptions, 'driver' | 'cni'>) => Promise<void>
+}
+
 /** @param directory of the instance: its records of networks */
 export async function openNetworks(
   directory: string,
-  { driver = 'auto', cni: cniOptions, bridge: bridgeOptions }: NetworkOptions,
+  { driver: initialDriver = 'auto', cni: cniOptions, bridge: bridgeOptions }: NetworkOptions,
   native: Native,
   logger: NetworkLogger,
-): Promise<{ networks: Networks; userNetworks: UserNetworks; podRanges: PodRanges }> {
+): Promise<OpenedNetworks> {
   const attachments = await RecordDirectory.open<Attachment>(
     join(directory, 'attachments'),
     ({ podId }) => podId,
@@ -55,11 +63,16 @@ export async function openNetworks(
     native,
     logger,
   )
+  let driver = initialDriver
   const choose = (): NetworkKind | null => {
     if (driver === 'none') return null
     if (driver !== 'auto') return driver
     return cni.configured ? 'cni' : 'bridge'
   }
   const networks = new Networks({ attachments, drivers: [cni, bridge], choose, logger })
-  return { networks, userNetworks: new UserNetworks(bridge), podRanges }
+  const configure: OpenedNetworks['configure'] = async (options) => {
+    if (options.cni !== undefined) await cni.configure(options.cni)
+    driver = options.driver ?? driver
+  }
+  return { networks, userNetworks: new UserNetworks(bridge), podRanges, configure }
 }

@@ -236,6 +236,8 @@ export interface ContainerStatus {
   oomKilled: boolean
   /** Config digest of the image. */
   imageId: string
+  /** Those of its image volumes, in the order of the mounts. */
+  imageVolumeIds: string[]
   /** Absolute path of the log file, or empty. */
   logPath: string
   /** Host pid of the first process; 0 unless created or running. */

@@ -4,6 +4,7 @@ import { CaissonError } from '../errors.ts'
 import type { Mount } from '../oci/runtime-spec.ts'
 import type { ContainerConfig, PodConfig, VolumeMount } from './config.ts'
 import { specMappings } from './id-mappings.ts'
+import { checkImageVolume } from './image-volumes.ts'
 import { firstDifference } from './joins.ts'
 
 const propagationOption = { private: 'rprivate', 'host-to-container': 'rslave', bidirectional: 'rshared' } as const
@@ -16,8 +17,11 @@ export function containerMounts(
 ): Mount[] {
   const ofDevices = facts.deviceMounts ?? []
   const replaced = new Set(ofDevices.map(({ destination }) => destination))
+  let images = 0
   const volumes = [
-    ...config.mounts.map((mount) => volumeMount(mount, pod)).filter(({ destination }) => !replaced.has(destination)),
+    ...config.mounts
+      .map((mount) => (mount.image == null ? volumeMount(mount, pod) : imageMount(mount, images++, pod)))
+      .filter(({ destination }) => !replaced.has(destination)),
     ...ofDevices,
   ]
   const taken = new Set(volumes.map(({ destination }) => destination))
@@ -85,17 +89,12 @@ function volumeMount(mount: VolumeMount, pod: PodConfig): Mount {
   if (!containerPath.startsWith('/')) {
     throw new CaissonError('ERR_INVALID_ARGUMENT', `mount: container path "${containerPath}" is not absolute`)
   }
-  if (mount.image != null) throw invalid('an image volume: not supported by this version of Caisson')
   if (!hostPath.startsWith('/')) throw invalid(`host path "${hostPath}" is not absolute`)
   if (recursiveReadonly && !readonly) throw invalid('recursive read-only without read-only')
   if (recursiveReadonly && propagation !== 'private') {
     throw invalid(`recursive read-only with ${propagation} propagation`)
   }
-  for (const word of words) {
-    if (!mountOptions.includes(word)) {
-      throw invalid(`mount option ${JSON.stringify(word)}; allowed: ${mountOptions.join(', ')}`)
-    }
-  }
+  checkWords(mount)
   const options = [
     'rbind',
     propagationOption[propagation],
@@ -103,6 +102,31 @@ function volumeMount(mount: VolumeMount, pod: PodConfig): Mount {
     ...words,
   ]
   return { destination: normalise(containerPath), type: 'bind', source: hostPath, ...idMapped(mount, pod, options) }
+}
+
+function checkWords({ containerPath, options = [] }: VolumeMount): void {
+  const bad = options.find((word) => !mountOptions.includes(word))
+  if (bad === undefined) return
+  throw new CaissonError(
+    'ERR_INVALID_ARGUMENT',
+    `mount ${containerPath}: mount option ${JSON.stringify(bad)}; allowed: ${mountOptions.join(', ')}`,
+  )
+}
+
+/** @param index among the image volumes of the container */
+function imageMount(mount: VolumeMount, index: number, pod: PodConfig): Mount {
+  const { containerPath, image, options = [] } = mount
+  if (!containerPath.startsWith('/')) {
+    throw new CaissonError('ERR_INVALID_ARGUMENT', `mount: container path "${containerPath}" is not absolute`)
+  }
+  if (image != null) checkImageVolume(mount, image, pod)
+  checkWords(mount)
+  return {
+    destination: normalise(containerPath),
+    type: 'bind',
+    source: `caisson:image/${index}`,
+    options: ['bind', 'ro', ...options],
+  }
 }
 
 /** As runc has it, the mount alone: what is mounted below it keeps its owners. */

@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises'
 import type { ContainerConfig, Resources } from './config.ts'
 import { Container, exitOf, type ContainerExit } from './container.ts'
 import type { Context } from './context.ts'
+import type { HeldImage } from './image-volumes.ts'
 import type { Layout } from './layout.ts'
 import type { Pod } from './pod.ts'
 import { ifPresent } from '../files.ts'
@@ -14,13 +15,15 @@ export async function writeContainerRecord(
   container: Container,
   { resources, process }: Pick<Container, 'resources' | 'process'> = container,
 ): Promise<void> {
-  const { id, pod, config, createdAt, imageId, snapshotter, layers, user, stopSignal, seccomp } = container
+  const { id, pod, config, createdAt, imageId, snapshotter, layers, imageVolumes, user, stopSignal } = container
+  const { seccomp } = container
   await writeRecord(context.layout.containerRecord(pod.id, id), {
     id,
     createdAt,
     imageId,
     snapshotter,
     layers,
+    ...(imageVolumes.length > 0 && { imageVolumes }),
     user,
     stopSignal,
     resources,
@@ -47,6 +50,7 @@ export async function readContainerRecord(
     imageId: string
     snapshotter?: Container['snapshotter']
     layers?: string[]
+    imageVolumes?: HeldImage[]
     user: Container['user']
     stopSignal: number
     resources?: Resources
@@ -63,6 +67,7 @@ export async function readContainerRecord(
     imageId: fields.imageId,
     snapshotter: fields.snapshotter ?? 'overlay', // all that there was, before the records told
     layers: fields.layers ?? [], // a record of before it listed them: the lease does
+    imageVolumes: fields.imageVolumes ?? [],
     user: fields.user,
     stopSignal: fields.stopSignal,
     ...(fields.resources !== undefined && { resources: fields.resources }),

@@ -12,6 +12,7 @@ import type {
   Resources,
 } from './config.ts'
 import type { MonitorExit } from './monitor/client.ts'
+import type { HeldImage } from './image-volumes.ts'
 import type { Pod } from './pod.ts'
 
 /** How a container's first process ended, or why it never ran. */
@@ -40,6 +41,8 @@ export class Container {
   readonly snapshotter: SnapshotterName
   /** Directory names of the image's layers, topmost first: its root file system's lowers. */
   readonly layers: readonly string[]
+  /** In the order of the mounts. */
+  readonly imageVolumes: readonly HeldImage[]
   readonly user: ProcessIdentity
   readonly stopSignal: number
   /** What is in force: the request's, and what updates have changed. */
@@ -75,6 +78,7 @@ export class Container {
     imageId: string
     snapshotter: SnapshotterName
     layers: readonly string[]
+    imageVolumes?: readonly HeldImage[]
     user: ProcessIdentity
     stopSignal: number
     resources?: Resources
@@ -89,6 +93,7 @@ export class Container {
     this.imageId = fields.imageId
     this.snapshotter = fields.snapshotter
     this.layers = fields.layers
+    this.imageVolumes = fields.imageVolumes ?? []
     this.user = fields.user
     this.stopSignal = fields.stopSignal
     this.resources = fields.resources ?? fields.config.resources
@@ -147,6 +152,7 @@ export class Container {
       message: exit?.message ?? '',
       oomKilled: exit?.oomKilled ?? false,
       imageId: this.imageId,
+      imageVolumeIds: this.imageVolumes.map(({ imageId }) => imageId),
       logPath: this.logPath,
       pid: this.pid,
       user: this.user,

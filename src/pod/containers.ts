@@ -10,6 +10,7 @@ import { createContainer } from './create-container.ts'
 import { exitOf, lostExit, notRunning, startError, type Container, type ContainerExit } from './container.ts'
 import type { Context } from './context.ts'
 import { findByPrefix } from './ids.ts'
+import { releaseImages } from './image-volumes.ts'
 import { alreadyExists, firstDifference, Joins } from './joins.ts'
 import { isMonitorGone, type ExecResult } from './monitor/client.ts'
 import type { Pod } from './pod.ts'
@@ -165,7 +166,7 @@ export class Containers {
     // a removal of its pod has told that already
     if (pod.containers.delete(id)) this.#context.events.publish('deleted', container)
     await images.snapshotters.of(container.snapshotter).remove({ id, directory: trashed })
-    await images.release(id)
+    await releaseImages(this.#context, container)
     await rm(trashed, { recursive: true, force: true })
   }
 
@@ -323,11 +324,17 @@ async function unlessRefused(request: Promise<void>): Promise<void> {
   }
 }
 
+/** A longer timer ends at once: some 24 days. */
+const timerMax = 2 ** 31 - 1
+
 async function exitedWithin(container: Container, ms: number, signal: AbortSignal | undefined): Promise<boolean> {
   const timer = new AbortController()
   const stop = signal === undefined ? timer.signal : AbortSignal.any([timer.signal, signal])
   try {
-    return await Promise.race([container.exited.then(() => true), delay(ms, false, { signal: stop, ref: false })])
+    return await Promise.race([
+      container.exited.then(() => true),
+      delay(Math.min(ms, timerMax), false, { signal: stop, ref: false }),
+    ])
   } finally {
     timer.abort()
   }

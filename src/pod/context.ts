@@ -46,11 +46,12 @@ export interface Context {
   readonly logger: Logger
   readonly cgroup: CgroupSettings
   readonly devices: DeviceSettings
-  readonly apparmor: AppArmor
+  /** Changes when the runtime is configured anew; so do `rootfsSize` and `cgroup.missingController`. */
+  apparmor: AppArmor
   /** Null: the host has none. */
   readonly selinux: Selinux | null
   /** Bytes that a container may write to its root file system, and the most that one may ask for; 0: no bound. */
-  readonly rootfsSize: number
+  rootfsSize: number
   /** `bound`: pods end with this process. */
   readonly lease: 'detached' | 'bound'
   /** The monitor's program, sealed. */

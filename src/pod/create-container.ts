@@ -13,6 +13,7 @@ import { containerSpec, processUser } from './container-spec.ts'
 import type { Context } from './context.ts'
 import { hostDevices } from './host-devices.ts'
 import { newId } from './ids.ts'
+import { holdImageVolumes } from './image-volumes.ts'
 import { openLogDirectory } from './log-directory.ts'
 import type { Pod } from './pod.ts'
 import { placeContainer } from './placement.ts'
@@ -49,6 +50,7 @@ export async function createContainer(
     undo.push('image lease', () => images.release(id))
     const { config: imageConfig, chain } = await images.resolveLayers(image.id)
 
+    const volumes = await holdImageVolumes(context, id, config, undo)
     const cdi = await cdiParts(config, context.devices.cdiDirectories)
     const own = await hostDevices(config, context.devices.ownedByUser)
     const devices = [
@@ -85,6 +87,7 @@ export async function createContainer(
         spec,
         rootfs,
         user: processUser(config, imageConfig, cdi.groups),
+        imageVolumes: volumes.inputs,
         deviceSources: devices.map(({ hostPath }) => hostPath),
         volumes: imageConfig.volumes,
         createMountSources: true,
@@ -135,6 +138,7 @@ export async function createContainer(
       createdAt: created.createdAt,
       imageId: image.id,
       layers: chain.map((link) => link.directory).toReversed(),
+      imageVolumes: volumes.held,
       user: { uid: created.uid, gid: created.gid, groups: created.groups },
       snapshotter: snapshotter.name,
       stopSignal,

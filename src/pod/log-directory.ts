@@ -6,6 +6,9 @@ import type { Native, NativeFd } from '../native/types.ts'
 import type { ContainerConfig, PodConfig } from './config.ts'
 
 const { O_DIRECTORY, O_NOFOLLOW } = constants
+/** PATH_MAX without the NUL, limits.h. */
+const logPathMax = 4095
+
 /** RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH: openat2(2). */
 const resolveStrictly = 0x02 | 0x04 | 0x08
 
@@ -23,6 +26,9 @@ export async function openLogDirectory(
 ): Promise<NativeFd | null> {
   const { logDirectory } = pod
   if (logDirectory === '' || logPath === '') return null
+  if (Buffer.byteLength(logPath) > logPathMax) {
+    throw new CaissonError('ERR_INVALID_ARGUMENT', `log_path is longer than ${logPathMax} bytes`)
+  }
   if (logPath.startsWith('/') || logPath.split('/').includes('..')) {
     throw new CaissonError('ERR_INVALID_ARGUMENT', `log_path "${logPath}" leaves the pod’s log directory`)
   }

@@ -11,6 +11,7 @@ import type { Attachment } from '../network/types.ts'
 import type { NativeFd } from '../native/types.ts'
 import type { Context } from './context.ts'
 import { findByPrefix } from './ids.ts'
+import { releaseImages } from './image-volumes.ts'
 import { alreadyExists, firstDifference, Joins } from './joins.ts'
 import { reachMonitor } from './monitor/reach.ts'
 import { bearPod, unwind } from './pod-birth.ts'
@@ -213,9 +214,10 @@ export class Pods {
     const trashed = join(layout.trash, `pod-${pod.id}`)
     await mkdir(layout.trash, { recursive: true, mode: 0o700 })
     await renameIfPresent(layout.pod(pod.id), trashed)
-    for (const { id, snapshotter } of pod.containers.values()) {
+    for (const container of pod.containers.values()) {
+      const { id, snapshotter } = container
       await images.snapshotters.of(snapshotter).remove({ id, directory: join(trashed, 'containers', id) })
-      await images.release(id)
+      await releaseImages(this.#context, container)
     }
     this.#pods.delete(pod.id)
     this.onRemoved(pod)

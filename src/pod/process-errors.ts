@@ -14,6 +14,8 @@ export function processError(error: unknown): unknown {
       return error.code === 'EINVAL'
         ? new CaissonError('ERR_FAILED_PRECONDITION', error.message, { cause: error })
         : error
+    case 'image volume': // a path that the image does not have, most often
+      return new CaissonError('ERR_IMAGE_VOLUME_MOUNT', error.message, { cause: error })
     case 'label': // the profile is not loaded, or the host has no such module
       return new CaissonError('ERR_FAILED_PRECONDITION', error.message, { cause: error })
     case 'exec': {

@@ -9,6 +9,7 @@ import { readContainerRecord, readExitRecord, writeContainerRecord } from './con
 import type { Containers } from './containers.ts'
 import type { CgroupDriver, Context } from './context.ts'
 import { isId } from './ids.ts'
+import { claimImageVolumes } from './image-volumes.ts'
 import type { MonitoredContainer } from './monitor/client.ts'
 import { reachMonitor } from './monitor/reach.ts'
 import { connectMonitor } from './monitor/spawn.ts'
@@ -135,6 +136,7 @@ async function adoptPod(
     }
     const { imageId, layers } = found.container
     await context.images.acquireLease(imageId, containerId, layers)
+    await claimImageVolumes(context, containerId, found.container.imageVolumes)
     containers.adopt(found.container)
     ends.set(containerId, found.end)
   }

@@ -17,12 +17,19 @@ export async function recordedLayers(root: string): Promise<ReadonlySet<string>>
     const layout = new Layout({ root, state: '', instance })
     for (const pod of (await names(layout.pods)).filter(isId)) {
       for (const id of (await names(join(layout.pod(pod), 'containers'))).filter(isId)) {
-        const listed = (await readRecord(layout.containerRecord(pod, id)))?.['layers']
-        if (Array.isArray(listed)) for (const layer of listed) if (typeof layer === 'string') layers.add(layer)
+        const record = await readRecord(layout.containerRecord(pod, id))
+        for (const layer of listed(record)) layers.add(layer)
+        const volumes = record?.['imageVolumes']
+        if (Array.isArray(volumes)) for (const volume of volumes) for (const layer of listed(volume)) layers.add(layer)
       }
     }
   }
   return layers
+}
+
+function listed(of: unknown): string[] {
+  const layers: unknown = (of as { layers?: unknown } | null)?.layers
+  return Array.isArray(layers) ? layers.filter((layer) => typeof layer === 'string') : []
 }
 
 /** Empty for what is not there. */

@@ -17,7 +17,7 @@ const retryMs = 5000
  */
 export class Spares {
   readonly #context: Context
-  readonly #size: number
+  #size: number
   readonly #ready: PodBirth[] = []
   #timer: NodeJS.Timeout | null = null
   #filling: Promise<void> | null = null
@@ -97,13 +97,25 @@ export class Spares {
     }
   }
 
+  /** Ends those that are too many; what is missing is made once the service is idle. */
+  async resize(size: number): Promise<void> {
+    this.#size = size
+    await this.#filling
+    await this.#end(this.#ready.splice(this.#size))
+    this.refill()
+  }
+
   /** Ends them all: in an orderly end nothing stays for which there is no record. */
   async close(): Promise<void> {
     this.#closed = true
     if (this.#timer !== null) clearTimeout(this.#timer)
     await this.#filling
+    await this.#end(this.#ready.splice(0))
+  }
+
+  async #end(spares: readonly PodBirth[]): Promise<void> {
     await Promise.all(
-      this.#ready.splice(0).map(async ({ id, client, undo }) => {
+      spares.map(async ({ id, client, undo }) => {
         client.onGone = null
         await client.shutdown().catch((error: unknown) => {
           this.#context.logger.warn({ pod: id, err: error }, 'a sandbox made in advance did not end by itself')

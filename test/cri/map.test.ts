@@ -172,7 +172,11 @@ t.test('mounts: id maps, options and images come back in the status', async (t) 
     image: { image: 'sha256:1', userSpecifiedImage: 'x:1' },
     imageSubPath: 'a/b',
   }
-  for (const mount of [full, image]) t.strictSame(container({ mounts: [mount] }).mounts.map(toCriMount), [mount])
+  for (const mount of [full, image])
+    t.strictSame(
+      container({ mounts: [mount] }).mounts.map((each) => toCriMount(each)),
+      [mount],
+    )
   const bad = (mount: runtime.v1.Mount.$Properties): unknown =>
     container({ mounts: [{ containerPath: '/m', hostPath: '/h', ...mount }] })
   t.throws(() => bad({ uidMappings: map }), { message: /mount \/m: uidMappings and gidMappings/ })

@@ -32,6 +32,8 @@ export interface ServiceOptions {
   config?: string
   /** A private mount namespace whose mounts are shared: for propagation, without touching the host's table. */
   privateMounts?: boolean
+  /** Default: debug. Null: what the configuration says. */
+  logLevel?: string | null
   /** Images to import. Default: both. */
   images?: readonly string[]
 }
@@ -122,7 +124,9 @@ export class TestService {
   }
 
   async start(): Promise<void> {
-    const serve = [process.execPath, main, ...this.globals, '--log-level', 'debug', 'serve']
+    const { logLevel = 'debug' } = this.#options
+    const level = logLevel === null ? [] : ['--log-level', logLevel]
+    const serve = [process.execPath, main, ...this.globals, ...level, 'serve']
     const mounts = this.#options.privateMounts === true ? ['unshare', '-m', '--propagation', 'shared'] : []
     const [program = '', ...args] = [...(this.#options.host?.enter ?? []), ...mounts, ...serve]
     const log = openSync(this.logFile, 'a')

@@ -62,6 +62,12 @@ t.test('systemd as the cgroup driver', { skip }, async (t) => {
     systemctl('daemon-reload')
     t.same(await cgroupValues(join(cgroupRoot(), path), Object.keys(before)), before, 'a reload takes nothing back')
 
+    await runtime.updateContainerResources({ containerId: id, linux: { memoryLimitInBytes: 96 * mib } })
+    systemctl('daemon-reload')
+    const raised = await cgroupValues(join(cgroupRoot(), path), ['memory.max'])
+    t.match(raised, { 'memory.max': String(96 * mib) }, 'nor what was changed since')
+    t.equal(property(unitOf(id), 'MemoryMax'), String(96 * mib))
+
     const inside = await exec(service, id, ['/bin/sh', '-c', 'cat /proc/self/cgroup; ls /sys/fs/cgroup | head -1'])
     t.match(inside.stdout, /^0::\/(exec-\d+)?\n/, 'the cgroup namespace begins at the scope')
     await runtime.stopContainer({ containerId: id, timeout: 0 })

@@ -83,7 +83,7 @@ Status compile(Context& context, const Property& input) {
   CAISSON_TRY(compile_namespaces(context, spec, linux));
   CAISSON_TRY(compile_root(context, input, spec, linux));
   CAISSON_TRY(compile_hooks(context, CAISSON_TRY(spec.object("hooks"))));
-  CAISSON_TRY(compile_mounts(context, spec["mounts"]));
+  CAISSON_TRY(compile_mounts(context, input, spec["mounts"]));
   CAISSON_TRY(compile_devices(context, input, linux));
   CAISSON_TRY(compile_sysctls(context, linux["sysctl"]));
   CAISSON_TRY(compile_net_devices(context, linux["netDevices"]));

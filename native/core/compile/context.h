@@ -37,8 +37,10 @@ Status compile_hostname(Context& context, const Property& spec);
 // the input.
 Status compile_root(Context& context, const Property& input, const Property& spec, const Property& linux);
 
-// mounts
-Status compile_mounts(Context& context, const Property& mounts);
+// mounts; `imageVolumes` of the input are the sources "caisson:image/<n>".
+Status compile_mounts(Context& context, const Property& input, const Property& mounts);
+// A list of the names of layers, the topmost first.
+Status compile_layers(Context& context, const Property& lower, Section section);
 
 // hooks. Those that run before pivot_root(2) make the root one in place.
 Status compile_hooks(Context& context, const Property& hooks);

@@ -10,6 +10,7 @@ namespace {
 constexpr u32 kMountsMax = 4096;
 constexpr u32 kTypeMax = 63;
 constexpr string_view kShm = "caisson:shm";
+constexpr string_view kImagePrefix = "caisson:image/";
 
 // Files of /proc that may be covered (lxcfs and the like do); any other mount inside would let a volume stand in for
 // what a runtime writes to, or hide what is masked (CVE-2019-16884, CVE-2025-52881).
@@ -46,6 +47,7 @@ struct Mount {
   string_view type;
   string_view source;
   MountEntry record;
+  string_view sub_path = {};  // of an image
 };
 
 Status check_destination(const Mount& mount, string_view path) {
@@ -61,9 +63,32 @@ Status check_destination(const Mount& mount, string_view path) {
   return destination.invalid(path, "is inside /proc, where only cpuinfo, meminfo, stat and their like are covered");
 }
 
-Status classify(Context& context, Mount& mount) {
+// The content of an image, by its place in `imageVolumes` of the input.
+Status classify_image(Context& context, Mount& mount, const Property& volumes) {
+  const Property source = mount.entry["source"];
+  const u32 count = CAISSON_TRY(volumes.list(kMountsMax));
+  u64 index = 0;
+  const string_view number = part(mount.source, kImagePrefix.size());
+  for (const char c : number)
+    index = c >= '0' && c <= '9' && index < count ? index * 10 + static_cast<u64>(c - '0') : count;
+  if (number.empty() || index >= count) return source.invalid(mount.source, "is not among the image volumes");
+  const Property volume = volumes.at(static_cast<u32>(index));
+  MountEntry& record = mount.record;
+  record.kind = MountKind::kImage;
+  record.source = context.plan.string(CAISSON_TRY(volume["layersRoot"].absolute_path()));
+  record.layer_first = context.plan.count(Section::kImageLayers);
+  CAISSON_TRY(compile_layers(context, volume["lower"], Section::kImageLayers));
+  record.layer_count = context.plan.count(Section::kImageLayers) - record.layer_first;
+  if (record.layer_count < 2)
+    return volume["lower"].error(EINVAL, "overlayfs takes two layers or more where none is written to");
+  mount.sub_path = CAISSON_TRY(volume["subPath"].text_or({}, kPathMax));
+  return ok();
+}
+
+Status classify(Context& context, Mount& mount, const Property& volumes) {
   MountEntry& record = mount.record;
   MountOptions& options = mount.options;
+  if (mount.source.starts_with(kImagePrefix)) return classify_image(context, mount, volumes);
   if (mount.source == kShm) {
     if (!options.bind && mount.type != "bind")
       return mount.entry["source"].invalid(mount.source, "is bound: the option bind is missing");
@@ -161,7 +186,7 @@ Status compile_idmap(Context& context, Mount& mount) {
   return ok();
 }
 
-Status compile_mount(Context& context, const Property& entry) {
+Status compile_mount(Context& context, const Property& volumes, const Property& entry) {
   CAISSON_TRY(entry.object());
   Mount mount{entry, CAISSON_TRY(read_mount_options(entry["options"])), {}, {}, {}};
   mount.type = CAISSON_TRY(entry["type"].text_or({}, kTypeMax));
@@ -171,7 +196,7 @@ Status compile_mount(Context& context, const Property& entry) {
   if (destination.value().string_or({})[0] != '/')
     context.warn(destination, "is relative, which is deprecated; it starts at /");
   CAISSON_TRY(check_destination(mount, path));
-  CAISSON_TRY(classify(context, mount));
+  CAISSON_TRY(classify(context, mount, volumes));
 
   MountEntry& record = mount.record;
   record.destination = context.plan.string(path);
@@ -185,6 +210,7 @@ Status compile_mount(Context& context, const Property& entry) {
   if (mount.options.copy_up) record.flags |= kMountCopyUp;
   if (mount.options.shared_slave) record.flags |= kMountSharedSlave;
   CAISSON_TRY(check_options(context, mount));
+  if (record.kind == MountKind::kImage) record.data = context.plan.string(mount.sub_path);
   const bool propagates = (record.propagation & (uapi::kMsShared | uapi::kMsSlave)) != 0;
   if (context.check_propagation && record.kind == MountKind::kBind && propagates)
     record.flags |= kMountCheckPropagation;
@@ -196,9 +222,10 @@ Status compile_mount(Context& context, const Property& entry) {
 
 }  // namespace
 
-Status compile_mounts(Context& context, const Property& mounts) {
+Status compile_mounts(Context& context, const Property& input, const Property& mounts) {
+  const Property volumes = input["imageVolumes"];
   const u32 count = CAISSON_TRY(mounts.list(kMountsMax));
-  for (u32 i = 0; i < count; ++i) CAISSON_TRY(compile_mount(context, mounts.at(i)));
+  for (u32 i = 0; i < count; ++i) CAISSON_TRY(compile_mount(context, volumes, mounts.at(i)));
   return ok();
 }
 

@@ -29,14 +29,7 @@ Status compile_overlay(Context& context, const Property& rootfs) {
   root.path = context.plan.string(CAISSON_TRY(rootfs["layersRoot"].absolute_path()));
   const Property upper = rootfs["upper"];
   if (upper.present()) root.upper = context.plan.string(CAISSON_TRY(upper.absolute_path()));
-  const Property lower = rootfs["lower"];
-  const u32 count = CAISSON_TRY(lower.list(kLayersMax));
-  if (count == 0) return lower.error(EINVAL, "is empty: an image has at least one layer");
-  for (u32 i = 0; i < count; ++i) {
-    const string_view name = CAISSON_TRY(lower.at(i).text(kNameMax));
-    if (!layer_name(name)) return lower.at(i).invalid(name, "is not the name of a layer");
-    context.plan.add_text(Section::kLayers, name);
-  }
+  CAISSON_TRY(compile_layers(context, rootfs["lower"], Section::kLayers));
   if (CAISSON_TRY(rootfs["volatile"].flag_or(false))) root.flags |= kRootVolatile;
   if (CAISSON_TRY(rootfs["upperImage"].flag_or(false))) root.flags |= kRootUpperImage;
   return ok();
@@ -108,6 +101,17 @@ Status compile_paths(Context& context, const Property& list, u32 max, Section se
 }
 
 }  // namespace
+
+Status compile_layers(Context& context, const Property& lower, Section section) {
+  const u32 count = CAISSON_TRY(lower.list(kLayersMax));
+  if (count == 0) return lower.error(EINVAL, "is empty: an image has at least one layer");
+  for (u32 i = 0; i < count; ++i) {
+    const string_view name = CAISSON_TRY(lower.at(i).text(kNameMax));
+    if (!layer_name(name)) return lower.at(i).invalid(name, "is not the name of a layer");
+    context.plan.add_text(section, name);
+  }
+  return ok();
+}
 
 Status compile_root(Context& context, const Property& input, const Property& spec, const Property& linux) {
   const Property root = CAISSON_TRY(spec.object("root"));

@@ -29,6 +29,7 @@ class Options {
     used_ += text.size();
   }
   bool whole() const { return used_ < sizeof text_; }
+  bool fits(size_t more) const { return used_ + more < sizeof text_; }
   const char* text() const { return text_; }
 
  private:
@@ -44,20 +45,18 @@ void put_rest(Stage& s, Options& options) {
 
 // Layers are named relative to the directory that holds them all, for mount(2) takes a page of options and fsconfig(2)
 // 256 bytes a string: some 140 names of 26 characters fit.
-bool name_layers(Stage& s, Options& options) {
+bool name_layers(Stage& s, span<const Str> layers, Options& options) {
   options.put("lowerdir=");
-  span<const Str> layers = s.plan->layers();
   for (u32 i = 0; i < layers.size(); ++i) {
     if (i != 0) options.put(":");
     options.put(s.plan->text(layers[i]));
   }
-  put_rest(s, options);
   return options.whole();
 }
 
 // More layers get links of two characters, in a tmpfs below the root to be: 500, the most that overlayfs stacks
 // (OVL_MAX_STACK), take 1.5 KiB. lowerdir+ (6.7), and layers by descriptor (6.13), would need a second way on 6.1.
-void link_layers(Stage& s, Options& options) {
+void link_layers(Stage& s, span<const Str> layers, Options& options) {
   constexpr char kDigits[] = "0123456789abcdefghijklmnopqrstuvwxyz";
   s.at(Step::kLinkLayers);
   int fs = s.check(sys::fsopen("tmpfs"));
@@ -67,7 +66,6 @@ void link_layers(Stage& s, Options& options) {
   close(fs);
   s.check(sys::move_mount_at(links, kSeedRoot));
   options.put("lowerdir=");
-  span<const Str> layers = s.plan->layers();
   for (u32 i = 0; i < layers.size(); ++i) {
     char target[sizeof kSeedLayers + 256];
     const string_view name = s.plan->text(layers[i]);
@@ -81,22 +79,31 @@ void link_layers(Stage& s, Options& options) {
     if (i != 0) options.put(":");
     options.put(link);
   }
-  put_rest(s, options);
-  if (!options.whole()) s.fail(E2BIG);
   s.check(fchdir(links));
   close(links);
+}
+
+// What is appended to the names of layers: at most 128 bytes.
+constexpr size_t kRestMax = 128;
+
+// Names in the working directory, which is that of the layers, or of links to them. True if that took a file system of
+// links, at kSeedRoot.
+bool choose_names(Stage& s, span<const Str> layers, Options& options) {
+  s.check(chdir(kSeedLayers));
+  if (name_layers(s, layers, options) && options.fits(kRestMax)) return false;
+  options = Options();
+  link_layers(s, layers, options);
+  return true;
 }
 
 void mount_overlay(Stage& s) {
   s.at(Step::kAttachRoot);
   s.check(sys::move_mount_at(s.layers, kSeedLayers));
   if (s.upper >= 0) s.check(sys::move_mount_at(s.upper, kSeedUpper));
-  s.check(chdir(kSeedLayers));
   Options options;
-  if (!name_layers(s, options)) {
-    options = Options();
-    link_layers(s, options);
-  }
+  choose_names(s, s.plan->layers(), options);
+  put_rest(s, options);
+  if (!options.whole()) s.fail(E2BIG);
   s.at(Step::kMountOverlay);
   if (s.has_user_namespace()) {
     // Overlayfs acts with the credentials of its mounter. Through an idmapped upper directory only a mapped id can make
@@ -114,11 +121,48 @@ void mount_overlay(Stage& s) {
   s.check(chdir("/"));
 }
 
+// The directory or file that an image volume shows, as a clone of its own: `path` never leaves the image, whatever
+// links are in it.
+int clone_inside(Stage& s, const char* path) {
+  if (*path == '\0') return s.check(sys::open_tree(AT_FDCWD, kSeedRoot, uapi::kOpenTreeClone));
+  int root = s.check(open(kSeedRoot, O_PATH | O_DIRECTORY | O_CLOEXEC));
+  int found = s.check(sys::openat2(root, path, O_PATH, 0, uapi::kResolveInRoot | uapi::kResolveNoMagiclinks));
+  int clone = s.check(sys::open_tree(found, "", uapi::kOpenTreeClone | unsigned{uapi::kAtEmptyPath}));
+  close(found);
+  close(root);
+  return clone;
+}
+
+// An overlay of the layers, mounted where the root will be, cloned, and taken away again: the clone is the source of
+// the mount.
+void mount_image_volume(Stage& s, u32 index) {
+  const MountEntry& mount = s.plan->mounts()[index];
+  s.at(Step::kImageVolume, index);
+  s.check(sys::move_mount_at(s.sources[index], kSeedLayers));
+  Options options;
+  const bool linked = choose_names(s, s.plan->image_layers(mount), options);
+  options.put(kFixed);
+  if (!options.whole()) s.fail(E2BIG);
+  s.at(Step::kImageVolume, index);
+  s.check(sys::mount("overlay", kSeedRoot, "overlay", uapi::kMsRdonly, options.text()));
+  s.check(chdir("/"));
+  int clone = clone_inside(s, s.plan->c_str(mount.data));
+  for (const char* point : {kSeedRoot, linked ? kSeedRoot : "", kSeedLayers})
+    if (*point != '\0') s.check(sys::umount2(point, uapi::kMntDetach));
+  close(s.sources[index]);
+  s.sources[index] = clone;
+  constexpr u64 kContent = uapi::kMountAttrRdonly | uapi::kMountAttrNosuid | uapi::kMountAttrNodev;
+  s.check(sys::mount_setattr(clone, "", uapi::kAtEmptyPath,
+                             {mount.attr_set | mount.recursive_set | kContent, 0, uapi::kMsPrivate, 0}));
+}
+
 const char* root_point(const Stage& s) { return s.in_place() ? s.plan->c_str(s.plan->root().path) : kSeedRoot; }
 
 }  // namespace
 
 void assemble_root(Stage& s) {
+  for (u32 i = 0; i < s.plan->mounts().size(); ++i)
+    if (s.plan->mounts()[i].kind == MountKind::kImage) mount_image_volume(s, i);
   bool overlay = s.plan->root().kind == RootKind::kOverlay;
   if (overlay) mount_overlay(s);
   s.at(Step::kAttachRoot);

@@ -113,6 +113,12 @@ void open_mount_sources(Stage& s) {
   for (u32 i = 0; i < mounts.size(); ++i) {
     const MountEntry& mount = mounts[i];
     s.sources[i] = -1;
+    if (mount.kind == MountKind::kImage) {
+      s.at(Step::kImageVolume, i);
+      s.sources[i] = s.check(sys::open_tree(AT_FDCWD, s.plan->c_str(mount.source), uapi::kOpenTreeClone));
+      idmap_layers(s, s.sources[i]);
+      continue;
+    }
     bool bare_cgroup = is_bare_cgroup(s, mount);
     if (mount.kind != MountKind::kBind && !bare_cgroup) continue;
     int fd = -1;

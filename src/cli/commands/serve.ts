@@ -1,63 +1,58 @@
 import { pino } from 'pino'
 
 import { now } from '../../clock.ts'
+import { loadConfig } from '../../config/index.ts'
+import { logLevels } from '../../config/sections/log.ts'
 import { serveCri } from '../../cri/server.ts'
-import { Runtime, type NetworkOptions, type RegistryOptions, type SnapshotSettings } from '../../index.ts'
+import { Runtime } from '../../index.ts'
 import { parseMixed, UsageError } from '../args.ts'
 import type { Command } from '../command.ts'
-import { loadConfig, type ServiceConfig } from '../../config/index.ts'
+import { runtimeOptions } from './serve-options.ts'
+import { reload, type Reloadable } from './serve-reload.ts'
 
 const graceMs = 5000
-const levels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']
 
 export const serve: Command = {
   usage: `usage: caisson [GLOBAL OPTIONS] serve [--until-stdin-ends]
 Serves the Kubernetes CRI (runtime.v1) and caisson.v1 on the socket until SIGTERM or SIGINT. Pods go on without it, and the next
-service takes them over.
+service takes them over. SIGHUP reads the configuration again.
   --until-stdin-ends  end with standard input, too
 `,
   async run(args, globals) {
     const { values, operands } = parseMixed(args, { 'until-stdin-ends': { type: 'boolean', default: false } })
     if (operands.length > 0) throw new UsageError('serve takes no operands')
-    if (!levels.includes(globals.logLevel)) {
-      throw new UsageError(`--log-level: "${globals.logLevel}" is none of ${levels.join(', ')}`)
+    const { logLevel } = globals
+    if (logLevel !== null && !logLevels.some((level) => level === logLevel)) {
+      throw new UsageError(`--log-level: "${logLevel}" is none of ${logLevels.join(', ')}`)
     }
     const startedAt = now()
-    // standard error, synchronously: the last lines before an end are the ones that are needed
-    const log = pino({ level: globals.logLevel, base: null }, pino.destination({ dest: 2, sync: true }))
+    // from here on SIGHUP does not end the process; one that comes while it starts is heard when it serves
+    const hangups = new Hangups()
     const config = await loadConfig(globals.config)
+    // standard error, synchronously: the last lines before an end are the ones that are needed
+    const log = pino({ level: logLevel ?? config.log.level, base: null }, pino.destination({ dest: 2, sync: true }))
     const end = ending(values['until-stdin-ends'])
     const runtime = await Runtime.open({
       root: globals.root,
       state: globals.state,
       lease: 'detached',
-      cgroup: config.cgroup,
-      registry: registryOptions(config.registry),
-      snapshots: snapshotSettings(config),
-      rootfsSize: config.images.rootfsSize * 2 ** 20,
-      trustPolicy: config.registry.trustPolicy,
-      pinnedImages: config.images.pinned,
-      network: networkOptions(config.network),
-      devices: {
-        cdiDirectories: config.devices.cdiSpecDirs,
-        ownedByUser: config.devices.ownershipFromSecurityContext,
-      },
-      apparmorProfile: config.security.apparmorProfile,
+      ...runtimeOptions(config),
       logger: log,
     })
     try {
-      const server = await serveCri(runtime, {
-        log,
-        facts: {
-          startedAt,
-          socket: globals.listen,
-          config: config.path,
-          missingController: config.cgroup.missingController,
-          monitors: config.cgroup.monitors,
-        },
-      })
+      const facts = {
+        startedAt,
+        socket: globals.listen,
+        config: config.path,
+        missingController: config.cgroup.missingController,
+        monitors: config.cgroup.monitors,
+      }
+      const server = await serveCri(runtime, { log, facts })
       log.info({ socket: globals.listen, pods: [...runtime.pods.all()].length }, 'serving')
+      const service: Reloadable = { runtime, facts, log, globals, config }
+      hangups.serve(() => reload(service))
       log.info({ reason: await end }, 'stopping; pods go on')
+      await hangups.close()
       await server.close(graceMs)
     } finally {
       await runtime.close()
@@ -66,36 +61,38 @@ service takes them over.
   },
 }
 
-function snapshotSettings({ images, devmapper }: ServiceConfig): SnapshotSettings {
-  const { snapshotter, overlayVolatile } = images
-  const { pool, dataDevice, metadataDevice } = devmapper
-  const thin = { pool, dataDevice, metadataDevice, baseSize: devmapper.baseSize * 2 ** 20 }
-  return { snapshotter, overlayVolatile, ...(dataDevice !== '' && metadataDevice !== '' && { devmapper: thin }) }
-}
+/** SIGHUPs, one after the other; those that come while one is dealt with are one. */
+class Hangups {
+  #act: (() => Promise<void>) | null = null
+  #pending = false
+  #acting: Promise<void> | null = null
 
-function registryOptions(config: ServiceConfig['registry']): RegistryOptions {
-  const { insecure, hostsDirs, authFile, foreignLayers, stallTimeout, uploadChunk } = config
-  return {
-    insecure,
-    authFile,
-    foreignLayers,
-    hostsDirectories: hostsDirs,
-    uploadChunkBytes: uploadChunk * 2 ** 20,
-    transport: { stallTimeoutMs: stallTimeout * 1000 },
+  constructor() {
+    process.on('SIGHUP', () => {
+      this.#pending = true
+      this.#next()
+    })
   }
-}
 
-function networkOptions(config: ServiceConfig['network']): NetworkOptions {
-  return {
-    driver: config.driver,
-    spareSandboxes: config.spareSandboxes,
-    cni: {
-      configDirectory: config.cniConfigDir,
-      pluginDirectories: config.cniPluginDirs,
-      netnsDirectory: config.netnsDir,
-      timeoutMs: config.cniTimeout * 1000,
-    },
-    bridge: { ipv6Forwarding: config.ipv6Forwarding },
+  /** @param act must not throw */
+  serve(act: () => Promise<void>): void {
+    this.#act = act
+    this.#next()
+  }
+
+  /** No further one is dealt with; resolves when the last is. */
+  async close(): Promise<void> {
+    this.#act = null
+    await this.#acting
+  }
+
+  #next(): void {
+    if (!this.#pending || this.#act === null || this.#acting !== null) return
+    this.#pending = false
+    this.#acting = this.#act().finally(() => {
+      this.#acting = null
+      this.#next()
+    })
   }
 }
 

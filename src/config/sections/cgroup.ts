@@ -21,5 +21,5 @@ export const cgroup = {
   /** Parent of containers whose pod names none; "": "/caisson.slice/pods", and with systemd "caisson-pods.slice". */
   pods: key(podParent, ''),
   /** What happens to a limit whose controller the host lacks. */
-  missingController: key(oneOf('error', 'warn'), 'error'),
+  missingController: key(oneOf('error', 'warn'), 'error', { reloads: true }),
 }

@@ -12,6 +12,7 @@ import { CaissonError } from '../../errors.ts'
 import { type CallContext, type CallScope, openCall } from './context.ts'
 import { Encoded } from './encoded.ts'
 import { toStatus } from './errors.ts'
+import { checkRequest } from './request-check.ts'
 
 /** Largest message in either direction: what a kubelet and crictl accept (16 MiB, k8s.io/cri-client). */
 export const messageMax = 16 << 20
@@ -31,7 +32,11 @@ export function unary(
   late: LateError,
 ): handleUnaryCall<object, Buffer> {
   return (call, callback) => {
-    void answer(method, call, callback, (context) => handler(call.request, context), late)
+    const run = (context: CallContext): Promise<object> => {
+      checkRequest(call.request)
+      return handler(call.request, context)
+    }
+    void answer(method, call, callback, run, late)
   }
 }
 
@@ -48,8 +53,15 @@ export function clientStream(
   return (call, callback) => {
     const lateHere = (error: unknown): void => late(method.path, error)
     const run = (context: CallContext): Promise<object> =>
-      handler(untilAborted(call as AsyncIterable<object>, context.signal, lateHere), context)
+      handler(checked(untilAborted(call as AsyncIterable<object>, context.signal, lateHere)), context)
     void answer(method, call, callback, run, late, stopping)
+  }
+}
+
+async function* checked(requests: AsyncIterable<object>): AsyncGenerator<object, void, undefined> {
+  for await (const request of requests) {
+    checkRequest(request)
+    yield request
   }
 }
 
@@ -94,6 +106,7 @@ export function serverStream(
       try {
         scope = openCall(call, stopping)
         const { context } = scope
+        checkRequest(call.request)
         const source = handler(call.request, context)
         for await (const message of untilAborted(source, context.signal, (error) => late(method.path, error))) {
           if (!call.write(encode(method, message))) await once(call, 'drain', { signal: context.signal })

@@ -1,5 +1,6 @@
 import type Long from 'long' with { 'resolution-mode': 'require' }
 import protobuf from 'protobufjs/minimal.js'
+import { CaissonError } from '../../errors.ts'
 
 // What generated code decodes to. `import Long from 'long'` would load another copy of the class, made for ES modules.
 const LongClass = protobuf.util.Long as typeof Long
@@ -32,4 +33,13 @@ export function safeInt(value: number | Long | null | undefined): number {
   const number = Number(int64(value))
   if (!Number.isSafeInteger(number)) throw new RangeError(`${number} is not an exact integer`)
   return number
+}
+
+/** The same of a request's field. @throws CaissonError ERR_INVALID_ARGUMENT that names it */
+export function integerField(value: number | Long | null | undefined, field: string): number {
+  const exact = int64(value)
+  if (exact > BigInt(Number.MAX_SAFE_INTEGER) || exact < BigInt(Number.MIN_SAFE_INTEGER)) {
+    throw new CaissonError('ERR_INVALID_ARGUMENT', `${field} ${exact} is beyond 2^53`)
+  }
+  return Number(exact)
 }

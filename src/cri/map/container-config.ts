@@ -1,6 +1,7 @@
 import { runtime } from '../../gen/cri.js'
 import { CaissonError, type ContainerConfig, type PodConfig } from '../../index.ts'
-import { safeInt } from '../grpc/int64.ts'
+import { known } from './enums.ts'
+import { integerField } from '../grpc/int64.ts'
 import { volumeOf } from './mounts.ts'
 import { resourcesOf } from './resources.ts'
 import { apparmorOf, seccompOf, selinuxOf } from './security.ts'
@@ -40,7 +41,9 @@ export function containerConfigOf(
     stdin: config.stdin ?? false,
     stdinOnce: config.stdinOnce ?? false,
     tty: config.tty ?? false,
-    stopSignal: fromCriSignal(config.stopSignal ?? runtime.v1.Signal.SIGNAL_RUNTIME_DEFAULT),
+    stopSignal: fromCriSignal(
+      known(runtime.v1.Signal, config.stopSignal, 'stop_signal') ?? runtime.v1.Signal.SIGNAL_RUNTIME_DEFAULT,
+    ),
     privileged: security.privileged ?? false,
     ...pidOf(security.namespaceOptions, pod),
     capabilities: {
@@ -51,9 +54,10 @@ export function containerConfigOf(
     runAsUser: idOf(security.runAsUser, 'run_as_user'),
     runAsGroup: idOf(security.runAsGroup, 'run_as_group'),
     runAsUsername: security.runAsUsername ?? '',
-    supplementalGroups: (security.supplementalGroups ?? []).map((gid) => checkId(safeInt(gid), 'supplemental_groups')),
-    supplementalGroupsPolicy:
-      security.supplementalGroupsPolicy === SupplementalGroupsPolicy.Strict ? 'strict' : 'merge',
+    supplementalGroups: (security.supplementalGroups ?? []).map((gid) =>
+      checkId(integerField(gid, 'supplemental_groups'), 'supplemental_groups'),
+    ),
+    supplementalGroupsPolicy: groupsPolicy(security.supplementalGroupsPolicy),
     readonlyRootfs: security.readonlyRootfs ?? false,
     rootfsSize: rootfsSizeOf(config.annotations ?? {}),
     noNewPrivs: security.noNewPrivs ?? false,
@@ -99,7 +103,7 @@ function pidOf(
   options: runtime.v1.NamespaceOption.$Properties | null | undefined,
   pod: PodConfig,
 ): Pick<ContainerConfig, 'pid' | 'targetId'> {
-  const mode = options?.pid
+  const mode = known(NamespaceMode, options?.pid, 'namespace_options.pid')
   if (mode === NamespaceMode.TARGET) return { pid: 'target', targetId: options?.targetId ?? '' }
   if (mode === NamespaceMode.CONTAINER) return { pid: 'container', targetId: '' }
   if (mode === NamespaceMode.NODE) return { pid: 'node', targetId: '' }
@@ -107,8 +111,15 @@ function pidOf(
   return { pid: pod.pid, targetId: '' }
 }
 
+function groupsPolicy(
+  policy: runtime.v1.SupplementalGroupsPolicy | null | undefined,
+): ContainerConfig['supplementalGroupsPolicy'] {
+  const value = known(SupplementalGroupsPolicy, policy, 'supplemental_groups_policy')
+  return value === SupplementalGroupsPolicy.Strict ? 'strict' : 'merge'
+}
+
 function idOf(value: runtime.v1.Int64Value.$Properties | null | undefined, what: string): number | null {
-  return value == null ? null : checkId(safeInt(value.value), what)
+  return value == null ? null : checkId(integerField(value.value, what), what)
 }
 
 /** Strictly 32 bits: a larger number wrapped around to root elsewhere (CVE-2024-40635). */

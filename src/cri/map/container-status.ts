@@ -29,6 +29,7 @@ export function toContainer(container: ContainerStatus): runtime.v1.Container.$P
 
 export function toContainerStatus(container: ContainerStatus): runtime.v1.ContainerStatus.$Properties {
   const { config, user } = container
+  const volumes = [...container.imageVolumeIds]
   return {
     id: container.id,
     metadata: config.metadata,
@@ -44,7 +45,7 @@ export function toContainerStatus(container: ContainerStatus): runtime.v1.Contai
     message: container.message,
     labels: config.labels,
     annotations: config.annotations,
-    mounts: config.mounts.map(toCriMount),
+    mounts: config.mounts.map((mount) => toCriMount(mount, mount.image == null ? undefined : volumes.shift())),
     logPath: container.logPath,
     resources: toCriResources(container.resources),
     user: {

@@ -66,7 +66,8 @@ function imageVolumeOf(mount: runtime.v1.Mount.$Properties): ImageVolume | null 
   return { image, userSpecifiedImage: mount.image?.userSpecifiedImage || image, subPath: mount.imageSubPath ?? '' }
 }
 
-export function toCriMount(mount: VolumeMount): runtime.v1.Mount.$Properties {
+/** @param imageId of the image that is mounted: what a kubelet's collection of images compares with */
+export function toCriMount(mount: VolumeMount, imageId?: string): runtime.v1.Mount.$Properties {
   const { image, idMap } = mount
   return {
     containerPath: mount.containerPath,
@@ -81,7 +82,11 @@ export function toCriMount(mount: VolumeMount): runtime.v1.Mount.$Properties {
     ...(image == null
       ? {}
       : {
-          image: { image: image.image, userSpecifiedImage: image.userSpecifiedImage },
+          image: {
+            image: imageId ?? image.image,
+            userSpecifiedImage: image.userSpecifiedImage,
+            ...(imageId !== undefined && { imageRef: imageId }),
+          },
           imageSubPath: image.subPath,
         }),
   }

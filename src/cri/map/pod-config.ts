@@ -2,6 +2,7 @@ import { isIP } from 'node:net'
 
 import { runtime } from '../../gen/cri.js'
 import { CaissonError, type PodConfig, type PortMapping, type UserNamespace } from '../../index.ts'
+import { known } from './enums.ts'
 import { idMapping } from './mounts.ts'
 import { podNetworkWishes } from './pod-network.ts'
 import { selinuxOf } from './security.ts'
@@ -92,7 +93,8 @@ function podOrNode(mode: runtime.v1.NamespaceMode | null | undefined, what: stri
   throw new CaissonError('ERR_INVALID_ARGUMENT', `namespace_options.${what} must be POD or NODE`)
 }
 
-function pidMode(mode: runtime.v1.NamespaceMode | null | undefined): 'pod' | 'container' | 'node' {
+function pidMode(given: runtime.v1.NamespaceMode | null | undefined): 'pod' | 'container' | 'node' {
+  const mode = known(NamespaceMode, given, 'namespace_options.pid')
   if (mode === NamespaceMode.TARGET) {
     throw new CaissonError('ERR_INVALID_ARGUMENT', 'namespace_options.pid of a sandbox cannot be TARGET')
   }

@@ -1,6 +1,6 @@
 import type { runtime } from '../../gen/cri.js'
 import type { Resources } from '../../index.ts'
-import { safeInt } from '../grpc/int64.ts'
+import { integerField } from '../grpc/int64.ts'
 
 /** LinuxContainerResources in the domain's terms; zero is unset. */
 export function resourcesOf(linux: runtime.v1.LinuxContainerResources.$Properties | null | undefined): Resources {
@@ -9,17 +9,17 @@ export function resourcesOf(linux: runtime.v1.LinuxContainerResources.$Propertie
   const set = <Key extends keyof Resources>(key: Key, value: Resources[Key] & {}): void => {
     if (value !== 0 && value !== '') resources[key] = value
   }
-  set('cpuPeriod', safeInt(linux.cpuPeriod))
-  set('cpuQuota', safeInt(linux.cpuQuota))
-  set('cpuShares', safeInt(linux.cpuShares))
-  set('memoryLimit', safeInt(linux.memoryLimitInBytes))
-  set('memorySwapLimit', safeInt(linux.memorySwapLimitInBytes))
-  set('oomScoreAdj', safeInt(linux.oomScoreAdj))
+  set('cpuPeriod', integerField(linux.cpuPeriod, 'cpu_period'))
+  set('cpuQuota', integerField(linux.cpuQuota, 'cpu_quota'))
+  set('cpuShares', integerField(linux.cpuShares, 'cpu_shares'))
+  set('memoryLimit', integerField(linux.memoryLimitInBytes, 'memory_limit_in_bytes'))
+  set('memorySwapLimit', integerField(linux.memorySwapLimitInBytes, 'memory_swap_limit_in_bytes'))
+  set('oomScoreAdj', integerField(linux.oomScoreAdj, 'oom_score_adj'))
   set('cpusetCpus', linux.cpusetCpus ?? '')
   set('cpusetMems', linux.cpusetMems ?? '')
   const pages = (linux.hugepageLimits ?? []).map(({ pageSize, limit }) => ({
     pageSize: pageSize ?? '',
-    limit: safeInt(limit),
+    limit: integerField(limit, 'hugepage_limits.limit'),
   }))
   if (pages.length > 0) resources.hugepageLimits = pages
   if (linux.unified != null && Object.keys(linux.unified).length > 0) resources.unified = linux.unified

@@ -1,5 +1,5 @@
 import type { Runtime } from '../../index.ts'
-import { safeInt } from '../grpc/int64.ts'
+import { int64 } from '../grpc/int64.ts'
 import type { RuntimeHandlers } from '../grpc/services.ts'
 import { containerConfigOf } from '../map/container-config.ts'
 
@@ -17,7 +17,7 @@ export function containerLifecycleRpcs(
       return {}
     },
     async stopContainer({ containerId, timeout }, { signal }) {
-      await runtime.containers.stop(containerId, Math.max(0, safeInt(timeout)), signal)
+      await runtime.containers.stop(containerId, Math.max(0, Number(int64(timeout))), signal)
       return {}
     },
     async removeContainer({ containerId }) {

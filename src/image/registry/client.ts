@@ -33,25 +33,20 @@ const warningsMax = 1000
 /** A client of registries: https://github.com/opencontainers/distribution-spec. */
 export class RegistryClient {
   readonly #transport: Transport
-  readonly #hosts: RegistryHosts
-  readonly #store: CredentialStore
+  readonly #logger: ImageLogger
+  #hosts!: RegistryHosts
+  #store!: CredentialStore
   readonly #parts: ClientParts
-  readonly #foreignLayers: boolean
-  readonly #uploadChunkBytes: number
+  #foreignLayers = false
+  #uploadChunkBytes = 0
   readonly #warned = new Set<string>()
 
   constructor(options: RegistryOptions, logger: ImageLogger) {
+    this.#logger = logger
     this.#transport = new Transport(options.transport)
     for (const problem of this.#transport.proxies.problems)
       logger.warn({ problem }, 'a proxy setting is not understood')
-    this.#hosts = new RegistryHosts({
-      directories: options.hostsDirectories ?? [],
-      insecure: options.insecure ?? [],
-      logger,
-    })
-    this.#store = new CredentialStore(options.authFile ? [options.authFile] : [])
-    this.#foreignLayers = options.foreignLayers ?? false
-    this.#uploadChunkBytes = options.uploadChunkBytes ?? 0
+    this.configure(options)
     const allowsPlain = (host: string): boolean => this.#hosts.allowsPlain(host)
     this.#parts = {
       transport: this.#transport,
@@ -65,6 +60,19 @@ export class RegistryClient {
         logger.warn({ registry: host, warning: text }, 'a warning of the registry')
       },
     }
+  }
+
+  /** For pulls and pushes to come; of `transport` only `stallTimeoutMs` can change. */
+  configure(options: RegistryOptions): void {
+    this.#hosts = new RegistryHosts({
+      directories: options.hostsDirectories ?? [],
+      insecure: options.insecure ?? [],
+      logger: this.#logger,
+    })
+    this.#store = new CredentialStore(options.authFile ? [options.authFile] : [])
+    this.#foreignLayers = options.foreignLayers ?? false
+    this.#uploadChunkBytes = options.uploadChunkBytes ?? 0
+    this.#transport.stallTimeoutMs = options.transport?.stallTimeoutMs
   }
 
   /**

@@ -49,6 +49,7 @@ const retryErrors = new Set([
 const backoffMaxMs = 5000
 /** A registry may move and hash gigabytes before it answers the end of an upload. */
 const commitPatience = 10
+const defaultStallTimeoutMs = 60_000
 /** Ways to reach hosts that are kept open. */
 const agentsMax = 64
 
@@ -63,7 +64,7 @@ export function isBrokenTransfer(error: unknown): boolean {
 export class Transport {
   readonly proxies: ProxySettings
   readonly #agents = new Map<string, Promise<Dispatcher>>()
-  readonly #stallTimeoutMs: number
+  #stallTimeoutMs: number
   readonly #connectTimeoutMs: number
   readonly #attempts: number
   readonly #retryAfterMaxMs: number
@@ -71,11 +72,16 @@ export class Transport {
 
   constructor(options: TransportOptions = {}) {
     this.proxies = new ProxySettings(options.environment ?? process.env)
-    this.#stallTimeoutMs = options.stallTimeoutMs ?? 60_000
+    this.#stallTimeoutMs = options.stallTimeoutMs ?? defaultStallTimeoutMs
     this.#connectTimeoutMs = options.connectTimeoutMs ?? 15_000
     this.#attempts = options.attempts ?? 5
     this.#retryAfterMaxMs = options.retryAfterMaxMs ?? 60_000
     this.#backoffMs = options.backoffMs ?? 250
+  }
+
+  /** For requests to come. */
+  set stallTimeoutMs(value: number | undefined) {
+    this.#stallTimeoutMs = value ?? defaultStallTimeoutMs
   }
 
   get attempts(): number {

@@ -27,7 +27,7 @@ const statusAgeMs = 10_000
 /** Networks by the plugins of the Container Network Interface (specification 1.1.0), as clusters have them. */
 export class CniDriver implements NetworkDriver {
   readonly kind = 'cni'
-  readonly #configs: ConfigDirectory
+  #configs: ConfigDirectory
   readonly #ranges: PodRanges
   readonly #host: PluginHost
   readonly #netns: NetnsDirectory | null
@@ -48,11 +48,29 @@ export class CniDriver implements NetworkDriver {
     this.#logger = logger
     this.#host = { native, directories: options.pluginDirectories, timeoutMs: options.timeoutMs }
     this.#netns = options.netnsDirectory === '' ? null : new NetnsDirectory(native, options.netnsDirectory)
+    this.#follow(configs)
+  }
+
+  #follow(configs: ConfigDirectory): void {
+    this.#configs = configs
     configs.onChange = () => {
       const { first } = configs
-      logger.info({ network: first?.name ?? null, file: first?.file ?? null }, 'the configuration of CNI has changed')
+      const fields = { network: first?.name ?? null, file: first?.file ?? null }
+      this.#logger.info(fields, 'the configuration of CNI has changed')
       this.#checked = null
     }
+  }
+
+  /** For pods to come; what is left out stays, and so does `netnsDirectory`. */
+  async configure(options: Partial<CniOptions>): Promise<void> {
+    const { configDirectory, pluginDirectories, timeoutMs } = options
+    this.#host.directories = pluginDirectories ?? this.#host.directories
+    this.#host.timeoutMs = timeoutMs ?? this.#host.timeoutMs
+    this.#checked = null
+    if (configDirectory === undefined || configDirectory === this.#configs.path) return
+    const before = this.#configs
+    this.#follow(await ConfigDirectory.open(configDirectory, this.#logger))
+    before.close()
   }
 
   static async open(options: CniOptions, ranges: PodRanges, native: Native, logger: NetworkLogger): Promise<CniDriver> {
