@@ -3,17 +3,17 @@ import { layerChain, type ChainLink } from './chain.ts'
 import type { ImageConfig } from './config.ts'
 import { parseDigest, type Digest } from './digest.ts'
 import type { CheckReport } from './check.ts'
-import { commitSnapshot, type CommitRequest } from './exchange/commit.ts'
-import { importRootfs } from './exchange/import.ts'
+import type { CommitRequest } from './exchange/commit.ts'
+import { ImageExchange } from './exchange/exchange.ts'
 import type { ImageDescription } from './exchange/made-image.ts'
-import { loadArchive, type LoadedImage } from './exchange/load.ts'
-import { saveImages, type SaveOptions } from './exchange/save.ts'
+import type { LoadedImage } from './exchange/load.ts'
+import type { SaveOptions } from './exchange/save.ts'
 import { imageUsage, type ImageUsage } from './image-usage.ts'
 import { inspectImage, type ImageDetails } from './inspect.ts'
 import { LayoutSource } from './layout-source.ts'
 import type { ImageLogger } from './logger.ts'
 import { parseReferrers, type Descriptor, type Referrer } from './manifest.ts'
-import { newName, tagImage, untagImage, type Untagged } from './naming.ts'
+import { tagImage, untagImage, type Untagged } from './naming.ts'
 import { pruneImages, type Pruned } from './prune.ts'
 import { Puller, type PullProgress } from './pull.ts'
 import { repositoriesOf, rootOf } from './push-names.ts'
@@ -103,7 +103,7 @@ export class ImageService {
   #trust: Trust
   readonly #puller: Puller
   readonly #pusher: Pusher
-  readonly #native: StoreNative
+  readonly #exchange: ImageExchange
   readonly #logger: ImageLogger
   readonly #pulls = new SingleFlight<string, Image>()
   /** Who wants to hear of each pull under way. */
@@ -113,12 +113,12 @@ export class ImageService {
 
   private constructor(store: ImageStore, options: ImageServiceOptions) {
     this.#store = store
-    this.#native = options.native
     this.#logger = options.logger
     this.#client = new RegistryClient(options.registry ?? {}, options.logger)
     this.#trust = new Trust(options.trustPolicy ?? '', options.logger)
     this.#puller = new Puller(store)
     this.#pusher = new Pusher(store)
+    this.#exchange = new ImageExchange({ store, puller: this.#puller, native: options.native })
   }
 
   static async open(options: ImageServiceOptions): Promise<ImageService> {
@@ -224,10 +224,7 @@ export class ImageService {
    * @throws CaissonError ERR_IMAGE_NOT_FOUND, ERR_AMBIGUOUS_ID, ERR_IMAGE_PLATFORM, ERR_IMAGE_INVALID, ERR_CANCELLED
    */
   save(texts: readonly string[], options: SaveOptions = {}): AsyncGenerator<Buffer, void, undefined> {
-    return saveImages({ store: this.#store, native: this.#native }, texts, {
-      ...options,
-      signal: this.#signal(options.signal),
-    })
+    return this.#exchange.save(texts, { ...options, signal: this.#signal(options.signal) })
   }
 
   /**
@@ -242,18 +239,7 @@ export class ImageService {
     archive: AsyncIterable<Uint8Array>,
     options: Omit<PullOptions, 'auth'> & { name?: string } = {},
   ): Promise<LoadedImage[]> {
-    const signal = this.#signal(options.signal)
-    const parts = { store: this.#store, puller: this.#puller, native: this.#native }
-    try {
-      return await loadArchive(parts, archive, {
-        name: options.name === undefined ? null : newName(options.name),
-        signal,
-        onProgress: options.onProgress ?? (() => undefined),
-      })
-    } catch (error) {
-      if (signal.aborted) throw cancelled('load of an image archive', error)
-      throw error
-    }
+    return this.#exchange.load(archive, { ...options, signal: this.#signal(options.signal) })
   }
 
   /**
@@ -267,27 +253,12 @@ export class ImageService {
     name: string | null,
     options: ImageDescription & { signal?: AbortSignal } = {},
   ): Promise<Image> {
-    const signal = this.#signal(options.signal)
-    const parts = { store: this.#store, puller: this.#puller, native: this.#native }
-    try {
-      return await importRootfs(parts, archive, { ...options, name: name === null ? null : newName(name), signal })
-    } catch (error) {
-      if (signal.aborted) throw cancelled('import of a root file system', error)
-      throw error
-    }
+    return this.#exchange.importRootfs(archive, name, { ...options, signal: this.#signal(options.signal) })
   }
 
   /** Makes an image of a container's changes: Containers.commit has the rest. */
   async commitSnapshot(request: Omit<CommitRequest, 'signal'> & { signal?: AbortSignal }): Promise<Image> {
-    const signal = this.#signal(request.signal)
-    const parts = { store: this.#store, puller: this.#puller, native: this.#native }
-    const name = request.name === null ? null : newName(request.name)
-    try {
-      return await commitSnapshot(parts, { ...request, name, signal })
-    } catch (error) {
-      if (signal.aborted) throw cancelled(`commit of container ${request.key.id}`, error)
-      throw error
-    }
+    return this.#exchange.commit({ ...request, signal: this.#signal(request.signal) })
   }
 
   #signal(signal: AbortSignal | undefined): AbortSignal {

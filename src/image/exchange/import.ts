@@ -1,12 +1,10 @@
-import { createHash } from 'node:crypto'
 import { open, rename, rm } from 'node:fs/promises'
-import { digestOfHex } from '../digest.ts'
 import type { Puller } from '../pull.ts'
 import type { Image } from '../snapshot.ts'
 import type { ImageStore } from '../store.ts'
+import { writeHashed, type HashNative } from './hashed-file.ts'
 import { layerDigests, MadeImage, type ImageDescription, type MadeLayer } from './made-image.ts'
 import { recodeBlob, type RecodeNative } from './native-blobs.ts'
-import { compressionOf } from './spool.ts'
 
 export interface ImportOptions extends ImageDescription {
   /** A name with a tag; null: it is found by its id. */
@@ -21,14 +19,14 @@ export interface ImportOptions extends ImageDescription {
  * @throws CaissonError ERR_LAYER_INVALID, ERR_INVALID_ARGUMENT; the signal's reason
  */
 export async function importRootfs(
-  { store, puller, native }: { store: ImageStore; puller: Puller; native: RecodeNative },
+  { store, puller, native }: { store: ImageStore; puller: Puller; native: RecodeNative & HashNative },
   source: AsyncIterable<Uint8Array>,
   options: ImportOptions,
 ): Promise<Image> {
   const { name, signal, ...description } = options
   const path = store.draft()
   try {
-    const layer = await layerOf(source, path, native, signal)
+    const layer = await layerOf(source, store, path, native, signal)
     const image = new MadeImage(name ?? 'imported image', null, layer, { createdBy: 'caisson import', ...description })
     return await puller.pull(image, {
       signal,
@@ -42,32 +40,18 @@ export async function importRootfs(
 
 async function layerOf(
   source: AsyncIterable<Uint8Array>,
+  store: ImageStore,
   path: string,
-  native: RecodeNative,
+  native: RecodeNative & HashNative,
   signal: AbortSignal,
 ): Promise<MadeLayer> {
   const what = 'archive of a root file system'
-  const hash = createHash('sha256')
-  let size = 0
-  let head = Buffer.alloc(0)
-  const file = await open(path, 'wx', 0o600)
-  try {
-    for await (const chunk of source) {
-      signal.throwIfAborted()
-      hash.update(chunk)
-      size += chunk.length
-      if (head.length < 4) head = Buffer.concat([head, chunk.subarray(0, 4)])
-      await file.writeFile(chunk)
-    }
-  } finally {
-    await file.close()
-  }
-  const compression = compressionOf(head)
+  const { compression, digest, size } = await writeHashed(native, path, source, signal)
   if (compression !== 'none') {
     const { diffId } = layerDigests(await recodeBlob(native, path, null, { gzip: false, what, signal }))
-    return { path, size, compression, diffId, digest: digestOfHex(hash.digest('hex')) }
+    return { path, size, compression, diffId, digest }
   }
-  const packed = `${path}-gzip`
+  const packed = store.draft()
   try {
     const target = await open(packed, 'wx', 0o600)
     try {

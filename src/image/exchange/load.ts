@@ -11,6 +11,7 @@ import { parseReference, repositoryName } from '../reference.ts'
 import type { Image } from '../snapshot.ts'
 import type { ImageStore } from '../store.ts'
 import { contentsOf, type ArchivedImage } from './contents.ts'
+import type { HashNative } from './hashed-file.ts'
 import type { RecodeNative } from './native-blobs.ts'
 import { Spool } from './spool.ts'
 import { SpooledImage } from './spooled-image.ts'
@@ -58,7 +59,7 @@ export async function loadArchive(
   }
 }
 
-export type LoadNative = RecodeNative & Pick<Native, 'openDirectory' | 'removeTree'>
+export type LoadNative = RecodeNative & HashNative & Pick<Native, 'openDirectory' | 'removeTree'>
 
 /** An index is kept whole where all that it names is there; else the image is the manifest for this machine. */
 async function want(image: ArchivedImage, source: SpooledImage): Promise<Wanted> {

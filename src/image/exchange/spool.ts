@@ -1,32 +1,21 @@
-import { createHash } from 'node:crypto'
-import { mkdir, open, readFile, rm } from 'node:fs/promises'
+import { mkdir, readFile, rm } from 'node:fs/promises'
 import { join, posix } from 'node:path'
 import { CaissonError } from '../../errors.ts'
 import { digestMismatch, digestOfHex, type Digest } from '../digest.ts'
-import type { LayerCompression } from '../media-types.ts'
 import { ArchiveReader, type ArchiveEntry } from './archive-reader.ts'
+import { compressionOf, magicBytes } from './compression.ts'
+import { writeHashed, type HashedFile, type HashNative } from './hashed-file.ts'
 import { expandedBlob, type RecodeNative } from './native-blobs.ts'
 
-const gzipMagic = Buffer.from([0x1f, 0x8b])
-const zstdMagic = Buffer.from([0x28, 0xb5, 0x2f, 0xfd])
-const magicBytes = 4
 /** Links of an archive that lead to links. */
 const linkDepthMax = 8
 const blobName = /^blobs\/sha256\/([0-9a-f]{64})$/
 
-/** A file of an archive, on disk. */
-export interface SpooledFile {
-  readonly path: string
-  readonly size: number
-  readonly digest: Digest
-  readonly compression: LayerCompression
-}
-
-/** What compression the first bytes of a file tell of; media types may be wrong or absent. */
-export function compressionOf(head: Buffer): LayerCompression {
-  if (head.subarray(0, gzipMagic.length).equals(gzipMagic)) return 'gzip'
-  if (head.subarray(0, zstdMagic.length).equals(zstdMagic)) return 'zstd'
-  return 'none'
+export interface SpoolOptions {
+  native: RecodeNative & HashNative
+  /** The archive, for messages. */
+  what: string
+  signal: AbortSignal
 }
 
 /**
@@ -35,9 +24,9 @@ export function compressionOf(head: Buffer): LayerCompression {
  */
 export class Spool {
   readonly #what: string
-  readonly #files = new Map<string, SpooledFile>()
+  readonly #files = new Map<string, HashedFile>()
   readonly #links = new Map<string, string>()
-  readonly #byDigest = new Map<Digest, SpooledFile>()
+  readonly #byDigest = new Map<Digest, HashedFile>()
 
   private constructor(what: string) {
     this.#what = what
@@ -47,38 +36,30 @@ export class Spool {
    * @param directory does not exist yet; the caller removes it
    * @throws CaissonError ERR_IMAGE_INVALID, ERR_DIGEST_MISMATCH, ERR_LAYER_INVALID
    */
-  static async read(
-    source: AsyncIterable<Uint8Array>,
-    directory: string,
-    { native, what, signal }: { native: RecodeNative; what: string; signal: AbortSignal },
-  ): Promise<Spool> {
+  static async read(source: AsyncIterable<Uint8Array>, directory: string, options: SpoolOptions): Promise<Spool> {
+    const { native, what, signal } = options
     await mkdir(directory, { mode: 0o700 })
     const { head, rest } = await begun(source)
-    if (compressionOf(head) === 'none') return Spool.#unpack(rest, directory, what, signal)
+    if (compressionOf(head) === 'none') return Spool.#unpack(rest, directory, options)
     const path = join(directory, 'archive')
-    await writeThrough(rest, path, signal)
-    const spool = await Spool.#unpack(expandedBlob(native, path, what, signal), directory, what, signal)
+    await writeHashed(native, path, rest, signal)
+    const spool = await Spool.#unpack(expandedBlob(native, path, what, signal), directory, options)
     await rm(path)
     return spool
   }
 
-  static async #unpack(
-    source: AsyncIterable<Uint8Array>,
-    directory: string,
-    what: string,
-    signal: AbortSignal,
-  ): Promise<Spool> {
-    const spool = new Spool(what)
-    const reader = new ArchiveReader(source, what)
+  static async #unpack(source: AsyncIterable<Uint8Array>, directory: string, options: SpoolOptions): Promise<Spool> {
+    const spool = new Spool(options.what)
+    const reader = new ArchiveReader(source, options.what)
     for (let entry = await reader.next(); entry !== null; entry = await reader.next()) {
-      if (entry.kind === 'file') await spool.#add(entry.name, await store(reader, entry, directory, what, signal))
+      if (entry.kind === 'file') await spool.#add(entry.name, await store(reader, entry, directory, options))
       else if (entry.kind !== 'directory') spool.#link(entry)
     }
     await reader.drain()
     return spool
   }
 
-  async #add(name: string, file: SpooledFile): Promise<void> {
+  async #add(name: string, file: HashedFile): Promise<void> {
     const known = this.#files.get(name)
     if (known !== undefined && known.digest !== file.digest) throw this.#twice(name)
     if (this.#links.has(name)) throw this.#twice(name)
@@ -106,7 +87,7 @@ export class Spool {
   }
 
   /** The file of a name, through links of the archive; null when there is none. */
-  find(name: string): SpooledFile | null {
+  find(name: string): HashedFile | null {
     let path = posix.normalize(name)
     for (let depth = 0; depth <= linkDepthMax; depth++) {
       const target = this.#links.get(path)
@@ -119,19 +100,19 @@ export class Spool {
   }
 
   /** @throws CaissonError ERR_IMAGE_INVALID when it is missing */
-  require(name: string): SpooledFile {
+  require(name: string): HashedFile {
     const file = this.find(name)
     if (file === null) throw this.invalid(`${JSON.stringify(name.slice(0, 200))} is missing`)
     return file
   }
 
   /** By content, whatever its name. */
-  blob(digest: Digest): SpooledFile | null {
+  blob(digest: Digest): HashedFile | null {
     return this.#byDigest.get(digest) ?? null
   }
 
   /** A small file whole. @throws CaissonError ERR_IMAGE_INVALID when it is larger than `limit` bytes */
-  async readSmall(file: SpooledFile, limit: number, name: string): Promise<Buffer> {
+  async readSmall(file: HashedFile, limit: number, name: string): Promise<Buffer> {
     if (file.size > limit) throw this.invalid(`${name} has ${file.size} bytes, more than the limit of ${limit}`)
     return readFile(file.path)
   }
@@ -157,45 +138,18 @@ async function begun(source: AsyncIterable<Uint8Array>): Promise<{ head: Buffer;
   return { head, rest: rest() }
 }
 
-async function writeThrough(source: AsyncIterable<Uint8Array>, path: string, signal: AbortSignal): Promise<void> {
-  const file = await open(path, 'wx', 0o600)
-  try {
-    for await (const chunk of source) {
-      signal.throwIfAborted()
-      await file.writeFile(chunk)
-    }
-  } finally {
-    await file.close()
-  }
-}
-
 let counter = 0
 
 async function store(
   reader: ArchiveReader,
-  { name, size }: ArchiveEntry,
+  { name }: ArchiveEntry,
   directory: string,
-  what: string,
-  signal: AbortSignal,
-): Promise<SpooledFile> {
-  const path = join(directory, `file-${counter++}`)
-  const hash = createHash('sha256')
-  let head = Buffer.alloc(0)
-  const file = await open(path, 'wx', 0o600)
-  try {
-    for await (const chunk of reader.content()) {
-      signal.throwIfAborted()
-      hash.update(chunk)
-      if (head.length < magicBytes) head = Buffer.concat([head, chunk.subarray(0, magicBytes)])
-      await file.writeFile(chunk)
-    }
-  } finally {
-    await file.close()
-  }
-  const digest = digestOfHex(hash.digest('hex'))
+  { native, what, signal }: SpoolOptions,
+): Promise<HashedFile> {
+  const file = await writeHashed(native, join(directory, `file-${counter++}`), reader.content(), signal)
   const promised = blobName.exec(name)?.[1]
-  if (promised !== undefined && digestOfHex(promised) !== digest) {
-    throw digestMismatch(`${what}: ${name}`, digestOfHex(promised), digest)
+  if (promised !== undefined && digestOfHex(promised) !== file.digest) {
+    throw digestMismatch(`${what}: ${name}`, digestOfHex(promised), file.digest)
   }
-  return { path, size, digest, compression: compressionOf(head) }
+  return file
 }

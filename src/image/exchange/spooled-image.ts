@@ -4,7 +4,8 @@ import { CaissonError } from '../../errors.ts'
 import type { Digest } from '../digest.ts'
 import { manifestSizeMax, type Descriptor } from '../manifest.ts'
 import type { ImageSource, ResolvedImage } from '../source.ts'
-import type { SpooledFile, Spool } from './spool.ts'
+import type { HashedFile } from './hashed-file.ts'
+import type { Spool } from './spool.ts'
 
 /** One image of an archive that is on disk, as a source. */
 export class SpooledImage implements ImageSource {
@@ -51,7 +52,7 @@ export class SpooledImage implements ImageSource {
   }
 
   /** @throws CaissonError ERR_IMAGE_INVALID when it is missing, or not as long as the manifest says */
-  file(descriptor: Descriptor): SpooledFile {
+  file(descriptor: Descriptor): HashedFile {
     const file = this.#spool.blob(descriptor.digest)
     if (file === null) throw this.#missing(descriptor.digest)
     if (file.size === descriptor.size) return file

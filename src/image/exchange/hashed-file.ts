@@ -1,0 +1,61 @@
+import { constants } from 'node:fs'
+import { open } from 'node:fs/promises'
+import type { Native } from '../../native/types.ts'
+import { digestOfHex, type Digest } from '../digest.ts'
+import type { LayerCompression } from '../media-types.ts'
+import { compressionOf, magicBytes } from './compression.ts'
+
+/** Written by one trip to the pool. */
+const batchBytes = 1 << 20
+
+export type HashNative = Pick<Native, 'blobWriter'>
+
+/** A file of the store's tmp/. */
+export interface HashedFile {
+  readonly path: string
+  readonly size: number
+  readonly digest: Digest
+  /** By its first bytes. */
+  readonly compression: LayerCompression
+}
+
+/** Makes a file of what comes; it is written and hashed off the event loop, while more comes. */
+export async function writeHashed(
+  native: HashNative,
+  path: string,
+  chunks: AsyncIterable<Uint8Array>,
+  signal: AbortSignal,
+): Promise<HashedFile> {
+  const file = await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600)
+  const writer = native.blobWriter(file.fd)
+  let size = 0
+  let head = Buffer.alloc(0)
+  let batch: Buffer[] = []
+  let waiting = 0
+  let writing: Promise<unknown> = Promise.resolve()
+  const flush = async (): Promise<void> => {
+    await writing
+    if (waiting === 0) return
+    writing = writer.append(batch)
+    writing.catch(() => undefined) // heard at the next wait for it
+    batch = []
+    waiting = 0
+  }
+  try {
+    for await (const bytes of chunks) {
+      signal.throwIfAborted()
+      const chunk = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+      if (head.length < magicBytes) head = Buffer.concat([head, chunk.subarray(0, magicBytes)])
+      size += chunk.length
+      waiting += chunk.length
+      batch.push(chunk)
+      if (waiting >= batchBytes) await flush()
+    }
+    await flush()
+    await writing
+    return { path, size, digest: digestOfHex(writer.digest()), compression: compressionOf(head) }
+  } finally {
+    await writing.catch(() => undefined)
+    await file.close()
+  }
+}
