@@ -56,6 +56,7 @@ export type {
 } from './network/index.ts'
 export type * from './pod/config.ts'
 export type { ContainerExit } from './pod/container.ts'
+export { firstDifference } from './pod/joins.ts'
 export type { CommitOptions } from './pod/root-exchange.ts'
 export type { LifecycleEvent, LifecycleEvents, LifecycleEventType } from './pod/events.ts'
 export type { CgroupDriver, CgroupSettings, DeviceSettings, Logger } from './pod/context.ts'

@@ -185,6 +185,41 @@ t.test('mounts: id maps, options and images come back in the status', async (t) 
   t.throws(() => bad({ propagation: 7 as runtime.v1.MountPropagation }), { message: /mount \/m: propagation 7/ })
 })
 
+t.test('the user namespace of a container is its sandbox’s', async (t) => {
+  const map = [{ hostId: 1000, containerId: 0, length: 100 }]
+  const usernsOptions = { mode: NamespaceMode.POD, uids: map, gids: map }
+  const within = (
+    of: runtime.v1.UserNamespace.$Properties | null,
+    asked: runtime.v1.UserNamespace.$Properties,
+  ): unknown =>
+    containerConfigOf(
+      { metadata: { name: 'c' }, linux: { securityContext: { namespaceOptions: { usernsOptions: asked } } } },
+      podConfigOf({ metadata, linux: { securityContext: { namespaceOptions: { usernsOptions: of } } } }, ''),
+    )
+  t.doesNotThrow(() => within(usernsOptions, usernsOptions))
+  t.doesNotThrow(() => within(null, { mode: NamespaceMode.NODE }))
+  const other = { ...usernsOptions, uids: [{ hostId: 2000, containerId: 0, length: 100 }] }
+  for (const [of, asked] of [
+    [usernsOptions, other],
+    [null, usernsOptions],
+    [usernsOptions, { mode: NamespaceMode.NODE }],
+  ] as const) {
+    t.throws(() => within(of, asked), {
+      code: 'ERR_INVALID_ARGUMENT',
+      message: /userns_options are not those of the sandbox/,
+    })
+  }
+})
+
+t.test('the size of a root file system, by annotation; what is for attach', async (t) => {
+  const size = (text: string): unknown => container({ annotations: { 'caisson.io/rootfs-size': text } }).rootfsSize
+  t.equal(size('512Mi'), 512 * 2 ** 20)
+  t.equal(size('4096'), 4096)
+  for (const bad of ['', '0', '1Ti', '-1', '1e9', '9'.repeat(16)])
+    t.throws(() => size(bad), { message: /rootfs-size/ }, bad)
+  t.match(container({ stdin: true, stdinOnce: true, tty: true }), { stdin: true, stdinOnce: true, tty: true })
+})
+
 t.test('environment values are bytes, and must be text', async (t) => {
   const value = (bytes: number[]): unknown =>
     container({ envs: [{ key: 'A', value: Uint8Array.from(bytes) }] }).env[0]?.value

@@ -1,8 +1,9 @@
 import { runtime } from '../../gen/cri.js'
-import { CaissonError, type ContainerConfig, type PodConfig } from '../../index.ts'
+import { CaissonError, firstDifference, type ContainerConfig, type PodConfig } from '../../index.ts'
 import { known } from './enums.ts'
 import { integerField } from '../grpc/int64.ts'
 import { volumeOf } from './mounts.ts'
+import { userNamespace } from './pod-config.ts'
 import { resourcesOf } from './resources.ts'
 import { apparmorOf, seccompOf, selinuxOf } from './security.ts'
 import { fromCriSignal } from './signals.ts'
@@ -19,6 +20,7 @@ export function containerConfigOf(
   if (config?.metadata == null) throw new CaissonError('ERR_INVALID_ARGUMENT', 'config.metadata is missing')
   const { metadata } = config
   const security = config.linux?.securityContext ?? {}
+  checkUser(security.namespaceOptions, pod)
   const { capabilities } = security
   const image = config.image?.image ?? ''
   return {
@@ -97,6 +99,13 @@ function envText(key: string, value: Uint8Array | string | null | undefined): st
   } catch (error) {
     throw new CaissonError('ERR_INVALID_ARGUMENT', `environment variable "${key}" is not UTF-8`, { cause: error })
   }
+}
+
+/** The namespace is the sandbox's: a container that is told of another one would not get what was asked for. */
+function checkUser(options: runtime.v1.NamespaceOption.$Properties | null | undefined, pod: PodConfig): void {
+  if (options?.usernsOptions == null) return
+  if (firstDifference(userNamespace(options.usernsOptions), pod.user) === null) return
+  throw new CaissonError('ERR_INVALID_ARGUMENT', 'namespace_options.userns_options are not those of the sandbox')
 }
 
 function pidOf(
