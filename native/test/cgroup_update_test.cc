@@ -251,6 +251,54 @@ void devices(int root) {
   CHECK(cgroup_destroy(root, name.c_str(), 5'000));
 }
 
+std::string oom_score_of(pid_t pid) {
+  const std::string path = "/proc/" + std::to_string(pid) + "/oom_score_adj";
+  char text[32] = {};
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  CHECK(fd >= 0 && read(fd, text, sizeof text - 1) > 0);
+  close(fd);
+  return text;
+}
+
+// Files that every cgroup has, and a process with a child.
+void all_or_nothing(int root) {
+  const std::string name = "caisson-change-" + std::to_string(getpid());
+  auto made = cgroup_create(root, name.c_str());
+  CHECK(made);
+  const int cgroup = made->get();
+  const pid_t pid = fork();
+  if (pid == 0) {
+    if (!cgroup_write(cgroup, "cgroup.procs", "0")) _exit(2);
+    if (fork() < 0) _exit(3);
+    for (;;) pause();
+  }
+  for (int i = 0; i < 1000 && cgroup_processes(cgroup)->size() < 2; ++i) usleep(1000);
+  const int score = 400;
+  const CgroupLimit good[] = {{"cgroup.max.descendants", "5", 0}, {"cgroup.max.depth", "2", 0}};
+  CHECK(change_cgroup(cgroup, name, good, &score));
+  CHECK(value_of(cgroup, "cgroup.max.descendants") == "5" && value_of(cgroup, "cgroup.max.depth") == "2");
+  const Vec<int> pids = cgroup_processes(cgroup).take();
+  CHECK(pids.size() == 2);
+  for (const int each : pids) CHECK(oom_score_of(each) == "400\n");
+
+  const int other = 500;
+  const CgroupLimit bad[] = {{"cgroup.max.descendants", "6", 0}, {"cgroup.max.depth", "deep", 0}};
+  auto refused = change_cgroup(cgroup, name, bad, &other);
+  CHECK(!refused && refused.error().err == EINVAL && string_view(refused.error().object) == "cgroup.max.depth");
+  const int beyond = 1001;
+  const CgroupLimit more[] = {{"cgroup.max.descendants", "7", 0}};
+  auto late = change_cgroup(cgroup, name, more, &beyond);
+  CHECK(!late && late.error().err == EINVAL && string_view(late.error().object) == "oom_score_adj");
+  CHECK(value_of(cgroup, "cgroup.max.descendants") == "5" && value_of(cgroup, "cgroup.max.depth") == "2");
+  for (const int each : pids) CHECK(oom_score_of(each) == "400\n");
+
+  // those of another cgroup are left alone, whatever the numbers are
+  CHECK(change_cgroup(cgroup, "no-such-name", {}, &other));
+  for (const int each : pids) CHECK(oom_score_of(each) == "400\n");
+  CHECK(cgroup_destroy(root, name.c_str(), 10'000));
+  CHECK(waitpid(pid, nullptr, 0) == pid);
+}
+
 }  // namespace
 
 int main() {
@@ -262,6 +310,7 @@ int main() {
     return test::done();
   }
   devices(mount->dir.get());
+  all_or_nothing(mount->dir.get());
   char text[1024];
   auto offered = cgroup_read(mount->dir.get(), "cgroup.controllers", text);
   if (offered && cgroup_has_word(*offered, "memory") && cgroup_has_word(*offered, "cpu"))

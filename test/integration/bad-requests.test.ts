@@ -90,6 +90,10 @@ t.test('bad requests', { skip: needsRoot }, async (t) => {
       for (const bad of badRequests(method.request, bases[key] ?? {})) {
         const answer = await client.call(method, bad.request)
         count++
+        if (answer.code === 'UNIMPLEMENTED') {
+          seen.set(answer.code, answer)
+          break // not there yet: one answer is like the other
+        }
         lines.push([key, bad.field, bad.wrong, answer.code, answer.details.slice(0, 160)].join('\t'))
         const complaint = judge(method, bad, answer)
         if (complaint !== null)
@@ -150,7 +154,9 @@ const ignoredEnums = new RegExp(
 /** @returns what is wrong with the answer, or null */
 function judge(method: Method, bad: BadRequest, { code, details }: Answer): string | null {
   const registry = /Pull|Push/.test(method.name) && /^(UNKNOWN|UNAVAILABLE|PERMISSION_DENIED)$/.test(code)
-  if (!fine.has(code) && !registry) return 'not the status of a bad request'
+  // what a kubelet knows by a word travels under UNKNOWN
+  const named = code === 'UNKNOWN' && /^(ImageVolumeMountFailed|RROUnsupported): /.test(details)
+  if (!fine.has(code) && !registry && !named) return 'not the status of a bad request'
   if (code === 'INVALID_ARGUMENT' && !names(bad, details)) return 'the field is not named'
   if (code === 'OK' && /^an? (unknown|negative) value$/.test(bad.wrong) && !ignoredEnums.test(bad.field)) {
     return 'an unknown value was taken for another one'
@@ -188,6 +194,7 @@ const otherNames: Record<string, RegExp> = {
   cpuset_cpus: /^cpu\.cpus/,
   cpuset_mems: /^cpu\.mems/,
   CDI_devices: /CDI device/,
+  changes: /^change/,
 }
 
 function names({ field }: BadRequest, details: string): boolean {
