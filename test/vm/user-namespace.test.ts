@@ -126,7 +126,7 @@ t.test('user namespaces', { skip: needsVm }, async (t) => {
       [
         'Operation not permitted',
         'Permission denied',
-        'permission denied (are you root?)',
+        'Permission denied', // by AppArmor, before the kernel asks for CAP_SYS_ADMIN
         'Operation not permitted',
         'Permission denied',
       ],
