@@ -35,13 +35,12 @@ class TreePacker {
     buffer_.reserve(kBuffer);
   }
 
-  Result<PackStats> run(Vec<Fd>& dirs) {
+  Status run(Vec<Fd>& dirs) {
     struct stat st = {};
     if (fstat(dirs[0].get(), &st) != 0) return failed("fstat");
     CAISSON_TRY(directory_entry("./", dirs[0].get(), st));
     CAISSON_TRY(directory(dirs, st, 0));
-    CAISSON_TRY(writer_.finish());
-    return stats_;
+    return writer_.finish();
   }
 
  private:
@@ -108,7 +107,6 @@ class TreePacker {
       if (ends) break;
     }
     if (found.empty()) return false;
-    ++stats_.entries;
     const int fd = found[0].get();
     if (S_ISDIR(top.st_mode)) {
       String path(path_.view());
@@ -169,7 +167,6 @@ class TreePacker {
   Status whiteout(const char* name) {
     String path(part(path_.view(), 0, path_.view().size() - strlen(name)));
     path.append(kWhiteout).append(string_view(name));
-    ++stats_.entries;
     return mark(path.view());
   }
 
@@ -265,13 +262,12 @@ class TreePacker {
   tar::PaxRecords records_;
   TreePath path_;
   Links links_;
-  PackStats stats_;
   Vec<u8> buffer_;
 };
 
 }  // namespace
 
-Result<PackStats> pack_tree(span<const int> dirs, PackKind kind, span<const String> exclude, ByteSink& sink) {
+Status pack_tree(span<const int> dirs, PackKind kind, span<const String> exclude, ByteSink& sink) {
   Vec<Fd> own;
   for (const int dir : dirs) {
     own.push(CAISSON_TRY(open_at2(dir, ".", O_RDONLY | O_DIRECTORY, 0, 0)));

@@ -15,17 +15,12 @@ enum class PackKind {
   kLayer,
 };
 
-struct PackStats {
-  u64 entries = 0;
-  u64 sockets = 0;  // left out: tar has none
-};
-
 // Writes the tree that the layers in `dirs` (overlayfs' form, topmost first) make, with its top ("./"): type, mode,
 // owner, extended attributes but overlayfs' own, hard links, devices, times to the nanosecond, holes of large files;
-// the entries of each directory in the order of their names. Links are never followed, mounts never entered. What
-// vanishes meanwhile is left out, what changes has the length that it had; whoever wants more pauses the writer.
-// `exclude`: paths below the top, "etc/hosts", left out with all that is below them.
+// the entries of each directory in the order of their names. Sockets, which tar has not, are left out. Links are never
+// followed, mounts never entered. What vanishes meanwhile is left out, what changes has the length that it had; whoever
+// wants more pauses the writer. `exclude`: paths below the top, "etc/hosts", left out with all that is below them.
 // Errors: those of the tree and the sink; EINVAL: a name of a layer that would be a whiteout; ELOOP: deeper than 512.
-Result<PackStats> pack_tree(span<const int> dirs, PackKind kind, span<const String> exclude, ByteSink& sink);
+Status pack_tree(span<const int> dirs, PackKind kind, span<const String> exclude, ByteSink& sink);
 
 }  // namespace caisson

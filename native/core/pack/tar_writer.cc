@@ -15,7 +15,7 @@ constexpr u64 kOctal11 = (u64{1} << 33) - 1;
 
 void put_text(u8* block, Field field, string_view text) {
   const size_t n = text.size() < field.width ? text.size() : field.width;
-  memcpy(block + field.at, text.data(), n);
+  if (n != 0) memcpy(block + field.at, text.data(), n);
 }
 
 // As many octal digits as the field holds before its NUL. What does not fit is in a PAX record.
