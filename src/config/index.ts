@@ -13,13 +13,21 @@ import { log } from './sections/log.ts'
 import { network } from './sections/network.ts'
 import { registry } from './sections/registry.ts'
 import { security } from './sections/security.ts'
+import { socket } from './sections/socket.ts'
 import { explainUnknown } from './unknown-key.ts'
 
 /** Every section, by its name in the file. */
-export const sections = { cgroup, devices, devmapper, images, log, network, registry, security } satisfies Record<
-  string,
-  Section
->
+export const sections = {
+  cgroup,
+  devices,
+  devmapper,
+  images,
+  log,
+  network,
+  registry,
+  security,
+  socket,
+} satisfies Record<string, Section>
 
 export type SectionName = keyof typeof sections
 

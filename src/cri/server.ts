@@ -1,4 +1,4 @@
-import { mkdir } from 'node:fs/promises'
+import { chmod, chown, mkdir, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 
 import type { Runtime } from '../index.ts'
@@ -24,15 +24,25 @@ import { updatePodSandboxResourcesRpc } from './rpc/update-pod-sandbox-resources
 import { updateRuntimeConfigRpc } from './rpc/update-runtime-config.ts'
 import { versionRpc } from './rpc/version.ts'
 
-/** Serves runtime.v1 and caisson.v1 for a runtime on a unix socket. Methods that are not listed answer UNIMPLEMENTED. */
-export async function serveCri(runtime: Runtime, options: { log: Log; facts: ServiceFacts }): Promise<GrpcServer> {
-  const { log, facts } = options
+/**
+ * Serves runtime.v1 and caisson.v1 for a runtime on a unix socket. Methods that are not listed answer UNIMPLEMENTED.
+ *
+ * @param options.group members may connect beside root; the umask must then keep others from writing to a new socket
+ */
+export async function serveCri(
+  runtime: Runtime,
+  options: { log: Log; facts: ServiceFacts; group?: number | null },
+): Promise<GrpcServer> {
+  const { log, facts, group = null } = options
   await mkdir(dirname(facts.socket), { recursive: true, mode: 0o700 })
+  if (group !== null) await letThrough(dirname(facts.socket), group)
   const server = new GrpcServer({
     socketPath: facts.socket,
     log,
     peerCredentials: runtime.peerCredentials,
     lockFile: runtime.lockFile,
+    // the kernel has judged by the file's mode whoever is not root
+    ...(group !== null && { group, authorize: () => true }),
   })
   server
     .add(runtimeService, {
@@ -55,4 +65,12 @@ export async function serveCri(runtime: Runtime, options: { log: Log; facts: Ser
     .add(caissonService, caissonRpcs(runtime, facts))
   await server.listen()
   return server
+}
+
+/** Members of the group reach what is in the directory by name. One that everybody may pass through stays as it is. */
+async function letThrough(directory: string, group: number): Promise<void> {
+  const { mode } = await stat(directory)
+  if ((mode & 0o001) !== 0) return
+  await chown(directory, -1, group)
+  await chmod(directory, (mode & 0o7777) | 0o010)
 }

@@ -349,6 +349,11 @@ export interface Native {
     options: { gzip: boolean; layer: boolean; exclude: readonly string[] },
   ): { done: Promise<RecodedBlob>; abort: () => void }
   hostFeatures(): Promise<HostFeatures>
+  /**
+   * sd_notify(3): sends `state`, lines of NAME=value, to $NOTIFY_SOCKET, a path or an abstract name with `@`. A manager that does not read
+   * is waited for, 5 s: EAGAIN then.
+   */
+  notifyManager(address: string, state: string): Promise<void>
   /** SO_PEERCRED of a connected unix socket. */
   peerCredentials(fd: number): { pid: number; uid: number; gid: number }
 

@@ -8,7 +8,9 @@ import { Runtime } from '../../index.ts'
 import { parseMixed, UsageError } from '../args.ts'
 import type { Command } from '../command.ts'
 import { runtimeOptions } from './serve-options.ts'
+import { ServiceManager } from './service-manager.ts'
 import { reload, type Reloadable } from './serve-reload.ts'
+import { socketGroup } from './socket-group.ts'
 
 const graceMs = 5000
 
@@ -31,6 +33,11 @@ service takes them over. SIGHUP reads the configuration again.
     const config = await loadConfig(globals.config)
     // standard error, synchronously: the last lines before an end are the ones that are needed
     const log = pino({ level: logLevel ?? config.log.level, base: null }, pino.destination({ dest: 2, sync: true }))
+    const group = await socketGroup(config.socket.group)
+    // nobody but root and the group may write to the socket, from its birth on
+    process.umask(0o022)
+    // a service that belongs to a command has nothing to tell the command's manager
+    const manager = ServiceManager.of(values['until-stdin-ends'] ? {} : process.env, log)
     const end = ending(values['until-stdin-ends'])
     const runtime = await Runtime.open({
       root: globals.root,
@@ -47,12 +54,19 @@ service takes them over. SIGHUP reads the configuration again.
         missingController: config.cgroup.missingController,
         monitors: config.cgroup.monitors,
       }
-      const server = await serveCri(runtime, { log, facts })
+      const server = await serveCri(runtime, { log, facts, group })
       log.info({ socket: globals.listen, pods: [...runtime.pods.all()].length }, 'serving')
       const service: Reloadable = { runtime, facts, log, globals, config }
-      hangups.serve(() => reload(service))
+      const status = `serving on ${globals.listen}`
+      await manager.ready(status)
+      hangups.serve(async () => {
+        await manager.reloading()
+        await reload(service)
+        await manager.ready(status)
+      })
       log.info({ reason: await end }, 'stopping; pods go on')
       await hangups.close()
+      await manager.stopping()
       await server.close(graceMs)
     } finally {
       await runtime.close()

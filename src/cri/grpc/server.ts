@@ -19,7 +19,9 @@ export interface GrpcServerOptions {
   lockFile: LockFile
   /** Permissions of the socket file. Default 0660. */
   mode?: number
-  /** Who may connect. Default: uid 0 alone, whatever the file's group. */
+  /** Group of the socket file; default null: that of this process. */
+  group?: number | null
+  /** Who may connect, of those whom the file's mode lets through. Default: uid 0 alone, whatever the file's group. */
   authorize?: (peer: Peer) => boolean
 }
 
@@ -37,7 +39,7 @@ export class GrpcServer {
   #closed: Promise<void> | null = null
 
   constructor(options: GrpcServerOptions) {
-    this.#options = { mode: 0o660, authorize: ({ uid }) => uid === 0, ...options }
+    this.#options = { mode: 0o660, group: null, authorize: ({ uid }) => uid === 0, ...options }
     this.#grpc = new Server({
       'grpc.max_receive_message_length': messageMax,
       'grpc.max_send_message_length': messageMax,
@@ -83,10 +85,10 @@ export class GrpcServer {
    * @throws CaissonError ERR_SOCKET_IN_USE, ERR_SOCKET_PATH; system errors of the path
    */
   async listen(): Promise<void> {
-    const { socketPath, lockFile, mode } = this.#options
+    const { socketPath, lockFile, mode, group } = this.#options
     this.#lock = await claimSocket(socketPath, lockFile)
     try {
-      await listenUnix(this.#net, socketPath, mode)
+      await listenUnix(this.#net, socketPath, mode, group)
     } catch (error) {
       this.#lock.close()
       throw error

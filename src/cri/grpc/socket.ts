@@ -1,5 +1,5 @@
 import { access, lstat, unlink } from 'node:fs/promises'
-import { chmodSync } from 'node:fs'
+import { chmodSync, chownSync } from 'node:fs'
 import { connect, type Server } from 'node:net'
 import { dirname } from 'node:path'
 import { CaissonError, isSystemError } from '../../errors.ts'
@@ -48,8 +48,12 @@ export async function claimSocket(path: string, lockFile: LockFile): Promise<{ c
   }
 }
 
-/** Listens on a path that was claimed; resolves when callers can connect. */
-export async function listenUnix(server: Server, path: string, mode: number): Promise<void> {
+/**
+ * Listens on a path that was claimed; resolves when callers can connect.
+ *
+ * @param group whose members may connect, as far as the mode lets them; null: that of this process
+ */
+export async function listenUnix(server: Server, path: string, mode: number, group: number | null): Promise<void> {
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
     server.listen({ path, backlog }, () => {
@@ -57,7 +61,9 @@ export async function listenUnix(server: Server, path: string, mode: number): Pr
       resolve()
     })
   })
-  // The umask gave the mode until here. That opens nothing: peers are judged by their credentials.
+  // The umask gave the mode until here. That opens nothing: peers are judged by their credentials, and where a group may connect
+  // the umask of the service keeps all others from it (connect(2) needs the right to write).
+  if (group !== null) chownSync(path, -1, group)
   chmodSync(path, mode)
 }
 
