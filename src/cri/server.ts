@@ -4,13 +4,14 @@ import { dirname } from 'node:path'
 import type { Runtime } from '../index.ts'
 import type { Log } from './grpc/call-log.ts'
 import { GrpcServer } from './grpc/server.ts'
-import { caissonService, imageService, runtimeService } from './grpc/services.ts'
+import { caissonService, healthService, imageService, runtimeService } from './grpc/services.ts'
 import { caissonRpcs } from './rpc/caisson.ts'
 import { containerEventsRpc } from './rpc/container-events.ts'
 import { containerLifecycleRpcs } from './rpc/container-lifecycle.ts'
 import { containerListRpcs } from './rpc/container-lists.ts'
 import { containerStatusRpc } from './rpc/container-status.ts'
 import { execSyncRpc } from './rpc/exec-sync.ts'
+import { healthRpcs } from './rpc/health.ts'
 import { imageListRpcs } from './rpc/image-lists.ts'
 import { imageRpcs } from './rpc/images.ts'
 import { podSandboxLifecycleRpcs } from './rpc/pod-sandbox-lifecycle.ts'
@@ -25,7 +26,7 @@ import { updateRuntimeConfigRpc } from './rpc/update-runtime-config.ts'
 import { versionRpc } from './rpc/version.ts'
 
 /**
- * Serves runtime.v1 and caisson.v1 for a runtime on a unix socket. Methods that are not listed answer UNIMPLEMENTED.
+ * Serves runtime.v1, caisson.v1 and grpc.health.v1 for a runtime on a unix socket. Methods that are not listed answer UNIMPLEMENTED.
  *
  * @param options.group members may connect beside root; the umask must then keep others from writing to a new socket
  */
@@ -63,6 +64,7 @@ export async function serveCri(
     })
     .add(imageService, { ...imageRpcs(runtime), ...imageListRpcs(runtime) })
     .add(caissonService, caissonRpcs(runtime, facts))
+    .add(healthService, healthRpcs([runtimeService.name, imageService.name, caissonService.name]))
   await server.listen()
   return server
 }

@@ -2,17 +2,20 @@ import { GrpcClient } from './client.ts'
 import {
   type CaissonClient,
   caissonService,
+  type HealthClient,
+  healthService,
   type ImageClient,
   imageService,
   type RuntimeClient,
   runtimeService,
 } from './services.ts'
 
-/** A service of ours, by its three gRPC services. */
+/** A service of ours, by its gRPC services. */
 export interface Connection {
   readonly runtime: RuntimeClient
   readonly image: ImageClient
   readonly caisson: CaissonClient
+  readonly health: HealthClient
   /** @throws CaissonError ERR_SERVICE_UNREACHABLE after `timeoutMs` */
   ready(timeoutMs: number): Promise<void>
   close(): void
@@ -25,6 +28,7 @@ export function connect(socketPath: string): Connection {
     runtime: client.service(runtimeService),
     image: client.service(imageService),
     caisson: client.service(caissonService),
+    health: client.service(healthService),
     ready: (timeoutMs) => client.ready(timeoutMs),
     close: () => client.close(),
   }
