@@ -61,7 +61,9 @@ export type { CommitOptions } from './pod/root-exchange.ts'
 export type { LifecycleEvent, LifecycleEvents, LifecycleEventType } from './pod/events.ts'
 export type { CgroupDriver, CgroupSettings, DeviceSettings, Logger } from './pod/context.ts'
 export type { HostFacts } from './pod/host.ts'
-export type { ExecResult } from './pod/monitor/client.ts'
+export type { Attachment, ExecOptions, StreamedExec } from './pod/exec-stream.ts'
+export type { ExecResult, WantedStreams } from './pod/monitor/client.ts'
+export type { ProcessStreams } from './pod/streams.ts'
 export { version } from './version.ts'
 
 export interface RuntimeOptions {

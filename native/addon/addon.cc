@@ -17,6 +17,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   caisson::init_channel(env, exports);
   caisson::init_child(env, exports);
   caisson::init_compile(env, exports);
+  caisson::init_connect(env, exports);
   caisson::init_device_mapper(env, exports);
   caisson::init_files(env, exports);
   caisson::init_host(env, exports);

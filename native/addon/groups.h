@@ -10,6 +10,7 @@ void init_cgroup(Napi::Env env, Napi::Object exports);
 void init_channel(Napi::Env env, Napi::Object exports);
 void init_child(Napi::Env env, Napi::Object exports);
 void init_compile(Napi::Env env, Napi::Object exports);
+void init_connect(Napi::Env env, Napi::Object exports);
 void init_device_mapper(Napi::Env env, Napi::Object exports);
 void init_files(Napi::Env env, Napi::Object exports);
 void init_host(Napi::Env env, Napi::Object exports);

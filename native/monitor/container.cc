@@ -16,6 +16,8 @@ void Container::bind() {
   task_.on_gone.bind<&Container::something_ended>(this);
   stdout_.on_end.bind<&Container::output_ended>(this);
   stderr_.on_end.bind<&Container::output_ended>(this);
+  stdout_.audience().on_dropped.bind<&Container::attached_dropped>(this);
+  stderr_.audience().on_dropped.bind<&Container::attached_dropped>(this);
   drain_timer_.on_expiry.bind<&Container::drain_expired>(this);
   clear_timer_.on_expiry.bind<&Container::something_ended>(this);
   oom_.on_oom.bind<&Container::oom_killed>(this);
@@ -34,6 +36,8 @@ Status Container::create(CreateRequest&& request, const PodNamespaces& pod, Tick
   CAISSON_TRY(request.cgroup_made ? cgroup_.adopt(parent, request.cgroup_name)
                                   : cgroup_.create(parent, request.cgroup_name));
   Pipe in;
+  input_ = request.stdin_open;
+  stdin_once_ = request.stdin_once;
   if (request.stdin_open) {
     auto made = make_pipe();
     if (!made) return made.error();
@@ -183,6 +187,7 @@ void Container::failed(const GateReport& report) {
 void Container::terminal(Fd& master) {
   stdout_.stop();
   stderr_.stop();
+  stdin_.reset();  // the terminal is the input too
   if (auto started = stdout_.start(static_cast<Fd&&>(master), true); !started)
     report(Level::kError, "the terminal of a container cannot be read", id_, &started.error());
 }

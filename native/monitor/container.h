@@ -23,6 +23,7 @@ struct CreateRequest {
   bool cgroup_made = false;  // by systemd, around a process that holds it
   String log_name;           // empty: output is read and discarded
   bool stdin_open = false;
+  bool stdin_once = false;
   Fd plan;
   Fd cgroup_parent;
   Fd exit_record;
@@ -32,7 +33,7 @@ struct CreateRequest {
 
 class Container {
  public:
-  static constexpr size_t kExecsMax = 64;
+  static constexpr size_t kExecsMax = 256;
   static constexpr size_t kRemovalsMax = 16;
   static constexpr i64 kDrainTime = kSecond;
   // Retries of the cgroup's removal, 1 ms growing to 100 ms apart: about 5 s, after which removal is reported as failed
@@ -53,6 +54,13 @@ class Container {
   // Removal without anybody to answer: the pod ends.
   void discard();
   void exec(Fd plan, Ticket ticket, u32 timeout_ms, u64 limit);
+  // Its standard streams are handed out; see exec.h.
+  void exec_stream(Fd plan, Ticket ticket, ExecStreams streams);
+  // Of such a one, by its number; nullptr: there is none.
+  Exec* find_exec(u32 number) const;
+  // Hands out what the container writes from now on, and, where it has one, its standard input.
+  void attach(Ticket ticket, ExecStreams streams);
+  void resize(Ticket ticket, u16 rows, u16 columns);
   void reopen_log(Ticket ticket);
 
   string_view id() const { return id_; }
@@ -74,6 +82,9 @@ class Container {
   void advance_with(Event event);
   void act(Action action);
   void refuse_state(Ticket ticket, string_view what);
+  Status begin_exec(Fd plan, Ticket ticket, u32 timeout_ms, u64 limit, const ExecStreams* streams);
+  Result<Fd> attach_input();
+  void attached_dropped(u32 number);
 
   void ready(const GateReport& report);
   Status finish_limits();
@@ -102,7 +113,9 @@ class Container {
   Cgroup cgroup_;
   Fd exit_record_;
   Fd log_directory_;
-  Fd stdin_;  // write end, held so that a container with an open stdin waits instead of seeing EOF
+  Fd stdin_;                 // write end, held so that a container with an open stdin waits instead of seeing EOF
+  bool stdin_once_ = false;  // the first client to attach takes it, and its end is the end of the input
+  bool input_ = false;       // there is, or was, a standard input to attach to
   LogFile log_;
   OomWatch oom_;
   Task task_;
@@ -113,6 +126,7 @@ class Container {
   u32 clear_tries_ = 0;
   Vec<Box<Exec>> execs_;
   u32 next_exec_ = 1;
+  u32 next_attach_ = 1;
 
   Ticket create_ticket_;
   Ticket start_ticket_;

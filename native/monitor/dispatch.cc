@@ -93,6 +93,11 @@ void Dispatcher::dispatch(Ticket ticket, const JsonValue& payload, FdList& fds) 
     case FrameType::kContainerRemove:
     case FrameType::kExec:
     case FrameType::kLogReopen:
+    case FrameType::kContainerAttach:
+    case FrameType::kContainerResize:
+    case FrameType::kExecStream:
+    case FrameType::kExecWait:
+    case FrameType::kExecKill:
       break;
     default: {
       String message;
@@ -128,7 +133,30 @@ void Dispatcher::dispatch(Ticket ticket, const JsonValue& payload, FdList& fds) 
       return;
     }
     default:
-      return;
+      return streaming(ticket, payload, fds, *container);
+  }
+}
+
+void Dispatcher::streaming(Ticket ticket, const JsonValue& payload, FdList& fds, Container& container) {
+  const ExecStreams streams{payload["stdin"].bool_or(false), payload["stdout"].bool_or(false),
+                            payload["stderr"].bool_or(false)};
+  const auto type = static_cast<FrameType>(ticket.type);
+  switch (type) {
+    case FrameType::kContainerAttach:
+      return container.attach(ticket, streams);
+    case FrameType::kContainerResize:
+      return container.resize(ticket, static_cast<u16>(payload["rows"].u64_or(0)),
+                              static_cast<u16>(payload["columns"].u64_or(0)));
+    case FrameType::kExecStream:
+      if (fds.count != 1) return server_.fail(ticket, malformed("exec.stream brings one descriptor, the plan"));
+      return container.exec_stream(static_cast<Fd&&>(fds.items[0]), ticket, streams);
+    default: {
+      Exec* exec = container.find_exec(static_cast<u32>(payload["number"].u64_or(0)));
+      if (exec == nullptr) return server_.fail(ticket, Failure::of(ENOENT, container.id(), "no such exec"));
+      if (type == FrameType::kExecWait) return exec->wait(ticket);
+      exec->kill();
+      return server_.reply(ticket, "{}");
+    }
   }
 }
 
@@ -155,6 +183,7 @@ void Dispatcher::create(Ticket ticket, const JsonValue& payload, FdList& fds) {
   request.cgroup_made = payload["cgroupMade"].bool_or(false);
   request.log_name = String(payload["logName"].string_or(""));
   request.stdin_open = payload["stdin"].bool_or(false);
+  request.stdin_once = payload["stdinOnce"].bool_or(false);
   string_view target = payload["targetId"].string_or("");
   if (!is_id(request.id)) return server_.fail(ticket, malformed("the id is not 64 hexadecimal digits"));
   if (!is_name(request.cgroup_name))

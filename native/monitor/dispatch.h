@@ -20,6 +20,7 @@ class Dispatcher {
   void dispatch(Ticket ticket, const JsonValue& payload, FdList& fds);
   void hello(Ticket ticket, const JsonValue& payload);
   void create(Ticket ticket, const JsonValue& payload, FdList& fds);
+  void streaming(Ticket ticket, const JsonValue& payload, FdList& fds, Container& container);
 
   Server& server_;
   Pod& pod_;

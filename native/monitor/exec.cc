@@ -24,28 +24,34 @@ void Exec::bind() {
 
 Status Exec::start(Fd plan, int init_pidfd, const Cgroup& container, u32 number, Ticket ticket, u32 timeout_ms,
                    u64 limit) {
+  auto out = CAISSON_TRY(make_pipe());
+  auto err = CAISSON_TRY(make_pipe());
   bind();
+  CAISSON_TRY(stdout_.start(static_cast<Fd&&>(out.read), limit));
+  CAISSON_TRY(stderr_.start(static_cast<Fd&&>(err.read), limit));
+  const int stdio[] = {-1, out.write.get(), err.write.get()};
+  CAISSON_TRY(launch(static_cast<Fd&&>(plan), init_pidfd, container, number, ticket, stdio));
+  if (timeout_ms != 0) timer_.arm_in(loop_, static_cast<i64>(timeout_ms) * kMillisecond);
+  return ok();
+}
+
+Status Exec::launch(Fd plan, int init_pidfd, const Cgroup& container, u32 number, Ticket ticket, const int stdio[3]) {
   char name[24];
   snprintf(name, sizeof name, "exec-%u", number);
   if (auto made = leaf_.create(container.fd(), name); !made)
     report(Level::kWarn, "an exec has no cgroup of its own; a time-out would kill its first process only", {},
            &made.error());
-  auto begun = begin(plan.get(), init_pidfd, container, limit);
+  auto begun = begin(plan.get(), init_pidfd, container, stdio);
   if (!begun) {
     remove_leaf();
     return begun.error();
   }
   ticket_ = ticket;
   plan_ = static_cast<Fd&&>(plan);
-  if (timeout_ms != 0) timer_.arm_in(loop_, static_cast<i64>(timeout_ms) * kMillisecond);
   return ok();
 }
 
-Status Exec::begin(int plan, int init_pidfd, const Cgroup& container, u64 limit) {
-  auto out = CAISSON_TRY(make_pipe());
-  auto err = CAISSON_TRY(make_pipe());
-  CAISSON_TRY(stdout_.start(static_cast<Fd&&>(out.read), limit));
-  CAISSON_TRY(stderr_.start(static_cast<Fd&&>(err.read), limit));
+Status Exec::begin(int plan, int init_pidfd, const Cgroup& container, const int stdio[3]) {
   auto map = PlanMap::map(plan);
   if (!map) return map.error();
   if (map->view().kind() != PlanKind::kExec) return Error(EINVAL, "exec", "kind of the plan");
@@ -53,8 +59,7 @@ Status Exec::begin(int plan, int init_pidfd, const Cgroup& container, u64 limit)
   request.plan = &map->view();
   request.init = init_pidfd;
   request.cgroup = leaf_ ? leaf_.fd() : container.fd();
-  request.stdio[1] = out.write.get();
-  request.stdio[2] = err.write.get();
+  for (int i = 0; i < 3; ++i) request.stdio[i] = stdio[i];
   return task_.begin(loop_, CAISSON_TRY(begin_exec(request)));
 }
 
@@ -69,7 +74,9 @@ void Exec::ready(const GateReport&) {
 }
 
 void Exec::failed(const GateReport& report) {
-  if (answered()) return;
+  if (!ticket_) return;
+  number_ = 0;  // nobody will ask for its end
+  for (Fd& stream : streams_) stream.reset();
   server_.fail(std::exchange(ticket_, Ticket()), describe_birth(plan_.get(), report));
   plan_.reset();
   timer_.cancel();
@@ -79,9 +86,19 @@ void Exec::failed(const GateReport& report) {
   on_change();
 }
 
-void Exec::executed() { plan_.reset(); }
+void Exec::executed() {
+  plan_.reset();
+  if (number_ != 0) hand_out();
+}
 
 void Exec::terminal(Fd& master) {
+  if (number_ != 0) {
+    terminal_ = true;
+    streams_[0] = static_cast<Fd&&>(master);
+    streams_[1].reset();
+    streams_[2].reset();
+    return;
+  }
   if (auto attached = stdout_.attach(static_cast<Fd&&>(master)); !attached)
     report(Level::kError, "the terminal of an exec cannot be read", {}, &attached.error());
 }
@@ -90,12 +107,13 @@ void Exec::exited(ExitStatus status) {
   exited_ = true;
   status_ = status;
   if (answered()) return;
+  if (number_ != 0) return answer_wait();
   if (!timed_out_) timer_.arm_in(loop_, kDrainTime);
   output_ended();
 }
 
 void Exec::output_ended() {
-  if (!answered() && exited_ && !stdout_.open() && !stderr_.open()) answer();
+  if (ticket_ && exited_ && !stdout_.open() && !stderr_.open()) answer();
   on_change();
 }
 
@@ -108,6 +126,10 @@ void Exec::timer_fired() {
   }
   timed_out_ = true;
   timer_.arm_in(loop_, kKillTime);
+  kill_group();
+}
+
+void Exec::kill_group() {
   if (leaf_) {
     auto killed = leaf_.kill();
     if (killed) return;
@@ -185,6 +207,7 @@ void Exec::save(HandoverWriter& out) const {
   out.json().member("code", status_.code);
   out.json().member("signal", status_.signal);
   out.json().member("timedOut", timed_out_);
+  if (number_ != 0) save_streams(out);
   out.json().end_object();
 }
 
@@ -198,6 +221,7 @@ void Exec::restore(const JsonValue& value, const Cgroup& container) {
   exited_ = value["exited"].bool_or(false);
   status_ = {static_cast<i32>(value["code"].i64_or(0)), static_cast<i32>(value["signal"].i64_or(0))};
   timed_out_ = value["timedOut"].bool_or(false);
+  restore_streams(value);
   task_.restore(loop_, value["task"]);
   if (i64 deadline = inherited_time(value["deadline"]); deadline != 0) timer_.arm_at(loop_, deadline);
   if (task_.gone()) remove_leaf();

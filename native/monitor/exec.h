@@ -1,10 +1,13 @@
-// A process executed in a running container, its output captured: what ExecSync and probes ask for.
+// A process executed in a running container. Either its output is captured: what ExecSync and probes ask for. Or its
+// standard streams, pipes or the master of its terminal, are handed to whoever asked (SCM_RIGHTS), so that nothing of
+// them passes through here; such a one is answered twice, when it has executed and, on asking, when it has ended, and
+// it is killed with all that it has started when the connection that began it ends.
 //
 // It is born in a leaf of its own, `exec-<n>` below the container's cgroup, so that a time-out can kill all it has
 // started and nothing else. Where no leaf can be made (the container has used up cgroup.max.descendants) it is born in
 // the container's cgroup, and a time-out kills the process alone.
 //
-// The answer is given when the process has ended and its output has been read to EOF, or 1 s after its end: a child
+// Captured, the answer is given when the process has ended and its output has been read to EOF, or 1 s after: a child
 // left in the background may hold the pipes for ever. Such a child lives on, its output is read and discarded, and the
 // leaf is removed when it is empty.
 #pragma once
@@ -20,6 +23,13 @@
 
 namespace caisson::monitor {
 
+// Which standard streams are handed out. With a terminal that is its master, alone, whatever is asked for.
+struct ExecStreams {
+  bool in = false;
+  bool out = false;
+  bool err = false;
+};
+
 class Exec {
  public:
   static constexpr u64 kLimitMax = 16u << 20;  // bytes per stream
@@ -34,8 +44,18 @@ class Exec {
 
   // Errors leave nothing behind; the ticket is then still the caller's to answer.
   Status start(Fd plan, int init_pidfd, const Cgroup& container, u32 number, Ticket ticket, u32 timeout_ms, u64 limit);
+  Status start(Fd plan, int init_pidfd, const Cgroup& container, u32 number, Ticket ticket, ExecStreams streams);
 
-  bool answered() const { return !ticket_; }
+  // Of one whose streams were handed out; 0 otherwise.
+  u32 number() const { return number_; }
+  // Answers with the status when there is one. One client waits at a time.
+  void wait(Ticket ticket);
+  // SIGKILL to it and all that it has started.
+  void kill();
+  // Kills it if nobody is left to wait for it.
+  void look_for_client();
+
+  bool answered() const { return !ticket_ && number_ == 0; }
   bool gone() const { return task_.gone(); }  // every process of ours is reaped
   bool over() const { return answered() && gone() && !leaf_; }
   // The container has ended and everything in it is killed: the leaf goes with the container's cgroup.
@@ -46,7 +66,8 @@ class Exec {
 
  private:
   void bind();
-  Status begin(int plan, int init_pidfd, const Cgroup& container, u64 limit);
+  Status begin(int plan, int init_pidfd, const Cgroup& container, const int stdio[3]);
+  Status launch(Fd plan, int init_pidfd, const Cgroup& container, u32 number, Ticket ticket, const int stdio[3]);
   void ready(const GateReport& report);
   void failed(const GateReport& report);
   void executed();
@@ -56,6 +77,11 @@ class Exec {
   void output_ended();
   void timer_fired();
   void answer();
+  void hand_out();
+  void answer_wait();
+  void kill_group();
+  void save_streams(HandoverWriter& out) const;
+  void restore_streams(const JsonValue& value);
   void remove_leaf();
   void leaf_changed(u32 events);
 
@@ -73,6 +99,12 @@ class Exec {
   ExitStatus status_;
   bool exited_ = false;
   bool timed_out_ = false;
+  u32 number_ = 0;
+  u32 client_ = 0;  // the connection that began it
+  bool killed_ = false;
+  Ticket wait_ticket_;
+  Fd streams_[3];  // our ends, until they are handed out; the first may be a terminal's master
+  bool terminal_ = false;
 };
 
 }  // namespace caisson::monitor

@@ -46,10 +46,16 @@ enum class FrameType : u16 {
   kShutdown = 71,
   kPodNamespace = 72,
   kPodSocket = 73,
+  kContainerAttach = 74,
+  kExecStream = 75,
+  kContainerResize = 76,
+  kExecWait = 77,
+  kExecKill = 78,
   kPodPrepare = 84,
   // Events, sent to every connection that said hello.
   kEventExit = 128,
   kEventOom = 129,
+  kEventAttachDropped = 130,
 };
 
 }  // namespace caisson

@@ -23,7 +23,11 @@ Status Pump::start(Fd input, bool terminal) {
 
 void Pump::on_readable(u32) {
   ssize_t n = read(input_.get(), scratch, kScratchSize);
-  if (n > 0) return stream_.feed(file_, string_view(scratch, static_cast<size_t>(n)), realtime_ns());
+  if (n > 0) {
+    string_view bytes(scratch, static_cast<size_t>(n));
+    stream_.feed(file_, bytes, realtime_ns());
+    return audience_.tell(bytes);
+  }
   if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
   if (n < 0 && errno == EIO && terminal_ && !ending_) {
     // No process has the slave open at the moment (pty(7)); one may open it again, as getty does. The hang-up would be
@@ -56,6 +60,7 @@ void Pump::stop() {
   retry_.cancel();
   input_.reset();
   stream_.finish(file_, realtime_ns());
+  audience_.end();
 }
 
 void Pump::end() {
@@ -70,6 +75,7 @@ void Pump::save(HandoverWriter& out, string_view key) const {
   out.fd("input", input_);
   out.json().member("terminal", terminal_);
   out.json().member("ending", ending_);
+  audience_.save(out, "audience");
   if (!stream_.pending().empty()) out.bytes("pending", stream_.pending());
   out.json().end_object();
 }
@@ -80,6 +86,7 @@ void Pump::restore(const JsonValue& value) {
   ending_ = value["ending"].bool_or(false);
   String pending = inherited_bytes(value["pending"]);
   stream_.set_pending(pending);
+  audience_.restore(value["audience"]);
   if (auto started = start(static_cast<Fd&&>(input), value["terminal"].bool_or(false)); !started)
     report(Level::kError, "the output of a container cannot be read", {}, &started.error());
 }

@@ -1,8 +1,10 @@
-// Moves one output of a container, a pipe or the master of its terminal, into the log until EOF.
+// Moves one output of a container, a pipe or the master of its terminal, into the log, and to who is attached, until
+// EOF.
 #pragma once
 
 #include "core/base.h"
 #include "core/fd.h"
+#include "monitor/audience.h"
 #include "monitor/handover.h"
 #include "monitor/log.h"
 #include "monitor/loop.h"
@@ -11,7 +13,7 @@ namespace caisson::monitor {
 
 class Pump {
  public:
-  Pump(Loop& loop, LogFile& file, string_view stream) : loop_(loop), file_(file), stream_(stream) {}
+  Pump(Loop& loop, LogFile& file, string_view stream) : loop_(loop), file_(file), stream_(stream), audience_(loop) {}
 
   Callback<> on_end;
 
@@ -22,7 +24,9 @@ class Pump {
   // Gives up waiting for EOF: what waits unfinished is written.
   void stop();
 
+  Audience& audience() { return audience_; }
   bool open() const { return static_cast<bool>(input_); }
+  bool terminal() const { return terminal_; }
   const Fd& input() const { return input_; }
 
   void save(HandoverWriter& out, string_view key) const;
@@ -36,6 +40,7 @@ class Pump {
   Loop& loop_;
   LogFile& file_;
   LogStream stream_;
+  Audience audience_;
   Fd input_;
   Source source_;
   Timer retry_;

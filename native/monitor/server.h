@@ -41,6 +41,8 @@ class Server {
   void broadcast(FrameType type, string_view json);
 
   void greet(Ticket by, bool owner, bool bound);
+  // Whether the client of this connection is there still.
+  bool has(u32 connection) const { return find(connection) != nullptr; }
   bool has_unsent() const;
   void flush();
   void sweep();  // frees closed connections

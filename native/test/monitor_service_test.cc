@@ -181,19 +181,12 @@ void drops_slow_and_broken_clients() {
 }
 
 void reexecutes() {
-  // Another build: the same program with another build id.
-  String program = read_at(AT_FDCWD, monitor_path);
   Pod pod;
   Client client = pod.connect(true, "bound");
   if (!pod.setup(client)) return;
-  size_t at = program.view().find(pod.build.view());
-  CHECK(at != string_view::npos);
-  if (at == string_view::npos) return;
-  String patched;
-  patched.append(program.view().substr(0, at)).append("fedcba9876543210").append(program.view().substr(at + 16));
-  auto other =
-      sealed_memfd("monitor", {reinterpret_cast<const u8*>(patched.c_str()), patched.size()}, MemfdKind::kExecutable);
+  auto other = other_build(pod);
   CHECK(other);
+  if (!other) return;
 
   Container c(8);
   c.run(client, pod.build,
@@ -216,10 +209,10 @@ void reexecutes() {
   if (!reply.ok()) fprintf(stderr, "reexec: %s\n", reply.text.c_str());
   CHECK(reply.ok());
   auto json = reply.json();
-  CHECK(json.root()["buildId"].string_or("") == "fedcba9876543210");
+  CHECK(json.root()["buildId"].string_or("") == kOtherBuild);
   auto hello = client.call(FrameType::kHello, "{\"owner\":true,\"lease\":\"bound\"}");
   auto greeting = hello.json();
-  CHECK(greeting.root()["buildId"].string_or("") == "fedcba9876543210");
+  CHECK(greeting.root()["buildId"].string_or("") == kOtherBuild);
   CHECK(greeting.root()["pid"].i64_or(0) == pod.pid);
 
   auto executed = client.receive(under_way);
@@ -285,6 +278,7 @@ void stays_small() {
 int main(int argc, char** argv) {
   static constexpr MonitorTest kTests[] = {{"executes", executes},
                                            {"honours_leases", honours_leases},
+                                           {"hands_out_its_network", hands_out_its_network},
                                            {"drops_slow_and_broken_clients", drops_slow_and_broken_clients},
                                            {"reexecutes", reexecutes},
                                            {"stays_small", stays_small}};

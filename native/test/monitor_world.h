@@ -289,6 +289,20 @@ inline ExecReply exec(Client& client, Pod& pod, const Container& c, string_view 
   return result;
 }
 
+// The monitor of another build: the same program with another build id, kOtherBuild.
+inline constexpr string_view kOtherBuild = "fedcba9876543210";
+inline Result<Fd> other_build(const Pod& pod) {
+  String program = read_at(AT_FDCWD, monitor_path);
+  const size_t at = program.view().find(pod.build.view());
+  if (at == string_view::npos) return Error(ENOENT, "find", "the build id in the program");
+  String patched;
+  patched.append(program.view().substr(0, at))
+      .append(kOtherBuild)
+      .append(program.view().substr(at + kOtherBuild.size()));
+  return sealed_memfd("monitor", {reinterpret_cast<const u8*>(patched.c_str()), patched.size()},
+                      MemfdKind::kExecutable);
+}
+
 struct MonitorTest {
   const char* name;
   void (*run)();

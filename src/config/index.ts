@@ -14,6 +14,7 @@ import { network } from './sections/network.ts'
 import { registry } from './sections/registry.ts'
 import { security } from './sections/security.ts'
 import { socket } from './sections/socket.ts'
+import { streaming } from './sections/streaming.ts'
 import { explainUnknown } from './unknown-key.ts'
 
 /** Every section, by its name in the file. */
@@ -27,6 +28,7 @@ export const sections = {
   registry,
   security,
   socket,
+  streaming,
 } satisfies Record<string, Section>
 
 export type SectionName = keyof typeof sections

@@ -2,14 +2,17 @@ import { chmod, chown, mkdir, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 
 import type { Runtime } from '../index.ts'
+import type { StreamingServer } from '../streaming/server.ts'
 import type { Log } from './grpc/call-log.ts'
 import { GrpcServer } from './grpc/server.ts'
 import { caissonService, healthService, imageService, runtimeService } from './grpc/services.ts'
+import { attachRpc } from './rpc/attach.ts'
 import { caissonRpcs } from './rpc/caisson.ts'
 import { containerEventsRpc } from './rpc/container-events.ts'
 import { containerLifecycleRpcs } from './rpc/container-lifecycle.ts'
 import { containerListRpcs } from './rpc/container-lists.ts'
 import { containerStatusRpc } from './rpc/container-status.ts'
+import { execRpc } from './rpc/exec.ts'
 import { execSyncRpc } from './rpc/exec-sync.ts'
 import { healthRpcs } from './rpc/health.ts'
 import { imageListRpcs } from './rpc/image-lists.ts'
@@ -17,6 +20,7 @@ import { imageRpcs } from './rpc/images.ts'
 import { podSandboxLifecycleRpcs } from './rpc/pod-sandbox-lifecycle.ts'
 import { podSandboxListRpcs } from './rpc/pod-sandbox-lists.ts'
 import { podSandboxStatusRpc } from './rpc/pod-sandbox-status.ts'
+import { portForwardRpc } from './rpc/port-forward.ts'
 import { reopenContainerLogRpc } from './rpc/reopen-container-log.ts'
 import type { ServiceFacts } from './rpc/service-info.ts'
 import { statusRpcs } from './rpc/status.ts'
@@ -32,9 +36,9 @@ import { versionRpc } from './rpc/version.ts'
  */
 export async function serveCri(
   runtime: Runtime,
-  options: { log: Log; facts: ServiceFacts; group?: number | null },
+  options: { log: Log; facts: ServiceFacts; streaming: StreamingServer; group?: number | null },
 ): Promise<GrpcServer> {
-  const { log, facts, group = null } = options
+  const { log, facts, streaming, group = null } = options
   await mkdir(dirname(facts.socket), { recursive: true, mode: 0o700 })
   if (group !== null) await letThrough(dirname(facts.socket), group)
   const server = new GrpcServer({
@@ -58,6 +62,9 @@ export async function serveCri(
       ...containerEventsRpc(runtime),
       ...containerStatusRpc(runtime),
       ...execSyncRpc(runtime),
+      ...execRpc(runtime, streaming),
+      ...attachRpc(runtime, streaming),
+      ...portForwardRpc(runtime, streaming),
       ...reopenContainerLogRpc(runtime),
       ...updateContainerResourcesRpc(runtime),
       ...updatePodSandboxResourcesRpc(runtime),

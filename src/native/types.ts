@@ -357,6 +357,12 @@ export interface Native {
   /** SO_PEERCRED of a connected unix socket. */
   peerCredentials(fd: number): { pid: number; uid: number; gid: number }
 
+  /**
+   * connect(2) of a TCP socket to an IP address, on the event loop; the socket stays the caller's, and does not block afterwards.
+   * Rejects with ECANCELED after `abort`.
+   */
+  connectSocket(fd: number, address: string, port: number): { done: Promise<void>; abort: () => void }
+
   /** A channel over a copy of a connected SOCK_SEQPACKET descriptor, which stays the caller's. */
   channelFrom(fd: number): Channel
   /** pidfd_open(2): for processes that are not our children. Throws ESRCH. */

@@ -12,7 +12,8 @@ import type { Context } from './context.ts'
 import { findByPrefix } from './ids.ts'
 import { releaseImages } from './image-volumes.ts'
 import { alreadyExists, firstDifference, Joins } from './joins.ts'
-import { isMonitorGone, type ExecResult } from './monitor/client.ts'
+import { attachTo, execPlan, startExec, type Attachment, type ExecOptions, type StreamedExec } from './exec-stream.ts'
+import { isMonitorGone, type ExecResult, type WantedStreams } from './monitor/client.ts'
 import type { Pod } from './pod.ts'
 import type { Pods } from './pods.ts'
 import { processError } from './process-errors.ts'
@@ -177,19 +178,7 @@ export class Containers {
    */
   async exec(idOrPrefix: string, args: readonly string[], timeoutSeconds: number): Promise<ExecResult> {
     const container = this.require(idOrPrefix)
-    if (container.state !== 'running') throw notRunning(container, 'exec in')
-    if (args.length === 0 || args[0] === '')
-      throw new CaissonError('ERR_INVALID_ARGUMENT', 'exec: the command is empty')
-    const { native } = this.#context
-    const { uid, gid, groups } = container.user
-    const { plan } = native.compileExec(
-      JSON.stringify({
-        process: { ...container.process, args, terminal: false },
-        user: { text: String(uid), gid, supplementalGroups: groups, policy: 'strict', setHome: true },
-        ...(container.seccomp === null ? {} : { seccomp: container.seccomp }),
-      }),
-    )
-    const memfd = native.sealedMemfd('caisson-exec-plan', plan)
+    const memfd = execPlan(this.#context, container, args, false)
     try {
       return await this.#monitorOf(container).exec(container.id, memfd.fd, timeoutSeconds * 1000, execOutputMax)
     } catch (error) {
@@ -243,6 +232,18 @@ export class Containers {
     return exportContainer(this.#context, this.require(idOrPrefix), signal)
   }
 
+  /** Runs a command beside the container's first process, its streams in the caller's hands. */
+  async execStream(idOrPrefix: string, args: readonly string[], options: ExecOptions): Promise<StreamedExec> {
+    const container = this.require(idOrPrefix)
+    return await startExec(this.#context, this.#monitorOf(container), container, args, options)
+  }
+
+  /** What a container that is created or runs writes from now on, and its standard input. */
+  async attach(idOrPrefix: string, wanted: WantedStreams): Promise<Attachment> {
+    const container = this.require(idOrPrefix)
+    return await attachTo(this.#monitorOf(container), container, wanted)
+  }
+
   /** Switches to a new log file at the same path, after the old one was renamed. */
   async reopenLog(idOrPrefix: string): Promise<void> {
     const container = this.require(idOrPrefix)
@@ -265,6 +266,13 @@ export class Containers {
     if (container === undefined) {
       throw new CaissonError('ERR_CONTAINER_NOT_FOUND', `container "${idOrPrefix}" does not exist`)
     }
+    return container
+  }
+
+  /** @throws CaissonError ERR_CONTAINER_NOT_FOUND, ERR_CONTAINER_STATE "cannot <what> container …" */
+  requireRunning(idOrPrefix: string, what: string): Container {
+    const container = this.require(idOrPrefix)
+    if (container.state !== 'running') throw notRunning(container, what)
     return container
   }
 

@@ -1,5 +1,6 @@
 import { mkdir, rm } from 'node:fs/promises'
 import { constants } from 'node:fs'
+import type { Socket } from 'node:net'
 import { join } from 'node:path'
 
 import { now } from '../clock.ts'
@@ -10,6 +11,7 @@ import { exitOf } from './container.ts'
 import type { Attachment } from '../network/types.ts'
 import type { NativeFd } from '../native/types.ts'
 import type { Context } from './context.ts'
+import { connectInPod } from './pod-connection.ts'
 import { findByPrefix } from './ids.ts'
 import { releaseImages } from './image-volumes.ts'
 import { alreadyExists, firstDifference, Joins } from './joins.ts'
@@ -247,6 +249,15 @@ export class Pods {
     const pod = this.find(idOrPrefix)
     if (pod === undefined) throw new CaissonError('ERR_SANDBOX_NOT_FOUND', `pod "${idOrPrefix}" does not exist`)
     return pod
+  }
+
+  /** A connection to a port of the pod, as its own processes would make it: to 127.0.0.1, or else ::1. */
+  async connect(idOrPrefix: string, port: number): Promise<Socket> {
+    const pod = this.require(idOrPrefix)
+    if (pod.state !== 'ready' || pod.monitor === null) {
+      throw new CaissonError('ERR_SANDBOX_STATE', `pod ${pod.id} is not ready`)
+    }
+    return await connectInPod(this.#context.native, pod.monitor, port)
   }
 
   status(idOrPrefix: string): PodStatus {

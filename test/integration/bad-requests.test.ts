@@ -168,6 +168,9 @@ function judge(method: Method, bad: BadRequest, { code, details }: Answer): stri
 /** What a field is called in the specification of OCI, or by those who have to mend it. */
 const otherNames: Record<string, RegExp> = {
   image: /image reference/,
+  // of a container, which has those of its sandbox
+  uids: /userns_options/,
+  gids: /userns_options/,
   images: /image reference|image ""/,
   name: /image reference|network|CDI device|^"x/,
   destination: /image reference/,

@@ -11,7 +11,7 @@ const python = '/usr/bin/python3' // Debian's, whatever else is in $PATH
 const execute = promisify(execFile)
 
 /** Calls that may not be there yet, or not on every host. */
-const later = /^RuntimeService\.(Exec|Attach|PortForward|.*Stats|.*Metrics|ListMetricDescriptors)$/
+const later = /^RuntimeService\.(.*Stats|.*Metrics|ListMetricDescriptors)$/
 /** What these answer here, for want of a registry or of CRIU; OK is what all others answer. */
 const others: Record<string, RegExp> = {
   'ImageService.PullImage': /^UNKNOWN$/,

@@ -1,5 +1,16 @@
+import { readFile } from 'node:fs/promises'
+
 import type { ServiceConfig } from '../../config/index.ts'
-import type { NetworkOptions, RegistryOptions, RuntimeChanges, RuntimeOptions, SnapshotSettings } from '../../index.ts'
+import {
+  CaissonError,
+  type Logger,
+  type NetworkOptions,
+  type RegistryOptions,
+  type RuntimeChanges,
+  type RuntimeOptions,
+  type SnapshotSettings,
+} from '../../index.ts'
+import type { StreamingOptions } from '../../streaming/server.ts'
 
 /** What the configuration comes to for the runtime. */
 export function runtimeOptions(config: ServiceConfig): RuntimeOptions {
@@ -23,6 +34,16 @@ export function runtimeChanges({ cgroup, registry, images, network, security }: 
     network: networkOptions(network),
     apparmorProfile: security.apparmorProfile,
   }
+}
+
+/** And for the streaming server. @throws CaissonError ERR_CONFIG_INVALID; errors of reading certificate and key */
+export async function streamingOptions({ streaming }: ServiceConfig, logger: Logger): Promise<StreamingOptions> {
+  const { address, port, tlsCert, tlsKey, idleTimeout } = streaming
+  if ((tlsCert === '') !== (tlsKey === '')) {
+    throw new CaissonError('ERR_CONFIG_INVALID', 'streaming.tls_cert and streaming.tls_key go together')
+  }
+  const tls = tlsCert === '' ? null : { cert: await readFile(tlsCert), key: await readFile(tlsKey) }
+  return { address, port, tls, idleTimeoutMs: idleTimeout * 1000, logger }
 }
 
 function snapshotSettings({ images, devmapper }: ServiceConfig): SnapshotSettings {

@@ -5,9 +5,10 @@ import { loadConfig } from '../../config/index.ts'
 import { logLevels } from '../../config/sections/log.ts'
 import { serveCri } from '../../cri/server.ts'
 import { Runtime } from '../../index.ts'
+import { StreamingServer } from '../../streaming/server.ts'
 import { parseMixed, UsageError } from '../args.ts'
 import type { Command } from '../command.ts'
-import { runtimeOptions } from './serve-options.ts'
+import { runtimeOptions, streamingOptions } from './serve-options.ts'
 import { ServiceManager } from './service-manager.ts'
 import { reload, type Reloadable } from './serve-reload.ts'
 import { socketGroup } from './socket-group.ts'
@@ -46,7 +47,9 @@ service takes them over. SIGHUP reads the configuration again.
       ...runtimeOptions(config),
       logger: log,
     })
+    let streaming: StreamingServer | null = null
     try {
+      streaming = await StreamingServer.listen(runtime, await streamingOptions(config, log))
       const facts = {
         startedAt,
         socket: globals.listen,
@@ -54,7 +57,7 @@ service takes them over. SIGHUP reads the configuration again.
         missingController: config.cgroup.missingController,
         monitors: config.cgroup.monitors,
       }
-      const server = await serveCri(runtime, { log, facts, group })
+      const server = await serveCri(runtime, { log, facts, group, streaming })
       log.info({ socket: globals.listen, pods: [...runtime.pods.all()].length }, 'serving')
       const service: Reloadable = { runtime, facts, log, globals, config }
       const status = `serving on ${globals.listen}`
@@ -69,6 +72,7 @@ service takes them over. SIGHUP reads the configuration again.
       await manager.stopping()
       await server.close(graceMs)
     } finally {
+      await streaming?.close()
       await runtime.close()
     }
     return 0

@@ -1,6 +1,7 @@
 import { CaissonError, isCaissonError } from '../../errors.ts'
 import type { Channel, Native, NativeFd } from '../../native/types.ts'
 import { decodeFrame, decodePayload, encodeFrame, frameFlag, frameType, type Frame, type FrameType } from './frames.ts'
+import { identity, nanoseconds, number, remoteError, text } from './payload.ts'
 
 /** A container as its monitor knows it. Nanoseconds since the epoch; 0: not yet. */
 export interface MonitoredContainer {
@@ -61,6 +62,24 @@ export interface Created {
 /** `route` and `netfilter` are families of netlink(7). */
 export type PodSocketKind = 'tcp4' | 'tcp6' | 'udp4' | 'udp6' | 'route' | 'netfilter'
 
+/** Which standard streams are wanted. Of a process with a terminal an exec gives that alone, whatever is wanted. */
+export interface WantedStreams {
+  stdin: boolean
+  stdout: boolean
+  stderr: boolean
+}
+
+/** Descriptors of a process's standard streams: the receiver's to close. */
+export interface HandedStreams {
+  /** Names it to its monitor, among the execs or the attachments of the container. */
+  number: number
+  terminal: boolean
+  /** With a terminal, its master. */
+  stdin: NativeFd | null
+  stdout: NativeFd | null
+  stderr: NativeFd | null
+}
+
 interface Pending {
   resolve: (reply: Reply) => void
   reject: (error: unknown) => void
@@ -84,6 +103,8 @@ export class MonitorClient {
   #closed: CaissonError | null = null
   onExit: ((exit: MonitorExit) => void) | null = null
   onOom: ((event: { id: string }) => void) | null = null
+  /** An attachment did not read what is there to read, and gets no more. */
+  readonly dropped = new Set<(event: { id: string; number: number }) => void>()
   /** The monitor has gone without being asked to. */
   onGone: (() => void) | null = null
 
@@ -189,6 +210,32 @@ export class MonitorClient {
     } finally {
       for (const fd of fds) fd.close()
     }
+  }
+
+  /** Executes a process whose streams are handed out. It is killed when this connection ends before it does. */
+  async execStream(id: string, plan: number, streams: WantedStreams): Promise<HandedStreams> {
+    return handed(await this.#call(frameType.execStream, { id, ...streams }, [plan]))
+  }
+
+  /** The end of such a process. */
+  async execWait(id: string, number_: number): Promise<{ exitCode: number; signal: number }> {
+    const { payload } = await this.#call(frameType.execWait, { id, number: number_ })
+    return { exitCode: number(payload, 'exitCode'), signal: number(payload, 'signal') }
+  }
+
+  /** Kills it, with all that it has started. */
+  async execKill(id: string, number_: number): Promise<void> {
+    await this.#call(frameType.execKill, { id, number: number_ })
+  }
+
+  /** What the container writes from now on, and its standard input, where it has one that nobody has taken. */
+  async attach(id: string, streams: WantedStreams): Promise<HandedStreams> {
+    return handed(await this.#call(frameType.containerAttach, { id, ...streams }))
+  }
+
+  /** The size of the container's terminal, in cells. */
+  async resizeContainer(id: string, rows: number, columns: number): Promise<void> {
+    await this.#call(frameType.containerResize, { id, rows, columns })
   }
 
   async reopenLog(id: string): Promise<void> {
@@ -301,6 +348,9 @@ export class MonitorClient {
       })
     } else if (type === frameType.eventOom) {
       this.onOom?.({ id: text(payload, 'id') })
+    } else if (type === frameType.eventAttachDropped) {
+      const event = { id: text(payload, 'id'), number: number(payload, 'number') }
+      for (const listener of this.dropped) listener(event)
     }
   }
 
@@ -326,46 +376,16 @@ function one({ fds }: Reply): NativeFd {
   return fd
 }
 
-/** An error reply, in the shape of a native error. */
-function remoteError(payload: Record<string, unknown>): Error {
-  const message = typeof payload['message'] === 'string' ? payload['message'] : 'the monitor refused the request'
-  const error = new Error(message) as Error & Record<string, unknown>
-  error['code'] = payload['code']
-  if (typeof payload['errno'] === 'number') error['errno'] = -Math.abs(payload['errno'])
-  error['syscall'] = payload['syscall']
-  if (typeof payload['path'] === 'string' && payload['path'] !== '') error['path'] = payload['path']
-  error['stage'] = payload['stage']
-  return error
-}
-
-function text(payload: Record<string, unknown>, key: string): string {
-  const value = payload[key]
-  if (typeof value !== 'string') throw missing(key)
-  return value
-}
-
-function number(payload: Record<string, unknown>, key: string): number {
-  const value = payload[key]
-  if (typeof value !== 'number') throw missing(key)
-  return value
-}
-
-function nanoseconds(payload: Record<string, unknown>, key: string): bigint {
-  const value = payload[key]
-  if (typeof value === 'number' && Number.isSafeInteger(value)) return BigInt(value)
-  if (typeof value !== 'string' || !/^\d{1,19}$/.test(value)) throw missing(key)
-  return BigInt(value)
-}
-
-function identity(payload: Record<string, unknown>): { uid: number; gid: number; groups: number[] } {
-  const groups = payload['groups']
-  return {
-    uid: number(payload, 'uid'),
-    gid: number(payload, 'gid'),
-    groups: Array.isArray(groups) ? groups.filter((gid) => typeof gid === 'number') : [],
+/** The descriptors come in the order of the streams. */
+function handed({ payload, fds }: Reply): HandedStreams {
+  const next = (key: string): NativeFd | null => (payload[key] === true ? (fds.shift() ?? null) : null)
+  const streams = {
+    number: number(payload, 'number'),
+    terminal: payload['terminal'] === true,
+    stdin: next('stdin'),
+    stdout: next('stdout'),
+    stderr: next('stderr'),
   }
-}
-
-function missing(key: string): CaissonError {
-  return new CaissonError('ERR_MONITOR_PROTOCOL', `the monitor's answer lacks "${key}"`)
+  for (const fd of fds) fd.close()
+  return streams
 }

@@ -25,9 +25,15 @@ export const frameType = {
   shutdown: 71,
   podNamespace: 72,
   podSocket: 73,
+  containerAttach: 74,
+  execStream: 75,
+  containerResize: 76,
+  execWait: 77,
+  execKill: 78,
   podPrepare: 84,
   eventExit: 128,
   eventOom: 129,
+  eventAttachDropped: 130,
 } as const
 export type FrameType = (typeof frameType)[keyof typeof frameType]
 
