@@ -91,12 +91,7 @@ void Container::act(Action action) {
       JsonWriter json(text);
       json.begin_object();
       json.member("pid", task_.pid());
-      json.member("uid", uid_);
-      json.member("gid", gid_);
-      json.key("groups");
-      json.begin_array();
-      for (u32 group : groups_) json.value(group);
-      json.end_array();
+      write_identity(json);
       json.key("createdAt").value_text(created_at_);
       json.end_object();
       server_.reply(std::exchange(create_ticket_, Ticket()), text);
@@ -204,14 +199,25 @@ void Container::exited_with(ExitStatus status) {
   advance_with(Event::kProcessExit);
 }
 
-void Container::oom_killed(u64 count) {
+void Container::oom_killed(u64 count) { tell(FrameType::kEventOom, "count", count); }
+
+void Container::tell(FrameType event, string_view key, u64 value) {
   String text;
   JsonWriter json(text);
   json.begin_object();
   json.member("id", id_.view());
-  json.member("count", count);
+  json.member(key, value);
   json.end_object();
-  server_.broadcast(FrameType::kEventOom, text);
+  server_.broadcast(event, text);
+}
+
+void Container::write_identity(JsonWriter& json) const {
+  json.member("uid", uid_);
+  json.member("gid", gid_);
+  json.key("groups");
+  json.begin_array();
+  for (u32 group : groups_) json.value(group);
+  json.end_array();
 }
 
 void Container::drain() {

@@ -85,6 +85,7 @@ class Container {
   Status begin_exec(Fd plan, Ticket ticket, u32 timeout_ms, u64 limit, const ExecStreams* streams);
   Result<Fd> attach_input();
   void attached_dropped(u32 number);
+  void write_identity(JsonWriter& json) const;
 
   void ready(const GateReport& report);
   Status finish_limits();
@@ -100,6 +101,7 @@ class Container {
   void drain();
   void record_exit();
   void tell_exit();
+  void tell(FrameType event, string_view key, u64 value);
   void clear();
   void forget();
 

@@ -43,12 +43,7 @@ void Container::save(HandoverWriter& out) const {
   json.member("exitCode", exit_.code);
   json.member("signal", exit_.signal);
   json.member("oomKilled", exit_.oom_killed);
-  json.member("uid", uid_);
-  json.member("gid", gid_);
-  json.key("groups");
-  json.begin_array();
-  for (u32 group : groups_) json.value(group);
-  json.end_array();
+  write_identity(json);
   json.member("nextExec", next_exec_);
   json.key("execs");
   json.begin_array();

@@ -88,12 +88,7 @@ void Container::describe(JsonWriter& json) const {
   json.member("exitCode", exit_.code);
   json.member("signal", exit_.signal);
   json.member("oomKilled", exit_.oom_killed);
-  json.member("uid", uid_);
-  json.member("gid", gid_);
-  json.key("groups");
-  json.begin_array();
-  for (u32 group : groups_) json.value(group);
-  json.end_array();
+  write_identity(json);
   json.member("lostLogRecords", log_.lost_records());
   json.end_object();
 }

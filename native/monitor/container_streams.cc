@@ -84,15 +84,7 @@ void Container::attach(Ticket ticket, ExecStreams streams) {
   server_.reply(ticket, text, static_cast<FdList&&>(fds));
 }
 
-void Container::attached_dropped(u32 number) {
-  String text;
-  JsonWriter json(text);
-  json.begin_object();
-  json.member("id", id_.view());
-  json.member("number", number);
-  json.end_object();
-  server_.broadcast(FrameType::kEventAttachDropped, text);
-}
+void Container::attached_dropped(u32 number) { tell(FrameType::kEventAttachDropped, "number", number); }
 
 void Container::resize(Ticket ticket, u16 rows, u16 columns) {
   if (!stdout_.terminal() || !stdout_.open())
