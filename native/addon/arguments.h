@@ -11,6 +11,8 @@
 
 namespace caisson {
 
+constexpr i64 kSafeIntegerMax = (i64{1} << 53) - 1;  // Number.MAX_SAFE_INTEGER
+
 int fd_argument(const Napi::Value& value, const char* name);      // an integer >= -100 (AT_FDCWD)
 Fd fd_copy_argument(const Napi::Value& value, const char* name);  // what JavaScript closes meanwhile stays open here
 i64 integer_argument(const Napi::Value& value, const char* name, i64 low, i64 high);

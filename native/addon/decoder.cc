@@ -144,6 +144,15 @@ Result<std::unique_ptr<Decoder>> Decoder::open(int fd, const std::atomic<bool>& 
   return decoder;
 }
 
+Result<size_t> Decoder::read(span<u8> out, const ExpansionLimits& limits) {
+  const size_t n = CAISSON_TRY(read(out));
+  expanded_ += n;
+  if (expanded_ > limits.max_expanded) return Error(EFBIG, "expand", "bytes");
+  if (expanded_ > limits.ratio_floor && expanded_ / limits.max_ratio > consumed())
+    return Error(EFBIG, "expand", "ratio");
+  return n;
+}
+
 Result<span<u8>> Decoder::more() {
   for (;;) {
     if (cancelled_) return Error(ECANCELED, "unpack", "layer");

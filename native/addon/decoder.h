@@ -11,6 +11,13 @@
 
 namespace caisson {
 
+struct ExpansionLimits {
+  u64 max_expanded = 0;  // bytes that may come out
+  // Bytes that may come out per byte of the blob, asked once more than `ratio_floor` bytes have.
+  u64 max_ratio = 0;
+  u64 ratio_floor = 0;
+};
+
 class Decoder {
  public:
   // Reads `fd`, which stays the caller's, from its beginning on (pread(2)). `cancelled`: asked before each read.
@@ -22,6 +29,10 @@ class Decoder {
   // Fills `out` as far as there is something; 0 is the end. Errors: EBADMSG "gzip" or "zstd": damaged or truncated;
   // ECANCELED; those of pread(2).
   virtual Result<size_t> read(span<u8> out) = 0;
+  // The same within limits, which must not change between two calls. Error EFBIG "expand": over one of them.
+  Result<size_t> read(span<u8> out, const ExpansionLimits& limits);
+  // Bytes that have come out of it within limits.
+  u64 expanded() const { return expanded_; }
   // Bytes of the blob that were read so far.
   u64 consumed() const { return offset_; }
 
@@ -35,6 +46,7 @@ class Decoder {
   int fd_;
   const std::atomic<bool>& cancelled_;
   u64 offset_ = 0;
+  u64 expanded_ = 0;
   std::vector<u8> input_;
 };
 

@@ -8,8 +8,6 @@
 namespace caisson {
 namespace {
 
-constexpr i64 kSafe = (i64{1} << 53) - 1;
-
 Napi::Value device_object(Napi::Env env, MapperDevice device) {
   if (!device.present) return env.Null();
   Napi::Object object = Napi::Object::New(env);
@@ -22,7 +20,7 @@ Napi::Value device_object(Napi::Env env, MapperDevice device) {
 
 // mapperCreate(name, sectors, type, params, readonly): Promise<MapperDevice>
 Napi::Value create(const Napi::CallbackInfo& info) {
-  const u64 sectors = static_cast<u64>(integer_argument(info[1], "sectors", 1, kSafe));
+  const u64 sectors = static_cast<u64>(integer_argument(info[1], "sectors", 1, kSafeIntegerMax));
   const bool readonly = info[4].ToBoolean();
   return run_job(
       info.Env(),

@@ -11,8 +11,6 @@
 namespace caisson {
 namespace {
 
-constexpr i64 kSafe = (i64{1} << 53) - 1;
-
 Napi::Value open_directory(const Napi::CallbackInfo& info) {
   return run_job(
       info.Env(),
@@ -24,9 +22,9 @@ Napi::Value open_directory(const Napi::CallbackInfo& info) {
 
 Napi::Value openat2(const Napi::CallbackInfo& info) {
   int dir = fd_argument(info[0], "dirfd");
-  u64 flags = static_cast<u64>(integer_argument(info[2], "flags", 0, kSafe));
+  u64 flags = static_cast<u64>(integer_argument(info[2], "flags", 0, kSafeIntegerMax));
   u64 mode = static_cast<u64>(integer_argument(info[3], "mode", 0, 07777));
-  u64 resolve = static_cast<u64>(integer_argument(info[4], "resolve", 0, kSafe));
+  u64 resolve = static_cast<u64>(integer_argument(info[4], "resolve", 0, kSafeIntegerMax));
   return run_job(
       info.Env(),
       [=, path = string_argument(info[1], "path")] { return open_at2(dir, path.c_str(), flags, mode, resolve); },
@@ -35,7 +33,7 @@ Napi::Value openat2(const Napi::CallbackInfo& info) {
 
 Napi::Value preallocate(const Napi::CallbackInfo& info) {
   int dir = fd_argument(info[0], "dirfd");
-  u64 size = static_cast<u64>(integer_argument(info[2], "size", 1, kSafe));
+  u64 size = static_cast<u64>(integer_argument(info[2], "size", 1, kSafeIntegerMax));
   return run_job(
       info.Env(), [=, name = string_argument(info[1], "name")] { return preallocate_at(dir, name.c_str(), size); },
       native_fd);

@@ -17,19 +17,12 @@
 namespace caisson {
 namespace {
 
-constexpr i64 kMaxSafeInteger = (i64{1} << 53) - 1;
 constexpr size_t kChunk = 512 * 1024;
 constexpr size_t kExcludeMax = 4096;
 constexpr size_t kLayersMax = 501;  // OVL_MAX_STACK, and an upper
 
-struct ExpansionLimits {
-  u64 max_expanded = 0;
-  u64 max_ratio = 0;
-  u64 ratio_floor = 0;
-};
-
 u64 number(const Napi::Object& options, const char* name, i64 low) {
-  return static_cast<u64>(integer_argument(options.Get(name), name, low, kMaxSafeInteger));
+  return static_cast<u64>(integer_argument(options.Get(name), name, low, kSafeIntegerMax));
 }
 
 // Layers' directories; what JavaScript closes meanwhile stays open here.
@@ -86,13 +79,9 @@ Napi::Value recode_blob(const Napi::CallbackInfo& info) {
     const std::unique_ptr<Decoder> decoder = CAISSON_TRY(Decoder::open(from->get(), cancelled));
     LayerSink sink(to, gzip, cancelled);
     std::vector<u8> chunk(kChunk);
-    for (u64 expanded = 0;;) {
-      const size_t n = CAISSON_TRY(decoder->read({chunk.data(), chunk.size()}));
+    for (;;) {
+      const size_t n = CAISSON_TRY(decoder->read({chunk.data(), chunk.size()}, limits));
       if (n == 0) break;
-      expanded += n;
-      if (expanded > limits.max_expanded) return Error(EFBIG, "expand", "bytes");
-      if (expanded > limits.ratio_floor && expanded / limits.max_ratio > decoder->consumed())
-        return Error(EFBIG, "expand", "ratio");
       CAISSON_TRY(sink.write({chunk.data(), n}));
     }
     return sink.finish();

@@ -8,7 +8,6 @@
 #include <thread>
 #include <vector>
 
-#include "addon/decoder.h"
 #include "addon/sha256.h"
 
 namespace caisson {
@@ -72,15 +71,12 @@ Status expand(int blob, const PipelineLimits& limits, const std::atomic<bool>& c
   for (;;) {
     u8* const slot = ring.fill();
     if (slot == nullptr) return ok();  // the other thread has failed, and says why
-    const size_t n = CAISSON_TRY(decoder->read({slot, kSlotSize}));
+    const size_t n = CAISSON_TRY(decoder->read({slot, kSlotSize}, limits.expansion));
     if (n == 0) break;
-    result.expanded += n;
-    if (result.expanded > limits.max_expanded) return Error(EFBIG, "expand", "bytes");
-    if (result.expanded > limits.ratio_floor && result.expanded / limits.max_ratio > decoder->consumed())
-      return Error(EFBIG, "expand", "ratio");
     if (!hash.update({slot, n})) return Error(ENOTSUP, "EVP_DigestUpdate", "SHA-256");
     ring.filled(n);
   }
+  result.expanded = decoder->expanded();
   if (!hash.finish(result.diff_id)) return Error(ENOTSUP, "EVP_DigestFinal_ex", "SHA-256");
   return ok();
 }

@@ -4,6 +4,7 @@
 
 #include <atomic>
 
+#include "addon/decoder.h"
 #include "core/result.h"
 #include "core/unpack/layer_apply.h"
 
@@ -11,10 +12,7 @@ namespace caisson {
 
 struct PipelineLimits {
   tar::Limits tar;
-  u64 max_expanded = 0;  // bytes of the uncompressed archive
-  // Uncompressed bytes per byte of the blob, asked once more than `ratio_floor` bytes have come out.
-  u64 max_ratio = 0;
-  u64 ratio_floor = 0;
+  ExpansionLimits expansion;
 };
 
 struct PipelineResult {

@@ -13,10 +13,8 @@
 namespace caisson {
 namespace {
 
-constexpr i64 kMaxSafeInteger = (i64{1} << 53) - 1;
-
 u64 limit(const Napi::Object& limits, const char* name) {
-  return static_cast<u64>(integer_argument(limits.Get(name), name, 0, kMaxSafeInteger));
+  return static_cast<u64>(integer_argument(limits.Get(name), name, 0, kSafeIntegerMax));
 }
 
 Napi::Value to_object(Napi::Env env, PipelineResult result) {
@@ -40,10 +38,10 @@ Napi::Value unpack_layer(const Napi::CallbackInfo& info) {
   PipelineLimits limits;
   limits.tar.max_entries = limit(object, "maxEntries");
   limits.tar.max_bytes = limit(object, "maxBytes");
-  limits.max_expanded = limit(object, "maxExpanded");
-  limits.max_ratio = limit(object, "maxRatio");
-  limits.ratio_floor = limit(object, "ratioFloor");
-  if (limits.max_ratio == 0) throw Napi::RangeError::New(env, "argument 'maxRatio' must be at least 1");
+  limits.expansion.max_expanded = limit(object, "maxExpanded");
+  limits.expansion.max_ratio = limit(object, "maxRatio");
+  limits.expansion.ratio_floor = limit(object, "ratioFloor");
+  if (limits.expansion.max_ratio == 0) throw Napi::RangeError::New(env, "argument 'maxRatio' must be at least 1");
 
   auto cancelled = std::make_shared<std::atomic<bool>>(false);
   auto work = [cancelled, limits, from, to] { return run_layer_pipeline(from->get(), to->get(), limits, *cancelled); };

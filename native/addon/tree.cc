@@ -12,7 +12,6 @@ namespace caisson {
 namespace {
 
 constexpr size_t kLowersMax = 500;  // OVL_MAX_STACK: no snapshot has more layers
-constexpr i64 kSafe = (i64{1} << 53) - 1;
 
 Napi::Value stats_object(Napi::Env env, CloneStats stats) {
   Napi::Object object = Napi::Object::New(env);
@@ -46,7 +45,7 @@ Napi::Value diff_tree_job(const Napi::CallbackInfo& info) {
   std::vector<int> lowers = fds_argument(info[0], "lowers", kLowersMax);
   int upper = fd_argument(info[1], "upper");
   int to = fd_argument(info[2], "to");
-  const i64 since = integer_argument(info[3], "since", 0, kSafe);
+  const i64 since = integer_argument(info[3], "since", 0, kSafeIntegerMax);
   const timespec time = {since / 1000, (since % 1000) * 1'000'000};
   return run_cancellable(
       info.Env(),
@@ -58,7 +57,7 @@ Napi::Value diff_tree_job(const Napi::CallbackInfo& info) {
 
 Napi::Value limit(const Napi::CallbackInfo& info) {
   int dir = fd_argument(info[0], "dirfd");
-  const u64 bytes = static_cast<u64>(integer_argument(info[1], "bytes", 1, kSafe));
+  const u64 bytes = static_cast<u64>(integer_argument(info[1], "bytes", 1, kSafeIntegerMax));
   return run_job(info.Env(), [=] { return limit_project(dir, bytes); });
 }
 
