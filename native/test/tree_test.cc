@@ -10,41 +10,20 @@
 #include "core/path.h"
 #include "core/tree/clone_tree.h"
 #include "core/tree/diff_tree.h"
+#include "tree_files.h"
 
 using namespace caisson;
+using namespace caisson::test;
 
 namespace {
 
 const Cancellation kGoOn;
-
-void put(int dir, const char* name, string_view text) {
-  Fd file(openat(dir, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
-  CHECK(write(file.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size()));
-}
-
-bool holds(int dir, const char* name, string_view text) {
-  char buffer[256];
-  Fd file(openat(dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
-  const ssize_t got = file ? read(file.get(), buffer, sizeof buffer) : -1;
-  return got >= 0 && string_view(buffer, static_cast<size_t>(got)) == text;
-}
-
-struct stat stat_of(int dir, const char* name) {
-  struct stat st = {};
-  if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) != 0) st.st_mode = 0;
-  return st;
-}
 
 bool absent(int dir, const char* name) { return stat_of(dir, name).st_mode == 0; }
 
 bool whiteout(int dir, const char* name) {
   const struct stat st = stat_of(dir, name);
   return S_ISCHR(st.st_mode) && st.st_rdev == 0;
-}
-
-Fd fresh(int top, const char* name) {
-  CHECK(mkdirat(top, name, 0755) == 0);
-  return Fd(openat(top, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
 }
 
 timespec long_ago() { return {0, 0}; }
