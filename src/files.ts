@@ -50,3 +50,18 @@ export async function withDirectory<T>(
     directory.close()
   }
 }
+
+/** Runs `work` with the directories open, in their order. */
+export async function withDirectories<T>(
+  native: Pick<Native, 'openDirectory'>,
+  paths: readonly string[],
+  work: (directories: NativeFd[]) => Promise<T>,
+): Promise<T> {
+  const opened: NativeFd[] = []
+  try {
+    for (const path of paths) opened.push(await native.openDirectory(path))
+    return await work(opened)
+  } finally {
+    for (const each of opened) each.close()
+  }
+}

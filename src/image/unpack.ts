@@ -3,6 +3,7 @@ import { availableParallelism } from 'node:os'
 import { CaissonError } from '../errors.ts'
 import type { ExpansionLimits, LayerLimits, Native, UnpackedLayer } from '../native/types.ts'
 import { digestMismatch, digestOfHex, type Digest } from './digest.ts'
+import { taskEnd } from './native-task.ts'
 
 export type UnpackLimits = LayerLimits & ExpansionLimits
 
@@ -41,19 +42,12 @@ export async function unpackBlob(
     if (running >= unpacksMax) await new Promise<void>((resolve) => waiting.push(resolve))
     running++
     signal.throwIfAborted()
-    const { done, abort } = native.unpackLayer(file.fd, directory, limits)
-    signal.addEventListener('abort', abort)
-    try {
-      const unpacked = await done
-      const actual = digestOfHex(unpacked.diffId)
-      if (actual !== diffId) throw digestMismatch(`${what}, uncompressed`, diffId, actual)
-      return unpacked
-    } catch (error) {
-      signal.throwIfAborted()
-      throw layerError(error, what, limits)
-    } finally {
-      signal.removeEventListener('abort', abort)
-    }
+    const task = native.unpackLayer(file.fd, directory, limits)
+    const unpacked = await taskEnd(task, signal, (error) => layerError(error, what, limits))
+    const actual = digestOfHex(unpacked.diffId)
+    if (actual === diffId) return unpacked
+    signal.throwIfAborted()
+    throw digestMismatch(`${what}, uncompressed`, diffId, actual)
   } finally {
     running--
     waiting.shift()?.()

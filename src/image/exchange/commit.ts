@@ -3,6 +3,7 @@ import { withDirectory } from '../../files.ts'
 import type { Native } from '../../native/types.ts'
 import { layerChain } from '../chain.ts'
 import type { Digest } from '../digest.ts'
+import { taskEnd } from '../native-task.ts'
 import type { Puller } from '../pull.ts'
 import type { Image } from '../snapshot.ts'
 import type { SnapshotKey, Snapshotter } from '../snapshot/snapshotter.ts'
@@ -77,17 +78,9 @@ async function pack(
   const target = await open(path, 'wx', 0o600)
   try {
     return await withDirectory(native, directory, async ({ fd }) => {
-      const { done, abort } = native.packTree([fd], target.fd, { gzip: true, layer: true, exclude: belowTop(exclude) })
-      signal.addEventListener('abort', abort)
-      try {
-        const made = await done
-        return { path, size: made.size, compression: 'gzip', ...layerDigests(made) }
-      } catch (error) {
-        signal.throwIfAborted()
-        throw error
-      } finally {
-        signal.removeEventListener('abort', abort)
-      }
+      const task = native.packTree([fd], target.fd, { gzip: true, layer: true, exclude: belowTop(exclude) })
+      const made = await taskEnd(task, signal)
+      return { path, size: made.size, compression: 'gzip', ...layerDigests(made) }
     })
   } finally {
     await target.close()

@@ -1,4 +1,6 @@
-import type { Native, NativeFd } from '../../native/types.ts'
+import { withDirectories } from '../../files.ts'
+import type { Native } from '../../native/types.ts'
+import { taskEnd } from '../native-task.ts'
 import type { LayerDirectory, SnapshotKey, Snapshotter } from '../snapshot/snapshotter.ts'
 import { piped } from './native-blobs.ts'
 
@@ -16,25 +18,12 @@ export function exportSnapshot(
   signal: AbortSignal,
 ): AsyncGenerator<Buffer, void, undefined> {
   return piped(native, (to) =>
-    snapshotter.read(key, layers, async (directories) => {
-      const opened: NativeFd[] = []
-      try {
-        for (const path of directories) opened.push(await native.openDirectory(path))
+    snapshotter.read(key, layers, (directories) =>
+      withDirectories(native, directories, (opened) => {
         signal.throwIfAborted()
         const fds = opened.map(({ fd }) => fd)
-        const { done, abort } = native.packTree(fds, to, { gzip: false, layer: false, exclude: [] })
-        signal.addEventListener('abort', abort)
-        try {
-          await done
-        } catch (error) {
-          signal.throwIfAborted()
-          throw error
-        } finally {
-          signal.removeEventListener('abort', abort)
-        }
-      } finally {
-        for (const each of opened) each.close()
-      }
-    }),
+        return taskEnd(native.packTree(fds, to, { gzip: false, layer: false, exclude: [] }), signal)
+      }),
+    ),
   )
 }

@@ -1,6 +1,7 @@
 import { open } from 'node:fs/promises'
 import { Socket } from 'node:net'
 import type { Native, RecodedBlob } from '../../native/types.ts'
+import { taskEnd } from '../native-task.ts'
 import { defaultUnpackLimits, layerError } from '../unpack.ts'
 
 export type RecodeNative = Pick<Native, 'recodeBlob' | 'pipe'>
@@ -21,16 +22,8 @@ export async function recodeBlob(
   const limits = defaultUnpackLimits
   const file = await open(path, 'r')
   try {
-    const { done, abort } = native.recodeBlob(file.fd, to, { gzip, ...limits })
-    signal.addEventListener('abort', abort)
-    try {
-      return await done
-    } catch (error) {
-      signal.throwIfAborted()
-      throw layerError(error, what, limits)
-    } finally {
-      signal.removeEventListener('abort', abort)
-    }
+    const task = native.recodeBlob(file.fd, to, { gzip, ...limits })
+    return await taskEnd(task, signal, (error) => layerError(error, what, limits))
   } finally {
     await file.close()
   }

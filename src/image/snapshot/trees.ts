@@ -1,4 +1,5 @@
-import type { Native, NativeFd, TreeJob, TreeStats } from '../../native/types.ts'
+import { withDirectories } from '../../files.ts'
+import type { Native, TreeJob, TreeStats } from '../../native/types.ts'
 
 export type TreeNative = Pick<Native, 'openDirectory' | 'cloneTree' | 'diffTree'>
 
@@ -34,20 +35,6 @@ export async function diffTree(
     const fds = stack.map(({ fd }) => fd)
     return untilAborted(() => native.diffTree(fds, tree?.fd ?? -1, target?.fd ?? -1, Math.floor(since)), signal)
   })
-}
-
-async function withDirectories<T>(
-  native: TreeNative,
-  paths: readonly string[],
-  work: (directories: NativeFd[]) => Promise<T>,
-): Promise<T> {
-  const opened: NativeFd[] = []
-  try {
-    for (const path of paths) opened.push(await native.openDirectory(path))
-    return await work(opened)
-  } finally {
-    for (const each of opened) each.close()
-  }
 }
 
 async function untilAborted<T>(start: () => TreeJob<T>, signal: AbortSignal | undefined): Promise<T> {
