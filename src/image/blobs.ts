@@ -6,6 +6,7 @@ import { CaissonError } from '../errors.ts'
 import { ifPresent } from '../files.ts'
 import type { BlobWriter, Native } from '../native/types.ts'
 import { writeAtomically } from './atomic-file.ts'
+import { BatchWriter } from './batch-writer.ts'
 import { digestMismatch, digestOfHex, hexOf, isDigest, verifyDigest, type Digest } from './digest.ts'
 import { withLockFile } from './lock.ts'
 import type { Descriptor } from './manifest.ts'
@@ -17,10 +18,8 @@ import type { Workspace } from './workspace.ts'
 /** Of st_blocks: stat(3type). */
 const blockBytes = 512
 const chunkBytes = 256 << 10
-/** Written by one trip to the pool: many enough that the trips cost nothing, few enough that none takes more than some ms. */
-const batchBytes = 1 << 20
 /** What has come is written after this time at the latest: a killed pull goes on from there. */
-const batchMs = 50
+const writtenWithinMs = 50
 const resumeBytes = 16 << 20
 /** A blob on its way: blob-<hex> in tmp/. */
 const partialPattern = /^blob-([0-9a-f]{64})$/
@@ -215,39 +214,18 @@ async function take(
   }: { begun: number; size: number; what: string; onBytes: ((received: number) => void) | undefined },
 ): Promise<number> {
   let received = begun
-  let batch: Buffer[] = []
-  let waiting = 0
-  let writing: Promise<unknown> = Promise.resolve()
-  let timer: NodeJS.Timeout | null = null
-  const flush = (): void => {
-    if (timer !== null) clearTimeout(timer)
-    timer = null
-    if (waiting === 0) return
-    const chunks = batch
-    batch = []
-    waiting = 0
-    writing = writing.then(() => writer.append(chunks))
-    writing.catch(() => undefined) // heard at the next wait for it
-  }
+  const batches = new BatchWriter(writer, writtenWithinMs)
   try {
     for await (const chunk of chunks) {
       received += chunk.length
       if (received > size) throw wrongSize(what, `more than the ${size}`)
-      batch.push(chunk)
-      waiting += chunk.length
-      timer ??= setTimeout(flush, batchMs)
-      if (waiting >= batchBytes) {
-        const before = writing
-        flush()
-        await before
-      }
+      await batches.add(chunk)
       onBytes?.(received)
     }
     return received
   } finally {
     // after a failure too: the next attempt goes on from there
-    flush()
-    await writing
+    await batches.end()
   }
 }
 

@@ -1,12 +1,10 @@
 import { constants } from 'node:fs'
 import { open } from 'node:fs/promises'
 import type { Native } from '../../native/types.ts'
+import { BatchWriter } from '../batch-writer.ts'
 import { digestOfHex, type Digest } from '../digest.ts'
 import type { LayerCompression } from '../media-types.ts'
 import { compressionOf, magicBytes } from './compression.ts'
-
-/** Written by one trip to the pool. */
-const batchBytes = 1 << 20
 
 export type HashNative = Pick<Native, 'blobWriter'>
 
@@ -30,32 +28,19 @@ export async function writeHashed(
   const writer = native.blobWriter(file.fd)
   let size = 0
   let head = Buffer.alloc(0)
-  let batch: Buffer[] = []
-  let waiting = 0
-  let writing: Promise<unknown> = Promise.resolve()
-  const flush = async (): Promise<void> => {
-    await writing
-    if (waiting === 0) return
-    writing = writer.append(batch)
-    writing.catch(() => undefined) // heard at the next wait for it
-    batch = []
-    waiting = 0
-  }
+  const batches = new BatchWriter(writer)
   try {
     for await (const bytes of chunks) {
       signal.throwIfAborted()
       const chunk = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
       if (head.length < magicBytes) head = Buffer.concat([head, chunk.subarray(0, magicBytes)])
       size += chunk.length
-      waiting += chunk.length
-      batch.push(chunk)
-      if (waiting >= batchBytes) await flush()
+      await batches.add(chunk)
     }
-    await flush()
-    await writing
+    await batches.end()
     return { path, size, digest: digestOfHex(writer.digest()), compression: compressionOf(head) }
   } finally {
-    await writing.catch(() => undefined)
+    await batches.settle()
     await file.close()
   }
 }
