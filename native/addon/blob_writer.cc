@@ -22,7 +22,7 @@ constexpr i64 kStepMax = i64{1} << 30;
 constexpr u32 kPartsMax = 65536;
 
 struct Blob {
-  Fd file;
+  std::shared_ptr<const Fd> file;  // shared with the step that is on its way; none once closed
   u64 size = 0;  // bytes that are in the file and in the hash
   Sha256 hash;
   bool busy = false;  // for the main thread; stays so after a failure, since what the hash has taken is unknown
@@ -31,11 +31,11 @@ struct Blob {
 Error refused() { return Error(ENOTSUP, "EVP_DigestUpdate", "SHA-256"); }
 
 // What is in the file after `size` goes through the hash, about `step` bytes of it.
-Result<u64> resume(Blob& blob, u64 step) {
+Result<u64> resume(Blob& blob, int file, u64 step) {
   std::vector<u8> buffer(kReadSize);
   const u64 end = blob.size + step;
   while (blob.size < end) {
-    const ssize_t n = pread(blob.file.get(), buffer.data(), buffer.size(), static_cast<off_t>(blob.size));
+    const ssize_t n = pread(file, buffer.data(), buffer.size(), static_cast<off_t>(blob.size));
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return Error::last("pread", "blob");
     if (n == 0) break;
@@ -45,13 +45,13 @@ Result<u64> resume(Blob& blob, u64 step) {
   return blob.size;
 }
 
-Result<u64> append(Blob& blob, std::vector<iovec> parts) {
+Result<u64> append(Blob& blob, int file, std::vector<iovec> parts) {
   for (const iovec& part : parts)
     if (!blob.hash.update({static_cast<const u8*>(part.iov_base), part.iov_len})) return refused();
   iovec* at = parts.data();
   for (size_t left = parts.size(); left != 0;) {
     const int count = static_cast<int>(left < IOV_MAX ? left : IOV_MAX);
-    const ssize_t n = pwritev(blob.file.get(), at, count, static_cast<off_t>(blob.size));
+    const ssize_t n = pwritev(file, at, count, static_cast<off_t>(blob.size));
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return Error::last("pwritev", "blob");
     blob.size += static_cast<u64>(n);
@@ -69,9 +69,11 @@ template <typename Step>
 Napi::Value next_step(Napi::Env env, const std::shared_ptr<Blob>& blob, std::shared_ptr<Napi::ObjectReference> kept,
                       Step step) {
   if (blob->busy) throw make_error(env, Error(EBUSY, "blobWriter", "blob"));
+  if (blob->file == nullptr) throw make_error(env, Error(EBADF, "blobWriter", "blob"));
   blob->busy = true;
   return run_job(
-      env, [blob, step = std::move(step)]() mutable { return step(*blob); },
+      env,
+      [blob, file = blob->file, step = std::move(step)]() mutable { return step(*blob, file->get()); },
       [blob, kept = std::move(kept)](Napi::Env e, u64 size) -> Napi::Value {
         blob->busy = false;
         return Napi::Number::New(e, static_cast<double>(size));
@@ -91,14 +93,14 @@ Napi::Value append_chunks(const Napi::CallbackInfo& info, const std::shared_ptr<
   }
   auto kept = std::make_shared<Napi::ObjectReference>(Napi::Persistent(chunks.As<Napi::Object>()));
   return next_step(env, blob, std::move(kept),
-                   [parts = std::move(parts)](Blob& to) mutable { return append(to, std::move(parts)); });
+                   [parts = std::move(parts)](Blob& to, int file) mutable { return append(to, file, std::move(parts)); });
 }
 
-// blobWriter(file): { resume(step), append(chunks), digest() }
+// blobWriter(file): { resume(step), append(chunks), digest(), close() }
 Napi::Value blob_writer(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   auto blob = std::make_shared<Blob>();
-  blob->file = fd_copy_argument(info[0], "file");
+  blob->file = std::make_shared<const Fd>(fd_copy_argument(info[0], "file"));
   Napi::Object writer = Napi::Object::New(env);
   auto method = [&](const char* name, auto body) {
     writer.Set(name, Napi::Function::New(
@@ -106,7 +108,7 @@ Napi::Value blob_writer(const Napi::CallbackInfo& info) {
   };
   method("resume", [](const Napi::CallbackInfo& call, const std::shared_ptr<Blob>& to) {
     const u64 step = static_cast<u64>(integer_argument(call[0], "step", 1, kStepMax));
-    return next_step(call.Env(), to, nullptr, [step](Blob& from) { return resume(from, step); });
+    return next_step(call.Env(), to, nullptr, [step](Blob& from, int file) { return resume(from, file, step); });
   });
   method("append", append_chunks);
   method("digest", [](const Napi::CallbackInfo& call, const std::shared_ptr<Blob>& of) -> Napi::Value {
@@ -114,6 +116,10 @@ Napi::Value blob_writer(const Napi::CallbackInfo& info) {
     if (of->busy) throw make_error(call.Env(), Error(EBUSY, "blobWriter", "blob"));
     if (!of->hash.finish(digest)) throw make_error(call.Env(), Error(ENOTSUP, "EVP_DigestFinal_ex", "SHA-256"));
     return Napi::String::New(call.Env(), hex_of(digest));
+  });
+  method("close", [](const Napi::CallbackInfo& call, const std::shared_ptr<Blob>& of) -> Napi::Value {
+    of->file.reset();
+    return call.Env().Undefined();
   });
   return writer;
 }

@@ -135,6 +135,7 @@ export class BlobStore {
       if (error instanceof CaissonError && error.code === 'ERR_DIGEST_MISMATCH') await rm(partial, { force: true })
       throw error
     } finally {
+      writer.close()
       await file.close()
     }
     const actual = digestOfHex(writer.digest())

@@ -115,8 +115,10 @@ export interface BlobWriter {
   resume(step: number): Promise<number>
   /** Writes the chunks after what is in the hash. They stay as they are until it is done. @returns how many bytes there are */
   append(chunks: readonly Buffer[]): Promise<number>
-  /** The SHA-256 of all, 64 lower-case hex digits; the last call. */
+  /** The SHA-256 of all, 64 lower-case hex digits; the last call but `close`. */
   digest(): string
+  /** Lets go of the file, at once or when the step that is on its way is done. */
+  close(): void
 }
 
 /** A blob that was written, or only measured. */

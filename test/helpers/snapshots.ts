@@ -11,6 +11,7 @@ import { layerChain, type ChainLink } from '#src/image/chain.ts'
 import type { ResolvedLayers, RootMount, SnapshotKey, Snapshotter } from '#src/image/index.ts'
 import { Runtime, type RuntimeOptions } from '#src/index.ts'
 import { buildLayout, type LayerEntry } from './image.ts'
+import { openFiles } from './open-files.ts'
 import { cgroupRoot, project } from './service.ts'
 
 const { NamespaceMode } = cri.v1
@@ -96,6 +97,8 @@ export async function bench(t: Test, options: RuntimeOptions, parent = '/tmp'): 
   await bench.open()
   t.teardown(async () => {
     await bench.runtime.close()
+    const held = openFiles().filter((path) => path.startsWith(directory))
+    if (held.length > 0) throw new Error(`held open after the end: ${held.join(', ')}`)
     const place = ['--state', join(directory, 'state'), '--root', join(directory, 'root'), '--cgroup', bench.slice]
     execFileSync(join(project, 'scripts/leaks'), place)
     for (const name of ['/pods', ''])

@@ -6,6 +6,8 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 
 import { native } from '#src/native/index.ts'
+import { openFiles } from '../helpers/open-files.ts'
+import { until } from '../helpers/service.ts'
 
 const sha256 = (data: Buffer): string => createHash('sha256').update(data).digest('hex')
 
@@ -28,6 +30,21 @@ t.test('what comes is written and hashed, in order, however it is cut', async (t
   t.equal(await writer.append([Buffer.alloc(0), data.subarray(2_100_000)]), data.length)
   t.equal(writer.digest(), sha256(data))
   t.ok(readFileSync(path).equals(data))
+})
+
+t.test('the file is let go of when it is closed', async (t) => {
+  const { handle, path } = await file(t, Buffer.alloc(0))
+  const holders = (): number => openFiles().filter((name) => name === path).length
+  const writer = native.blobWriter(handle.fd)
+  t.equal(holders(), 2)
+  const data = randomBytes(4 << 20)
+  const last = writer.append([data])
+  writer.close() // while it writes
+  t.equal(await last, data.length)
+  t.equal(writer.digest(), sha256(data))
+  await until(() => holders() === 1, 5000, 'only the handle is left')
+  t.throws(() => writer.append([data]), { code: 'EBADF' })
+  writer.close()
 })
 
 t.test('it goes on after what is in the file', async (t) => {

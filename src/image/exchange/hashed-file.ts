@@ -41,6 +41,7 @@ export async function writeHashed(
     return { path, size, digest: digestOfHex(writer.digest()), compression: compressionOf(head) }
   } finally {
     await batches.settle()
+    writer.close()
     await file.close()
   }
 }
