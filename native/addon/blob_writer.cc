@@ -23,7 +23,7 @@ constexpr u32 kPartsMax = 65536;
 
 struct Blob {
   std::shared_ptr<const Fd> file;  // shared with the step that is on its way; none once closed
-  u64 size = 0;  // bytes that are in the file and in the hash
+  u64 size = 0;                    // bytes that are in the file and in the hash
   Sha256 hash;
   bool busy = false;  // for the main thread; stays so after a failure, since what the hash has taken is unknown
 };
@@ -72,8 +72,7 @@ Napi::Value next_step(Napi::Env env, const std::shared_ptr<Blob>& blob, std::sha
   if (blob->file == nullptr) throw make_error(env, Error(EBADF, "blobWriter", "blob"));
   blob->busy = true;
   return run_job(
-      env,
-      [blob, file = blob->file, step = std::move(step)]() mutable { return step(*blob, file->get()); },
+      env, [blob, file = blob->file, step = std::move(step)]() mutable { return step(*blob, file->get()); },
       [blob, kept = std::move(kept)](Napi::Env e, u64 size) -> Napi::Value {
         blob->busy = false;
         return Napi::Number::New(e, static_cast<double>(size));
@@ -92,8 +91,9 @@ Napi::Value append_chunks(const Napi::CallbackInfo& info, const std::shared_ptr<
     if (!chunk.empty()) parts.push_back({chunk.data(), chunk.size()});
   }
   auto kept = std::make_shared<Napi::ObjectReference>(Napi::Persistent(chunks.As<Napi::Object>()));
-  return next_step(env, blob, std::move(kept),
-                   [parts = std::move(parts)](Blob& to, int file) mutable { return append(to, file, std::move(parts)); });
+  return next_step(env, blob, std::move(kept), [parts = std::move(parts)](Blob& to, int file) mutable {
+    return append(to, file, std::move(parts));
+  });
 }
 
 // blobWriter(file): { resume(step), append(chunks), digest(), close() }
