@@ -101,7 +101,8 @@ export class BlobStore {
   ): Promise<void> {
     const lockFile = join(this.#paths.locks, `blob-${hexOf(expected.digest)}`)
     await withLockFile(this.#native, lockFile, options.signal, async () => {
-      if (await this.has(expected)) return
+      // it may have come by another way since its transfer was interrupted
+      if (await this.has(expected)) return this.removePartial(expected.digest)
       const begun = await this.#transfer(expected, source, options)
       // what was begun was not what the digest promises: a power cut may have torn it
       if (begun === 'torn') await this.#transfer(expected, source, options)

@@ -337,8 +337,12 @@ export class ImageStore {
     const blobs = new Set(this.#catalog.blobs)
     const layers = new Set(this.#catalog.layers)
     const mounted = new Set<string>()
+    const pulled = new Set<Digest>()
     for (const lease of await this.#leases.list()) {
-      for (const digest of lease.blobs) blobs.add(digest)
+      for (const digest of lease.blobs) {
+        blobs.add(digest)
+        pulled.add(digest)
+      }
       for (const directory of lease.layers) {
         layers.add(directory)
         if (lease.kind === 'container') mounted.add(directory)
@@ -350,7 +354,8 @@ export class ImageStore {
       if (!blobs.has(digest)) await this.blobs.remove(digest, this.#trash)
     }
     for (const digest of await this.blobs.partials()) {
-      if (!blobs.has(digest) && (chosen?.has(digest) ?? true)) await this.blobs.removePartial(digest)
+      // an image's blob may have come by another way since its pull was killed: only a pull needs what it has begun
+      if (!pulled.has(digest) && (chosen?.has(digest) ?? true)) await this.blobs.removePartial(digest)
     }
     await this.layers.collect({ needed: layers, mounted }, this.#trash, this.#recordedLayers, candidates?.layers)
     if (this.usage.info('').inodesUsed === before.inodesUsed) return

@@ -91,6 +91,11 @@ t.test('every kind of damage is found, and repaired where that is safe', async (
       says: /^leftover: no pull goes on/,
     },
     {
+      name: 'part of a blob that came by another way, with which nobody goes on',
+      make: () => writeFile(join(root, 'tmp', `blob-${a.layerDigests[0]?.slice(7)}`), 'x'),
+      says: /^leftover: no pull goes on/,
+    },
+    {
       name: 'a manifest that is gone',
       make: () => rm(join(root, 'image/blobs/sha256', a.manifest.slice(7))),
       says: /^image: .* is not in the store/,
