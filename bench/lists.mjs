@@ -108,6 +108,7 @@ async function measure({ service, list, floor, image, logs, rounds, progress }) 
   let size = 0
   await delay(1000) // the churn is under way
   for (let turn = -10; turn < rounds; turn++) {
+    await call(floor, '/bench.Floor/Keep') // of the round before
     // in turns: who is second finds the processor's caches as the first one has left them
     const calls = [
       async () => {

@@ -31,7 +31,7 @@ function entries(): { entries: EncodedEntries<Subject>; encodings: string[] } {
 t.test('an entry is encoded once, and again when it has changed', async (t) => {
   const { entries: cache, encodings } = entries()
   const [a, b] = [subject('a', 'ä'), subject('b')]
-  const ids = (encoded: Encoded): unknown => ListContainersResponse.decode(encoded.bytes).containers
+  const ids = (encoded: Encoded): unknown => ListContainersResponse.decode(encoded.bytes()).containers
   t.match(ids(cache.list([a, b])), [
     { id: 'a', labels: { text: 'ä' } },
     { id: 'b', state: 0 },
@@ -41,7 +41,29 @@ t.test('an entry is encoded once, and again when it has changed', async (t) => {
   b.state = CONTAINER_EXITED
   t.match(ids(cache.list([a, b])), [{ id: 'a' }, { id: 'b', state: 2 }])
   t.same(encodings, ['a', 'b', 'b'])
-  t.same(cache.list([]).bytes.length, 0)
+  t.same(cache.list([]).bytes().length, 0)
+})
+
+t.test('replies that are sent at once do not meet in memory', async (t) => {
+  const { entries: cache } = entries()
+  const groups = new Map(
+    Array.from({ length: 50 }, (_none, index): [string, Subject[]] => [
+      String(index),
+      Array.from({ length: 1 + (index % 7) }, (_also, at) => subject(`${index}.${at}`, 'x'.repeat(index * 100))),
+    ]),
+  )
+  const { client } = await start(t, {
+    runtime: {
+      async listContainers({ filter }) {
+        return cache.list(groups.get(filter?.id ?? '') ?? [])
+      },
+    },
+  })
+  const told = await Promise.all([...groups.keys()].map((id) => client.runtime.listContainers({ filter: { id } })))
+  t.same(
+    told.map(({ containers }) => containers.map(({ id }) => id)),
+    [...groups.values()].map((group) => group.map(({ id }) => id)),
+  )
 })
 
 t.test('a list that is longer than a reply may be comes by its stream', async (t) => {

@@ -30,7 +30,7 @@ export function unary(
   method: Method,
   handler: (request: object, context: CallContext) => Promise<object>,
   late: LateError,
-): handleUnaryCall<object, Buffer> {
+): handleUnaryCall<object, Encoded> {
   return (call, callback) => {
     const run = (context: CallContext): Promise<object> => {
       checkRequest(call.request)
@@ -49,7 +49,7 @@ export function clientStream(
   handler: (requests: AsyncIterable<object>, context: CallContext) => Promise<object>,
   late: LateError,
   stopping: AbortSignal,
-): handleClientStreamingCall<object, Buffer> {
+): handleClientStreamingCall<object, Encoded> {
   return (call, callback) => {
     const lateHere = (error: unknown): void => late(method.path, error)
     const run = (context: CallContext): Promise<object> =>
@@ -67,13 +67,13 @@ async function* checked(requests: AsyncIterable<object>): AsyncGenerator<object,
 
 async function answer(
   method: Method,
-  call: ServerUnaryCall<object, Buffer> | ServerReadableStream<object, Buffer>,
-  callback: sendUnaryData<Buffer>,
+  call: ServerUnaryCall<object, Encoded> | ServerReadableStream<object, Encoded>,
+  callback: sendUnaryData<Encoded>,
   run: (context: CallContext) => Promise<object>,
   late: LateError,
   stopping?: AbortSignal,
 ): Promise<void> {
-  let reply: Buffer | undefined
+  let reply: Encoded | undefined
   let failure: unknown
   let scope: CallScope | undefined
   try {
@@ -98,7 +98,7 @@ export function serverStream(
   handler: (request: object, context: CallContext) => AsyncIterable<object>,
   late: LateError,
   stopping: AbortSignal,
-): handleServerStreamingCall<object, Buffer> {
+): handleServerStreamingCall<object, Encoded> {
   return (call) => {
     const answer = async (): Promise<void> => {
       let scope: CallScope | undefined
@@ -125,16 +125,16 @@ export function serverStream(
   }
 }
 
-function encode(method: Method, message: object): Buffer {
-  const bytes = message instanceof Encoded ? message.bytes : method.responseSerialize(message)
-  if (bytes.length > messageMax) {
+function encode(method: Method, message: object): Encoded {
+  const encoded = message instanceof Encoded ? message : new Encoded([method.responseSerialize(message)])
+  if (encoded.length > messageMax) {
     throw new CaissonError(
       'ERR_LIMIT_EXCEEDED',
-      `the reply of ${method.path} has ${bytes.length} bytes, and ${messageMax} is the limit: ` +
+      `the reply of ${method.path} has ${encoded.length} bytes, and ${messageMax} is the limit: ` +
         'narrow the filter, or use the streaming call of the same list',
     )
   }
-  return bytes
+  return encoded
 }
 
 /** Iterates `source` until the signal is aborted; then throws its reason without waiting for the source. */

@@ -1,12 +1,37 @@
+/** Where replies of several parts are joined, each over the one before it; gone with the next collection when there are none. */
+let scratch = new WeakRef(Buffer.alloc(0))
+
 /**
  * A reply whose bytes are at hand. Messages of protobuf that are written one after the other are one message, whose repeated fields
  * hold the entries of all (protobuf.dev, "Encoding", "Last One Wins"): lists are made of encoded entries without encoding anything.
  */
 export class Encoded {
-  readonly bytes: Buffer
+  readonly length: number
+  readonly #parts: readonly Buffer[]
 
-  constructor(bytes: Buffer) {
-    this.bytes = bytes
+  constructor(parts: readonly Buffer[], length = parts.reduce((sum, part) => sum + part.length, 0)) {
+    this.#parts = parts
+    this.length = length
+  }
+
+  /**
+   * All of it, until the next call, for any reply: gRPC puts a message behind its prefix as soon as it has it. A list of a thousand
+   * containers that had memory of its own would spend most of its time on page faults, and double until it is collected.
+   */
+  bytes(): Buffer {
+    const [only] = this.#parts
+    if (only !== undefined && this.#parts.length === 1) return only
+    let room = scratch.deref()
+    if (room === undefined || room.length < this.length) {
+      room = Buffer.allocUnsafeSlow(this.length)
+      scratch = new WeakRef(room)
+    }
+    let at = 0
+    for (const part of this.#parts) {
+      room.set(part, at)
+      at += part.length
+    }
+    return room.subarray(0, at)
   }
 }
 
@@ -35,7 +60,7 @@ export class EncodedEntries<Subject extends object> {
   list(subjects: Iterable<Subject>): Encoded {
     const parts: Buffer[] = []
     for (const subject of subjects) parts.push(this.#of(subject))
-    return new Encoded(Buffer.concat(parts))
+    return new Encoded(parts)
   }
 
   /** The same in messages of about a mebibyte, each as its subjects are when it is made. No subjects, no messages. */
@@ -47,11 +72,11 @@ export class EncodedEntries<Subject extends object> {
       parts.push(bytes)
       size += bytes.length
       if (size < chunkMin) continue
-      yield new Encoded(Buffer.concat(parts, size))
+      yield new Encoded(parts, size)
       parts = []
       size = 0
     }
-    if (size > 0) yield new Encoded(Buffer.concat(parts, size))
+    if (size > 0) yield new Encoded(parts, size)
   }
 
   #of(subject: Subject): Buffer {

@@ -6,6 +6,7 @@ import { clientStream, messageMax, serverStream, unary } from './adapters.ts'
 import { callLog, type Log } from './call-log.ts'
 import type { CallContext } from './context.ts'
 import type { Handlers, ServiceSpec } from './definition.ts'
+import type { Encoded } from './encoded.ts'
 import { type Peer, type PeerCredentials, peerOf, tagConnection } from './peer.ts'
 import { claimSocket, listenUnix, type LockFile } from './socket.ts'
 
@@ -72,8 +73,9 @@ export class GrpcServer {
       }
     }
     // Replies arrive encoded from the adapters.
+    const responseSerialize = (reply: Encoded): Buffer => reply.bytes()
     const definition = Object.fromEntries(
-      [...spec.methods].map(([name, method]) => [name, { ...method, responseSerialize: (reply: Buffer) => reply }]),
+      [...spec.methods].map(([name, method]) => [name, { ...method, responseSerialize }]),
     )
     this.#grpc.addService(definition, implementation)
     return this

@@ -32,7 +32,7 @@ export function containerEventsRpc(runtime: Runtime): Pick<RuntimeHandlers, 'get
       podSandboxStatus: toPodSandboxStatus(event.pod),
       containersStatuses: event.containers.map(toContainerStatus),
     }).finish()
-    const reply = new Encoded(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength))
+    const reply = new Encoded([Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)])
     encoded.set(event, reply)
     return reply
   }
