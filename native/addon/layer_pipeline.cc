@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "addon/sha256.h"
+#include "core/erofs/indexed_layer.h"
 
 namespace caisson {
 
@@ -81,11 +82,9 @@ Status expand(int blob, const PipelineLimits& limits, const std::atomic<bool>& c
   return ok();
 }
 
-}  // namespace
-
-Result<PipelineResult> run_layer_pipeline(int blob, int directory, const PipelineLimits& limits,
-                                          const std::atomic<bool>& cancelled) {
-  LayerApply apply = CAISSON_TRY(LayerApply::create(directory, limits.tar));
+// The second thread, the caller's: what comes through the ring goes to `target`, a LayerApply or what does as it does.
+template <typename Target>
+Result<PipelineResult> run(int blob, Target& target, const PipelineLimits& limits, const std::atomic<bool>& cancelled) {
   PipelineResult result;
   Ring ring;
   std::optional<Error> failed;
@@ -95,7 +94,7 @@ Result<PipelineResult> run_layer_pipeline(int blob, int directory, const Pipelin
     ring.close();
   });
   while (const std::optional<span<const u8>> chunk = ring.next()) {
-    Status written = cancelled ? Status(Error(ECANCELED, "unpack", "layer")) : apply.write(*chunk);
+    Status written = cancelled ? Status(Error(ECANCELED, "unpack", "layer")) : target.write(*chunk);
     if (!written) {
       ring.close();
       producer.join();
@@ -105,8 +104,20 @@ Result<PipelineResult> run_layer_pipeline(int blob, int directory, const Pipelin
   }
   producer.join();
   if (failed) return *failed;
-  result.stats = CAISSON_TRY(apply.finish());
+  result.stats = CAISSON_TRY(target.finish());
   return result;
+}
+
+}  // namespace
+
+Result<PipelineResult> run_layer_pipeline(int blob, int directory, const LayerForm& form, const PipelineLimits& limits,
+                                          const std::atomic<bool>& cancelled) {
+  if (form) {
+    IndexedLayer target = CAISSON_TRY(IndexedLayer::create(directory, *form, limits.tar));
+    return run(blob, target, limits, cancelled);
+  }
+  LayerApply target = CAISSON_TRY(LayerApply::create(directory, limits.tar));
+  return run(blob, target, limits, cancelled);
 }
 
 }  // namespace caisson

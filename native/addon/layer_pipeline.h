@@ -1,10 +1,13 @@
-// A layer blob becomes a directory: decompress and hash in one thread, apply the archive in another, with a bounded
-// ring between them. Threads of its own: it takes as long as the layer is large, and libuv's pool is for what is short.
+// A layer blob becomes a directory: decompress and hash in one thread, apply or index the archive in another, with a
+// bounded ring between them. Threads of its own: it takes as long as the layer is large, and libuv's pool is for what
+// is short.
 #pragma once
 
 #include <atomic>
+#include <optional>
 
 #include "addon/decoder.h"
+#include "core/erofs/layer_index.h"
 #include "core/result.h"
 #include "core/unpack/layer_apply.h"
 
@@ -15,15 +18,18 @@ struct PipelineLimits {
   ExpansionLimits expansion;
 };
 
+// What the directory is to hold: the tree, or with a form the layer's index (core/block_mount.h has the names).
+using LayerForm = std::optional<erofs::IndexForm>;
+
 struct PipelineResult {
   LayerStats stats;
   u8 diff_id[32] = {};  // SHA-256 of the uncompressed archive
   u64 expanded = 0;     // its bytes
 };
 
-// Blocks until the layer is applied to `directory`, or has failed. Both descriptors stay the caller's. Errors: those of
-// Decoder and LayerApply; EFBIG "expand": over a limit of the expansion; ECANCELED.
-Result<PipelineResult> run_layer_pipeline(int blob, int directory, const PipelineLimits& limits,
+// Blocks until the layer is in `directory`, or has failed. Both descriptors stay the caller's. Errors: those of
+// Decoder, LayerApply and LayerIndex; EFBIG "expand": over a limit of the expansion; ECANCELED.
+Result<PipelineResult> run_layer_pipeline(int blob, int directory, const LayerForm& form, const PipelineLimits& limits,
                                           const std::atomic<bool>& cancelled);
 
 }  // namespace caisson

@@ -28,7 +28,7 @@ Napi::Value to_object(Napi::Env env, PipelineResult result) {
   return object;
 }
 
-// unpackLayer(blob, directory, limits): { done: Promise<LayerStats>, abort() }
+// unpackLayer(blob, directory, { ...limits, erofs? }): { done: Promise<LayerStats>, abort() }
 Napi::Value unpack_layer(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   auto from = std::make_shared<Fd>(fd_copy_argument(info[0], "blob"));
@@ -43,8 +43,18 @@ Napi::Value unpack_layer(const Napi::CallbackInfo& info) {
   limits.expansion.ratio_floor = limit(object, "ratioFloor");
   if (limits.expansion.max_ratio == 0) throw Napi::RangeError::New(env, "argument 'maxRatio' must be at least 1");
 
+  LayerForm form;
+  const Napi::Value block = object.Get("erofsBlock");
+  if (!block.IsUndefined()) {
+    const i64 size = integer_argument(block, "erofsBlock", 512, 4096);
+    if (size != 512 && size != 4096) throw Napi::RangeError::New(env, "argument 'erofsBlock' must be 512 or 4096");
+    form = erofs::IndexForm{size == 512 ? 9u : 12u, size == 512};
+  }
+
   auto cancelled = std::make_shared<std::atomic<bool>>(false);
-  auto work = [cancelled, limits, from, to] { return run_layer_pipeline(from->get(), to->get(), limits, *cancelled); };
+  auto work = [cancelled, form, limits, from, to] {
+    return run_layer_pipeline(from->get(), to->get(), form, limits, *cancelled);
+  };
   Napi::Object handle = Napi::Object::New(env);
   handle.Set("done", run_job(env, std::move(work), to_object));
   handle.Set("abort", Napi::Function::New(

@@ -87,6 +87,13 @@ Napi::Value device(const Napi::CallbackInfo& info) {
       native_fd);
 }
 
+// mountErofs(directory): Promise<NativeFd>
+Napi::Value erofs_layer(const Napi::CallbackInfo& info) {
+  auto directory = std::make_shared<Fd>(fd_copy_argument(info[0], "directory"));
+  return run_job(
+      info.Env(), [directory] { return mount_erofs(directory->get()); }, native_fd);
+}
+
 // letGo(fd): Promise<void>; on the pool, for an end that may take long: of a mount's last descriptor the file system is
 // written back. The caller's own descriptor is closed by the caller, at once.
 Napi::Value let_go_of(const Napi::CallbackInfo& info) {
@@ -136,6 +143,7 @@ void init_mount(Napi::Env env, Napi::Object exports) {
   exports.Set("letGo", Napi::Function::New(env, let_go_of, "letGo"));
   exports.Set("mountImage", Napi::Function::New(env, image, "mountImage"));
   exports.Set("mountDevice", Napi::Function::New(env, device, "mountDevice"));
+  exports.Set("mountErofs", Napi::Function::New(env, erofs_layer, "mountErofs"));
   exports.Set("openTree", Napi::Function::New(env, tree, "openTree"));
   exports.Set("fsopen", Napi::Function::New(env, context, "fsopen"));
   exports.Set("fsconfig", Napi::Function::New(env, configure, "fsconfig"));

@@ -24,8 +24,10 @@ void Prepared::fill(const PlanView& plan, Stage& s) {
     sources.push(-1);
     idmaps.push(-1);
   }
-  // every namespace and mapping, and the others that close_unlisted() knows
-  for (size_t i = 0; i < Stage::kNamespaces + plan.mounts().size() + Stage::kOthers; ++i) keep.push(0);
+  for (size_t i = 0; i < plan.mounted_layers(); ++i) lowers.push(-1);
+  // every namespace, mapping and layer, and the others that close_unlisted() knows
+  const size_t kept = Stage::kNamespaces + plan.mounts().size() + plan.mounted_layers() + Stage::kOthers;
+  for (size_t i = 0; i < kept; ++i) keep.push(0);
   for (size_t i = 0; i < plan.devices().size(); ++i) devices.push(-1);
   for (const HookEntry& hook : plan.hooks()) {
     for (span<const Str> texts : {plan.hook_args(hook), plan.hook_env(hook)}) {
@@ -40,6 +42,7 @@ void Prepared::fill(const PlanView& plan, Stage& s) {
   s.sources = sources.data();
   s.devices = devices.data();
   s.idmaps = idmaps.data();
+  s.lowers = lowers.data();
   s.keep = keep.data();
 }
 
@@ -79,6 +82,25 @@ Status Prepared::mount_blocks(const PlanView& plan, Stage& s) {
     block = CAISSON_TRY(mount_image(plan.c_str(root.upper), "ext4"));
     s.upper = block.get();
   }
+  for (const u32 index : plan.erofs_layers())
+    CAISSON_TRY(mount_layer(plan.c_str(root.path), plan.c_str(plan.layers()[index])));
+  for (const u32 index : plan.erofs_image_layers()) {
+    const MountEntry* of = nullptr;
+    for (const MountEntry& mount : plan.mounts())
+      if (mount.kind == MountKind::kImage && index - mount.layer_first < mount.layer_count) of = &mount;
+    if (of == nullptr) return Error(EINVAL, "mount", plan.text(plan.image_layer(index)));
+    CAISSON_TRY(mount_layer(plan.c_str(of->source), plan.c_str(plan.image_layer(index))));
+  }
+  for (size_t i = 0; i < layers.size(); ++i) lowers[i] = layers[i].get();
+  return ok();
+}
+
+Status Prepared::mount_layer(const char* directory, const char* name) {
+  const Fd all(open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (!all) return Error::last("open", directory);
+  const Fd layer(openat(all.get(), name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  if (!layer) return Error::last("openat", name);
+  layers.push(CAISSON_TRY(mount_erofs(layer.get())));
   return ok();
 }
 

@@ -15,15 +15,20 @@ struct Prepared {
   Vec<int> devices;
   Vec<int> idmaps;
   Vec<Fd> mappings;  // what idmaps names
+  Vec<Fd> layers;    // what lowers names
+  Vec<int> lowers;
   Vec<unsigned> keep;
   Vec<char*> hooks;
   Fd block;  // Stage::root or Stage::upper
   void fill(const PlanView& plan, Stage& s);
   // A user namespace for each of the mappings of single mounts that the plan has.
   Status make_mappings(const PlanView& plan);
-  // What lies on block devices is mounted before the birth: the container's cgroup, which a stage is born in, lets none
-  // be opened.
+  // What lies on block devices, or may, is mounted before the birth: the container's cgroup, which a stage is born in,
+  // lets none be opened.
   Status mount_blocks(const PlanView& plan, Stage& s);
+
+ private:
+  Status mount_layer(const char* directory, const char* name);
 };
 
 // Is SELinux on? As libselinux asks it.

@@ -15,7 +15,9 @@ namespace {
 constexpr unsigned long kLoopGetFree = 0x4c82;      // LOOP_CTL_GET_FREE
 constexpr unsigned long kLoopConfigure = 0x4c0a;    // LOOP_CONFIGURE, Linux 5.8
 constexpr unsigned long kLoopGetStatus64 = 0x4c05;  // LOOP_GET_STATUS64
+constexpr u32 kLoopReadOnly = 1;                    // LO_FLAGS_READ_ONLY
 constexpr u32 kLoopAutoclear = 4;                   // LO_FLAGS_AUTOCLEAR
+constexpr u32 kLoopDirectIo = 16;                   // LO_FLAGS_DIRECT_IO: where the file system can, else without
 constexpr int kLoopTries = 64;                      // another process may take the free one first
 constexpr int kLoopNodes = 1024;
 
@@ -60,10 +62,10 @@ Result<Fd> mount_opened(int device, const char* type, bool readonly) {
 }
 
 // The loop device that has the file of `st` already; without a descriptor: there is none.
-Fd attached_loop(const struct stat& st) {
+Fd attached_loop(const struct stat& st, int mode) {
   for (int i = 0; i < kLoopNodes; ++i) {
     const Name node("/dev/loop%d", i);
-    Fd loop(open(node.text, O_RDWR | O_CLOEXEC));
+    Fd loop(open(node.text, mode | O_CLOEXEC));
     if (!loop && errno == ENOENT && i >= 256) break;
     if (!loop) continue;
     LoopInfo64 info;
@@ -75,22 +77,51 @@ Fd attached_loop(const struct stat& st) {
   return Fd();
 }
 
-Result<Fd> new_loop(int file) {
+Result<Fd> new_loop(int file, int mode, u32 flags) {
   Fd control(open("/dev/loop-control", O_RDWR | O_CLOEXEC));
   if (!control) return Error::last("open", "/dev/loop-control");
   LoopConfig config;
   config.fd = static_cast<u32>(file);
-  config.info.flags = kLoopAutoclear;
+  config.info.flags = kLoopAutoclear | flags;
   for (int i = 0; i < kLoopTries; ++i) {
     const int number = ioctl(control.get(), static_cast<int>(kLoopGetFree));
     if (number < 0) return Error::last("ioctl(LOOP_CTL_GET_FREE)");
     const Name node("/dev/loop%d", number);
-    Fd loop(open(node.text, O_RDWR | O_CLOEXEC));
+    Fd loop(open(node.text, mode | O_CLOEXEC));
     if (!loop) return Error::last("open", node.text);
     if (ioctl(loop.get(), static_cast<int>(kLoopConfigure), &config) == 0) return loop;
     if (errno != EBUSY) return Error::last("ioctl(LOOP_CONFIGURE)", node.text);
   }
   return Error(EBUSY, "ioctl(LOOP_CONFIGURE)", "/dev/loop-control");
+}
+
+// A file of a layer; without a descriptor: there is none.
+Result<Fd> open_part(int directory, const char* name) {
+  Fd file(openat(directory, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+  if (!file && errno == ENOENT) return Fd();
+  if (!file) return Error::last("openat", name);
+  struct stat st = {};
+  if (fstat(file.get(), &st) != 0) return Error::last("fstat", name);
+  if (!S_ISREG(st.st_mode)) return Error(EINVAL, "openat", name);
+  return file;
+}
+
+Result<Fd> loop_of(int file) {
+  struct stat st = {};
+  if (fstat(file, &st) != 0) return Error::last("fstat", "layer");
+  Fd loop = attached_loop(st, O_RDONLY);
+  if (loop) return loop;
+  return new_loop(file, O_RDONLY, kLoopReadOnly | kLoopDirectIo);
+}
+
+// `source` and `device` (or -1) are files, or block devices.
+Result<Fd> mount_index(int source, int device) {
+  Fd context = CAISSON_TRY(fs_open("erofs"));
+  CAISSON_TRY(fs_config_string(context.get(), "source", Name("/proc/self/fd/%d", source).text));
+  if (device >= 0) CAISSON_TRY(fs_config_string(context.get(), "device", Name("/proc/self/fd/%d", device).text));
+  CAISSON_TRY(fs_config_flag(context.get(), "ro"));
+  CAISSON_TRY(fs_config_create(context.get()));
+  return fs_mount(context.get(), u32{uapi::kMountAttrRdonly});
 }
 
 }  // namespace
@@ -111,9 +142,22 @@ Result<Fd> mount_image(const char* path, const char* type) {
   struct stat st = {};
   if (fstat(file.get(), &st) != 0) return Error::last("fstat", path);
   if (!S_ISREG(st.st_mode)) return Error(EINVAL, "open", path);
-  Fd loop = attached_loop(st);
-  if (!loop) loop = CAISSON_TRY(new_loop(file.get()));
+  Fd loop = attached_loop(st, O_RDWR);
+  if (!loop) loop = CAISSON_TRY(new_loop(file.get(), O_RDWR, 0));
   return mount_opened(loop.get(), type, false);
+}
+
+Result<Fd> mount_erofs(int directory) {
+  Fd index = CAISSON_TRY(open_part(directory, kErofsIndex));
+  if (!index) return Error(ENOENT, "openat", kErofsIndex);
+  Fd archive = CAISSON_TRY(open_part(directory, kErofsArchive));
+  Result<Fd> mounted = mount_index(index.get(), archive.get());
+  // ENOTBLK: no kernel for files, or a file system that cannot be read so.
+  if (mounted || mounted.error().err != ENOTBLK) return mounted;
+  Fd device = CAISSON_TRY(loop_of(index.get()));
+  Fd second;
+  if (archive) second = CAISSON_TRY(loop_of(archive.get()));
+  return mount_index(device.get(), second.get());
 }
 
 }  // namespace caisson

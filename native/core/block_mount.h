@@ -22,4 +22,14 @@ Result<Fd> mount_device(const BlockDevice& device, const char* type, bool readon
 // it the super block. Needs /dev/loop-control and devtmpfs, or nodes for the devices. Allocates nothing.
 Result<Fd> mount_image(const char* path, const char* type);
 
+// What a layer that is indexed, not unpacked, has in its directory (core/erofs/layer_index.h).
+inline constexpr char kErofsIndex[] = "layer.erofs";
+inline constexpr char kErofsArchive[] = "layer.tar";  // only where the index points into it
+
+// A detached read-only mount of such a layer; `directory` is a descriptor of its directory, O_PATH too. Its files as
+// they are, where the kernel mounts such (Linux 6.12, and not from every file system); else through loop devices, as
+// mount_image() does. Errors: ENODEV, the kernel knows no EROFS; EINVAL, no blocks of this size (before 6.4) or a
+// damaged index. Needs /proc. Allocates nothing.
+Result<Fd> mount_erofs(int directory);
+
 }  // namespace caisson

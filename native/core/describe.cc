@@ -31,6 +31,7 @@ constexpr StepWords kCalls[] = {
     {Step::kMapUser, "setresuid"},
     {Step::kJoinSeed, "setns"},
     {Step::kLinkLayers, "symlink"},
+    {Step::kMountLayer, "mount"},
     {Step::kImageVolume, "mount"},
     {Step::kMountOverlay, "mount"},
     {Step::kAttachRoot, "move_mount"},
@@ -140,6 +141,12 @@ string_view object_of(const PlanView& plan, Step step, u32 index) {
     case Step::kImageVolume: {
       auto volume = entry(plan.mounts(), index);
       return volume != nullptr ? plan.text(volume->destination) : "";
+    }
+    case Step::kMountLayer: {
+      const size_t count = plan.erofs_layers().size();
+      if (auto layer = entry(plan.erofs_layers(), index)) return plan.text(plan.layers()[*layer]);
+      auto layer = entry(plan.erofs_image_layers(), static_cast<u32>(index - count));
+      return layer != nullptr ? plan.text(plan.image_layer(*layer)) : "";
     }
     case Step::kOpenRoot:
     case Step::kOpenLayers:

@@ -46,6 +46,8 @@ constexpr SectionRule kRules[kSections] = {
     {"execCPUAffinity.initial", sizeof(u64), 128},  // NR_CPUS of Debian's kernels: 8192
     {"execCPUAffinity.final", sizeof(u64), 128},
     {"image volumes", sizeof(Str), 16'384},
+    {"layers", sizeof(u32), kLayersMax},
+    {"image volumes", sizeof(u32), 4'096},
 };
 
 constexpr u32 kPropagationTypes = uapi::kMsShared | uapi::kMsSlave | uapi::kMsPrivate | uapi::kMsUnbindable;
@@ -71,6 +73,8 @@ class Validator {
     CAISSON_TRY(texts(Section::kEnv, Form::kAny));
     CAISSON_TRY(layers(Section::kLayers));
     CAISSON_TRY(layers(Section::kImageLayers));
+    CAISSON_TRY(indexes(Section::kErofsLayers, Section::kLayers));
+    CAISSON_TRY(indexes(Section::kErofsVolumes, Section::kImageLayers));
     CAISSON_TRY(texts(Section::kMasked, Form::kAbsolute));
     CAISSON_TRY(texts(Section::kReadonly, Form::kAbsolute));
     CAISSON_TRY(texts(Section::kVolumes, Form::kAbsolute));
@@ -239,6 +243,12 @@ class Validator {
       if (string_view(strings_ + layer.offset, layer.length).find_first_of(":,\\") != string_view::npos)
         return invalid("layers");
     }
+    return ok();
+  }
+
+  Status indexes(Section section, Section of) {
+    for (const u32 index : records<u32>(section))
+      if (index >= records<Str>(of).size()) return invalid("layers");
     return ok();
   }
 

@@ -53,6 +53,10 @@ class PlanView {
   span<const Str> image_layers(const MountEntry& m) const {
     return section<Str>(Section::kImageLayers).subspan(m.layer_first, m.layer_count);
   }
+  span<const u32> erofs_layers() const { return section<u32>(Section::kErofsLayers); }
+  span<const u32> erofs_image_layers() const { return section<u32>(Section::kErofsVolumes); }
+  u32 mounted_layers() const { return static_cast<u32>(erofs_layers().size() + erofs_image_layers().size()); }
+  Str image_layer(u32 index) const { return section<Str>(Section::kImageLayers)[index]; }
   span<const NetDeviceEntry> net_devices() const { return section<NetDeviceEntry>(Section::kNetDevices); }
   span<const HookEntry> hooks() const { return section<HookEntry>(Section::kHooks); }
   span<const Str> hook_args(const HookEntry& h) const {

@@ -25,6 +25,7 @@ constexpr const char* kSteps[] = {
     "map user",
     "join pod",
     "link layers",
+    "layer",
     "image volume",
     "mount overlay",
     "attach root",

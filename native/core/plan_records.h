@@ -28,6 +28,7 @@ enum class Step : u32 {
   kMapUser,
   kJoinSeed,
   kLinkLayers,
+  kMountLayer,   // index: in Section::kErofsLayers, then kErofsVolumes
   kImageVolume,  // index: the mount
   kMountOverlay,
   kAttachRoot,
@@ -354,6 +355,8 @@ enum class Section : u32 {
   kCpusInitial,    // u64: CPU mask words (sched_setaffinity(2)); kExec: from before the cgroup is entered
   kCpusFinal,      // u64: from then on
   kImageLayers,    // Str: names in the `source` of mounts of kImage, the topmost first
+  kErofsLayers,    // u32: those of kLayers, by index and in order, that are mounted first (block_mount.h)
+  kErofsVolumes,   // u32: those of kImageLayers
   kCount,
 };
 

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { readdir } from 'node:fs/promises'
+import { join } from 'node:path'
 import { CaissonError, errorMessage, isCaissonError } from '../errors.ts'
 import type { BlobStore } from './blobs.ts'
 import { indexDepthMax, type Catalog } from './catalog.ts'
@@ -7,6 +8,7 @@ import { layerDirectory } from './chain.ts'
 import { parseImageConfig } from './config.ts'
 import { digestOfHex, type Digest } from './digest.ts'
 import type { RootEntry } from './index-file.ts'
+import { indexProblem } from './layer-form.ts'
 import type { LayerStore } from './layers.ts'
 import type { Lease } from './leases.ts'
 import { choosePlatform, configSizeMax, manifestSizeMax, parseManifest, type Descriptor } from './manifest.ts'
@@ -97,7 +99,7 @@ export class Checker {
       blobBytes += await this.#hash(digest, signal)
     })
     const recorded = await layers.recorded()
-    for (const chainId of recorded) await this.#layer(chainId)
+    for (const chainId of recorded) await this.#layer(chainId, options.signal)
     if (needs !== null && this.#parts.collects) await locked(() => this.#leftovers(needs))
     const problems: CheckProblem[] = []
     for (const { subject, object, message, repair } of this.#findings) {
@@ -209,8 +211,8 @@ export class Checker {
     return bytes
   }
 
-  async #layer(chainId: Digest): Promise<void> {
-    const { layers } = this.#parts
+  async #layer(chainId: Digest, signal: AbortSignal): Promise<void> {
+    const { layers, paths } = this.#parts
     const directory = layerDirectory(chainId)
     const wrong = (message: string): void => this.#found('layer', directory, message, () => layers.discard(chainId))
     const record = await layers.record(chainId)
@@ -224,6 +226,9 @@ export class Checker {
       if (inodes !== record.inodes) wrong(`it has ${inodes} inodes instead of ${record.inodes}`)
       else if (content !== (record.content ?? content)) {
         wrong(`its files hold ${content} bytes instead of ${record.content}`)
+      } else if (record.erofs !== undefined) {
+        const problem = await indexProblem(join(paths.layers, directory), record.erofs, record.diffId, signal)
+        if (problem !== null) wrong(problem)
       }
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error

@@ -3,10 +3,11 @@ import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { CaissonError } from '../errors.ts'
 import { ifPresent, renameIfPresent, withDirectory } from '../files.ts'
-import type { Native, TreeUsage } from '../native/types.ts'
+import type { ErofsBlock, Native, TreeUsage, UnpackedLayer } from '../native/types.ts'
 import { writeAtomically } from './atomic-file.ts'
 import { layerDirectory, type ChainLink } from './chain.ts'
 import { digestOfHex, hexOf, isDigest, type Digest } from './digest.ts'
+import { indexedForm, isIndexedForm, type IndexedForm } from './layer-form.ts'
 import { withLockFile } from './lock.ts'
 import type { LayerDescriptor } from './manifest.ts'
 import type { ImagePaths } from './paths.ts'
@@ -30,13 +31,18 @@ export interface LayerMeta {
   /** Bytes of its files' content; absent in records of earlier versions. */
   content?: number
   inodes: number
+  /** It is not unpacked; absent: it is. */
+  erofs?: IndexedForm
 }
+
+/** What a layer's directory holds: its tree, or the files that its tree is mounted from. */
+export type LayerKind = 'tree' | 'erofs'
 
 const metaPattern = /^([0-9a-f]{64})\.json$/
 /** A layer's directory; with a suffix one that was set aside. */
 const directoryPattern = /^([a-z2-7]{26})(?:\.[0-9a-f]+)?$/
 
-/** Unpacked layers by chain id, ready to be lowerdirs of an overlay. */
+/** Layers by chain id, ready to be lowerdirs of an overlay: unpacked, or as an EROFS index and its archive (layer-form.ts). */
 export class LayerStore {
   readonly #native: LayerNative
   readonly #paths: ImagePaths
@@ -44,6 +50,8 @@ export class LayerStore {
   readonly #usage: Usage
   readonly #limits: UnpackLimits
   readonly #known = new Set<Digest>()
+  /** By directory name. */
+  readonly #forms = new Map<string, LayerKind>()
   readonly #flights = new SingleFlight<Digest, boolean>()
 
   constructor(parts: {
@@ -109,15 +117,21 @@ export class LayerStore {
   }
 
   /**
-   * Unpacks the blob of a layer unless that has been done. Calls for one chain share the work, across processes too.
+   * Unpacks the blob of a layer unless it is there, in either form. Calls for one chain share the work, across processes too.
    *
+   * @param erofsBlock indexes it instead
    * @returns whether this call (or one that it shared) made the layer
    */
-  async unpack(link: ChainLink, blob: LayerDescriptor, signal: AbortSignal): Promise<boolean> {
+  async unpack(link: ChainLink, blob: LayerDescriptor, signal: AbortSignal, erofsBlock?: ErofsBlock): Promise<boolean> {
     if (await this.has(link.chainId)) return false
     return this.#flights.run(link.chainId, signal, (shared) =>
-      this.#locked(link, shared, () => this.#make(link, blob, shared)),
+      this.#locked(link, shared, () => this.#make(link, blob, shared, erofsBlock)),
     )
+  }
+
+  /** What a layer's record says that its directory holds; null: it has none, as far as this process knows. */
+  kindOf(directory: string): LayerKind | null {
+    return this.#forms.get(directory) ?? null
   }
 
   /** @returns whether `make` was called: false when the layer was there */
@@ -129,12 +143,12 @@ export class LayerStore {
     })
   }
 
-  async #make(link: ChainLink, blob: LayerDescriptor, signal: AbortSignal): Promise<void> {
+  async #make(link: ChainLink, blob: LayerDescriptor, signal: AbortSignal, erofsBlock?: ErofsBlock): Promise<void> {
     const draft = this.#workspace.path()
     await mkdir(draft, { mode: 0o755 })
     try {
-      await this.#apply(draft, link, blob, signal)
-      await this.#commit(link, draft)
+      const { expanded } = await this.#apply(draft, link, blob, signal, erofsBlock)
+      await this.#commit(link, draft, erofsBlock && (await indexedForm(draft, erofsBlock, expanded)))
     } catch (error) {
       await this.#removeDraft(draft)
       throw error
@@ -149,7 +163,7 @@ export class LayerStore {
     await this.#locked(link, signal, () => this.#commit(link, draft))
   }
 
-  async #commit(link: ChainLink, draft: string): Promise<void> {
+  async #commit(link: ChainLink, draft: string, erofs?: IndexedForm): Promise<void> {
     const usage = await this.#usageOf(this.#paths.tmp, basename(draft))
     await this.#setAside(link.directory)
     await rename(draft, join(this.#paths.layers, link.directory))
@@ -162,14 +176,22 @@ export class LayerStore {
       size: usage.bytes,
       content: usage.content,
       inodes: usage.inodes,
+      ...(erofs !== undefined && { erofs }),
     }
     await writeAtomically(this.#metaFile(link.chainId), `${JSON.stringify(meta)}\n`, this.#workspace.path())
     this.#remember(meta)
   }
 
-  async #apply(draft: string, link: ChainLink, blob: LayerDescriptor, signal: AbortSignal): Promise<void> {
-    const options = { diffId: link.diffId, what: `layer ${blob.digest}`, limits: this.#limits, signal }
-    await withDirectory(this.#native, draft, ({ fd }) =>
+  async #apply(
+    draft: string,
+    link: ChainLink,
+    blob: LayerDescriptor,
+    signal: AbortSignal,
+    erofsBlock?: ErofsBlock,
+  ): Promise<UnpackedLayer> {
+    const what = `layer ${blob.digest}`
+    const options = { diffId: link.diffId, what, limits: this.#limits, signal, ...(erofsBlock && { erofsBlock }) }
+    return withDirectory(this.#native, draft, ({ fd }) =>
       unpackBlob(this.#native, this.#paths.blob(blob.digest), fd, options),
     )
   }
@@ -267,11 +289,14 @@ export class LayerStore {
 
   #remember(meta: LayerMeta): void {
     this.#known.add(meta.chainId)
+    this.#forms.set(meta.dir, meta.erofs === undefined ? 'tree' : 'erofs')
     this.#usage.setLayer(meta.dir, { bytes: meta.size, inodes: meta.inodes })
   }
 
   #forget(chainId: Digest): void {
-    if (this.#known.delete(chainId)) this.#usage.dropLayer(layerDirectory(chainId))
+    const directory = layerDirectory(chainId)
+    this.#forms.delete(directory)
+    if (this.#known.delete(chainId)) this.#usage.dropLayer(directory)
   }
 }
 
@@ -292,6 +317,7 @@ function parseMeta(text: string, file: string): LayerMeta | null {
     isDigest(meta.chainId) &&
     meta.dir === layerDirectory(meta.chainId) &&
     Number.isSafeInteger(meta.size) &&
-    Number.isSafeInteger(meta.inodes)
+    Number.isSafeInteger(meta.inodes) &&
+    isIndexedForm(meta.erofs)
   return valid ? (meta as LayerMeta) : null
 }

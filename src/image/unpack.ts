@@ -1,7 +1,7 @@
 import { open } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import { CaissonError } from '../errors.ts'
-import type { ExpansionLimits, LayerLimits, Native, UnpackedLayer } from '../native/types.ts'
+import type { ErofsBlock, ExpansionLimits, LayerLimits, Native, UnpackedLayer } from '../native/types.ts'
 import { digestMismatch, digestOfHex, type Digest } from './digest.ts'
 import { taskEnd } from './native-task.ts'
 
@@ -28,21 +28,22 @@ const waiting: (() => void)[] = []
  * Applies a layer blob to a directory, and checks its diff id.
  *
  * @param directory descriptor of an empty directory, which is to be thrown away after a failure
+ * @param options.erofsBlock indexes it instead (src/image/layer-form.ts)
  * @throws CaissonError ERR_LAYER_INVALID, ERR_DIGEST_MISMATCH; errors of the disk as they are
  */
 export async function unpackBlob(
   native: Pick<Native, 'unpackLayer'>,
   path: string,
   directory: number,
-  options: { diffId: Digest; what: string; limits?: UnpackLimits; signal: AbortSignal },
+  options: { diffId: Digest; what: string; limits?: UnpackLimits; erofsBlock?: ErofsBlock; signal: AbortSignal },
 ): Promise<UnpackedLayer> {
-  const { diffId, what, limits = defaultUnpackLimits, signal } = options
+  const { diffId, what, limits = defaultUnpackLimits, erofsBlock, signal } = options
   const file = await open(path, 'r')
   try {
     if (running >= unpacksMax) await new Promise<void>((resolve) => waiting.push(resolve))
     running++
     signal.throwIfAborted()
-    const task = native.unpackLayer(file.fd, directory, limits)
+    const task = native.unpackLayer(file.fd, directory, { ...limits, ...(erofsBlock !== undefined && { erofsBlock }) })
     const unpacked = await taskEnd(task, signal, (error) => layerError(error, what, limits))
     const actual = digestOfHex(unpacked.diffId)
     if (actual === diffId) return unpacked

@@ -89,6 +89,12 @@ export interface LayerLimits {
   maxBytes: number
 }
 
+/**
+ * Bytes of a block of a layer's EROFS index: 512, it points into the archive, which is kept as it is (Linux 6.4); 4096, it holds the
+ * files' content.
+ */
+export type ErofsBlock = 512 | 4096
+
 export interface LayerStats {
   entries: number
   /** Bytes of regular files. */
@@ -256,6 +262,12 @@ export interface Native {
   /** A detached mount of the file system on a block device; rejects with ENODEV when the node is another device's. */
   mountDevice(path: string, major: number, minor: number, type: string, readonly: boolean): Promise<NativeFd>
 
+  /**
+   * A detached read-only mount of a layer that `unpackLayer` has indexed; from its files, or through loop devices where the kernel or
+   * their file system asks for them. Rejects with ENODEV: no EROFS in the kernel; EINVAL: no blocks of this size, or damaged.
+   */
+  mountErofs(directory: number): Promise<NativeFd>
+
   /** Closes a copy of the descriptor on the thread pool: the caller closes its own, and waits for what a last close has to write. */
   letGo(fd: number): Promise<void>
 
@@ -322,14 +334,15 @@ export interface Native {
   systemdSlicePath(slice: string): string
 
   /**
-   * Applies a layer blob to a directory, safely: whiteouts become overlayfs' own. gzip, zstd or uncompressed, as its first bytes say;
+   * Applies a layer blob to a directory, safely: whiteouts become overlayfs' own. With `erofsBlock` the directory gets, instead of
+   * the tree, what `mountErofs` makes the same tree of. gzip, zstd or uncompressed, as its first bytes say;
    * decompressed and hashed in one thread, applied in another. Rejects with EBADMSG (damaged), EFBIG (over a limit; syscall `expand`
    * for those of the expansion), ECANCELED after `abort`, and what the disk says.
    */
   unpackLayer(
     blob: number,
     directory: number,
-    limits: LayerLimits & ExpansionLimits,
+    options: LayerLimits & ExpansionLimits & { erofsBlock?: ErofsBlock },
   ): { done: Promise<UnpackedLayer>; abort: () => void }
   /**
    * Writes a blob (gzip, zstd or uncompressed, as its first bytes say) to a descriptor, uncompressed or as gzip, by a thread of its own;

@@ -16,6 +16,7 @@ export interface HeldImage {
 export interface ImageVolumeInput {
   layersRoot: string
   lower: readonly string[]
+  erofs?: readonly number[]
   subPath: string
 }
 
@@ -54,11 +55,13 @@ export async function holdImageVolumes(
       const { id: imageId } = images.require(image.image)
       await images.acquireLease(imageId, ownerOf(id, index))
       undo.push('lease of an image volume', () => images.release(ownerOf(id, index)))
-      // whatever roots are made of, a volume is an overlay of directories: it needs no copy and no device
-      const { chain } = await images.resolveLayers(imageId, { snapshotter: 'overlay' })
-      const root = (await images.snapshotters.of('overlay').view({ id, directory: '' }, chain)) as OverlayRoot
+      // whatever roots are made of, a volume is an overlay of layers: it needs no copy and no thin device
+      const snapshotter = images.snapshotters.chosen.name === 'erofs' ? 'erofs' : 'overlay'
+      const { chain } = await images.resolveLayers(imageId, { snapshotter })
+      const root = (await images.snapshotters.of(snapshotter).view({ id, directory: '' }, chain)) as OverlayRoot
       held.push({ imageId, layers: chain.map(({ directory }) => directory).toReversed() })
-      inputs.push({ layersRoot: root.layersRoot, lower: root.lower, subPath: image.subPath })
+      const { layersRoot, lower, erofs } = root
+      inputs.push({ layersRoot, lower, ...(erofs !== undefined && { erofs }), subPath: image.subPath })
     } catch (error) {
       if (!isCaissonError(error)) throw error
       throw new CaissonError('ERR_IMAGE_VOLUME_MOUNT', `mount ${containerPath}: ${error.message}`, { cause: error })

@@ -10,6 +10,7 @@ import { runtime as cri } from '#src/gen/cri.ts'
 import { layerChain, type ChainLink } from '#src/image/chain.ts'
 import type { ResolvedLayers, RootMount, SnapshotKey, Snapshotter } from '#src/image/index.ts'
 import { Runtime, type RuntimeOptions } from '#src/index.ts'
+import { erofsMount } from './erofs.ts'
 import { buildLayout, type LayerEntry } from './image.ts'
 import { openFiles } from './open-files.ts'
 import { cgroupRoot, project } from './service.ts'
@@ -130,8 +131,13 @@ export async function shell(): Promise<LayerEntry[]> {
 /** What is in a root, by mount(8) and find(1) in a mount namespace of their own. */
 export function listing(root: RootMount): string {
   const mount = {
-    overlay: ({ layersRoot = '', lower = [] as readonly string[], upper = null as string | null }) =>
-      `cd ${layersRoot} && mount -t overlay overlay -o index=off,lowerdir=${lower.join(':')}` +
+    overlay: ({
+      layersRoot = '',
+      lower = [] as readonly string[],
+      erofs = [] as readonly number[],
+      upper = null as string | null,
+    }) =>
+      `cd ${layersRoot} && ${erofs.map((index) => `${erofsMount(join(layersRoot, lower[index] ?? ''))} && `).join('')}mount -t overlay overlay -o index=off,lowerdir=${lower.join(':')}` +
       `${upper === null ? '' : `,upperdir=${upper}/upper,workdir=${upper}/work`} /mnt`,
     directory: ({ path = '' }) => `mount --bind ${path} /mnt`,
     device: ({ path = '' }) => `mount -t ext4 -o ro,noload ${path} /mnt`,

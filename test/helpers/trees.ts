@@ -7,11 +7,15 @@ import { join } from 'node:path'
 import { findTool, run } from './tools.ts'
 
 /** One line per entry and a digest of everything, as seen by GNU tar; `setup` may mount below the directory. */
-export async function describe(directory: string, setup = ':'): Promise<{ list: string; digest: string }> {
+export async function describe(
+  directory: string,
+  setup = ':',
+  { times = true } = {},
+): Promise<{ list: string; digest: string }> {
   const script = `${setup} && cd "$1" && find . -printf '%P %y %m %U:%G %s %l\\n' | grep -v ' d ' | LC_ALL=C sort &&
     find . -type d -printf '%P %y %m %U:%G\\n' | LC_ALL=C sort && tar --format=posix --sort=name --numeric-owner \\
     --pax-option=exthdr.name=%d/%f,delete=atime,delete=ctime --xattrs --xattrs-include='*' \\
-    --xattrs-exclude=trusted.overlay.* -cf - . | sha256sum`
+    --xattrs-exclude=trusted.overlay.* ${times ? '' : '--mtime=@0'} -cf - . | sha256sum`
   const text = await run('unshare', '--mount', 'sh', '-ec', script, 'sh', directory)
   const lines = text.trimEnd().split('\n')
   return { digest: lines.pop() ?? '', list: lines.join('\n') }

@@ -1,7 +1,7 @@
 /** Volumes that are the content of an image: whole and in part, read-only, kept while a container has them. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { buildLayout, type LayerEntry } from '../helpers/image.ts'
 import {
   type ContainerOptions,
@@ -29,8 +29,13 @@ const volume = (image: string, imageSubPath = '', more: object = {}): ContainerO
   ],
 })
 
-t.test('image volumes', { skip: needsRoot }, async (t) => {
-  const service = await startService(t, { images: [busyboxImage] })
+for (const snapshotter of ['overlay', 'erofs']) {
+  t.test(`image volumes: ${snapshotter}`, { skip: needsRoot }, async (t) => imageVolumes(t, snapshotter))
+}
+
+async function imageVolumes(t: Test, snapshotter: string): Promise<void> {
+  const config = `[images]\nsnapshotter = "${snapshotter}"`
+  const service = await startService(t, { images: [busyboxImage], config })
   const pod = await runPod(service)
   const add = async (name: string, layers: LayerEntry[][]): Promise<void> => {
     const layout = join(service.directory, name.replaceAll(/[/:]/g, '-'))
@@ -161,4 +166,4 @@ t.test('image volumes', { skip: needsRoot }, async (t) => {
     await service.runtime.removePodSandbox({ podSandboxId: pod.id })
     t.same(await service.leaks('--live'), [])
   })
-})
+}

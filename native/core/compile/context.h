@@ -40,7 +40,8 @@ Status compile_root(Context& context, const Property& input, const Property& spe
 // mounts; `imageVolumes` of the input are the sources "caisson:image/<n>".
 Status compile_mounts(Context& context, const Property& input, const Property& mounts);
 // A list of the names of layers, the topmost first.
-Status compile_layers(Context& context, const Property& lower, Section section);
+// `from`: the object that holds `lower`, and `erofs`, the indexes in it of layers that are not unpacked.
+Status compile_layers(Context& context, const Property& from, Section section, Section erofs);
 
 // hooks. Those that run before pivot_root(2) make the root one in place.
 Status compile_hooks(Context& context, const Property& hooks);

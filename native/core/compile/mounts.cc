@@ -77,7 +77,7 @@ Status classify_image(Context& context, Mount& mount, const Property& volumes) {
   record.kind = MountKind::kImage;
   record.source = context.plan.string(CAISSON_TRY(volume["layersRoot"].absolute_path()));
   record.layer_first = context.plan.count(Section::kImageLayers);
-  CAISSON_TRY(compile_layers(context, volume["lower"], Section::kImageLayers));
+  CAISSON_TRY(compile_layers(context, volume, Section::kImageLayers, Section::kErofsVolumes));
   record.layer_count = context.plan.count(Section::kImageLayers) - record.layer_first;
   if (record.layer_count < 2)
     return volume["lower"].error(EINVAL, "overlayfs takes two layers or more where none is written to");

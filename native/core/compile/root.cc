@@ -29,7 +29,7 @@ Status compile_overlay(Context& context, const Property& rootfs) {
   root.path = context.plan.string(CAISSON_TRY(rootfs["layersRoot"].absolute_path()));
   const Property upper = rootfs["upper"];
   if (upper.present()) root.upper = context.plan.string(CAISSON_TRY(upper.absolute_path()));
-  CAISSON_TRY(compile_layers(context, rootfs["lower"], Section::kLayers));
+  CAISSON_TRY(compile_layers(context, rootfs, Section::kLayers, Section::kErofsLayers));
   if (CAISSON_TRY(rootfs["volatile"].flag_or(false))) root.flags |= kRootVolatile;
   if (CAISSON_TRY(rootfs["upperImage"].flag_or(false))) root.flags |= kRootUpperImage;
   return ok();
@@ -102,13 +102,25 @@ Status compile_paths(Context& context, const Property& list, u32 max, Section se
 
 }  // namespace
 
-Status compile_layers(Context& context, const Property& lower, Section section) {
+Status compile_layers(Context& context, const Property& from, Section section, Section erofs) {
+  const Property lower = from["lower"];
+  const u32 first = context.plan.count(section);
   const u32 count = CAISSON_TRY(lower.list(kLayersMax));
   if (count == 0) return lower.error(EINVAL, "is empty: an image has at least one layer");
   for (u32 i = 0; i < count; ++i) {
     const string_view name = CAISSON_TRY(lower.at(i).text(kNameMax));
     if (!layer_name(name)) return lower.at(i).invalid(name, "is not the name of a layer");
     context.plan.add_text(section, name);
+  }
+  const Property indexes = from["erofs"];
+  const u32 mounted = CAISSON_TRY(indexes.list(count));
+  u64 least = 0;
+  for (u32 i = 0; i < mounted; ++i) {
+    const u64 index = CAISSON_TRY(indexes.at(i).natural(count - 1));
+    // mounted twice, the second would not find the files under the first
+    if (index < least) return indexes.at(i).error(EINVAL, "is not in order");
+    least = index + 1;
+    context.plan.add<u32>(erofs, first + static_cast<u32>(index));
   }
   return ok();
 }

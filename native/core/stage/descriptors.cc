@@ -41,6 +41,7 @@ void close_unlisted(Stage& s) {
   list(s.upper);
   for (int fd : s.join) list(fd);
   for (u32 i = 0; i < s.plan->mounts().size(); ++i) list(s.idmaps[i]);
+  for (u32 i = 0; i < s.plan->mounted_layers(); ++i) list(s.lowers[i]);
   unsigned from = first;
   for (unsigned i = 0; i < count; ++i) {
     if (keep[i] > from) s.check(sys::close_range(from, keep[i] - 1));

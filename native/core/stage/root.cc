@@ -96,9 +96,23 @@ bool choose_names(Stage& s, span<const Str> layers, Options& options) {
   return true;
 }
 
+// Mounts a layer that is not unpacked over its own directory. `number`: of Stage::lowers.
+void attach_layer(Stage& s, u32 number, string_view name) {
+  s.at(Step::kMountLayer, number);
+  char target[sizeof kSeedLayers + 256] = {};
+  if (name.size() > 255) s.fail(ENAMETOOLONG);
+  memcpy(target, kSeedLayers, sizeof kSeedLayers - 1);
+  target[sizeof kSeedLayers - 1] = '/';
+  memcpy(target + sizeof kSeedLayers, name.data(), name.size());
+  s.check(sys::move_mount_at(s.lowers[number], target));
+}
+
 void mount_overlay(Stage& s) {
   s.at(Step::kAttachRoot);
   s.check(sys::move_mount_at(s.layers, kSeedLayers));
+  const span<const u32> mounted = s.plan->erofs_layers();
+  for (u32 i = 0; i < mounted.size(); ++i) attach_layer(s, i, s.plan->text(s.plan->layers()[mounted[i]]));
+  s.at(Step::kAttachRoot);
   if (s.upper >= 0) s.check(sys::move_mount_at(s.upper, kSeedUpper));
   Options options;
   choose_names(s, s.plan->layers(), options);
@@ -139,6 +153,12 @@ void mount_image_volume(Stage& s, u32 index) {
   const MountEntry& mount = s.plan->mounts()[index];
   s.at(Step::kImageVolume, index);
   s.check(sys::move_mount_at(s.sources[index], kSeedLayers));
+  const span<const u32> mounted = s.plan->erofs_image_layers();
+  for (u32 i = 0; i < mounted.size(); ++i) {
+    if (mounted[i] - mount.layer_first >= mount.layer_count) continue;
+    attach_layer(s, static_cast<u32>(s.plan->erofs_layers().size()) + i, s.plan->text(s.plan->image_layer(mounted[i])));
+  }
+  s.at(Step::kImageVolume, index);
   Options options;
   const bool linked = choose_names(s, s.plan->image_layers(mount), options);
   options.put(kFixed);

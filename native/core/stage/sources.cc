@@ -100,6 +100,7 @@ void open_root(Stage& s) {
   if (root.upper.length != 0 && (root.flags & kRootUpperImage) == 0)
     s.upper = s.check(sys::open_tree(AT_FDCWD, s.plan->c_str(root.upper), uapi::kOpenTreeClone));
   idmap_layers(s, s.layers);
+  if (!s.plan->erofs_layers().empty()) set_attributes(s, s.layers, false, priv);
   if (s.upper >= 0) idmap_layers(s, s.upper);
 }
 
@@ -117,6 +118,8 @@ void open_mount_sources(Stage& s) {
       s.at(Step::kImageVolume, i);
       s.sources[i] = s.check(sys::open_tree(AT_FDCWD, s.plan->c_str(mount.source), uapi::kOpenTreeClone));
       idmap_layers(s, s.sources[i]);
+      // What is mounted in a peer of the host's would be mounted on the host.
+      if (!s.plan->erofs_image_layers().empty()) set_attributes(s, s.sources[i], false, {0, 0, uapi::kMsPrivate, 0});
       continue;
     }
     bool bare_cgroup = is_bare_cgroup(s, mount);
@@ -157,6 +160,7 @@ void open_mount_sources(Stage& s) {
 
 void open_sources(Stage& s) {
   open_root(s);
+  for (u32 i = 0; i < s.plan->mounted_layers(); ++i) idmap_layers(s, s.lowers[i]);
   open_mount_sources(s);
   if (s.lends_devices()) {
     for (u32 i = 0; i < s.plan->devices().size(); ++i) {

@@ -52,6 +52,7 @@ struct Stage {
   int* sources = nullptr;    // one per mount of the plan: detached mounts
   int* devices = nullptr;    // one per device
   int* idmaps = nullptr;     // one per mount: a user namespace with the mount's own mappings, or -1
+  int* lowers = nullptr;     // detached mounts: one per layer of Section::kErofsLayers, then kErofsVolumes
   unsigned* keep = nullptr;  // room for close_unlisted()
   bool label = false;        // SELinux is on, and the plan has a label for what is mounted
   char** hooks = nullptr;    // of every hook of the plan: its arguments, null, its environment, null

@@ -6,30 +6,10 @@
 
 #include "core/uapi.h"
 #include "core/unpack/layer_attributes.h"
+#include "core/unpack/layer_names.h"
 
 namespace caisson {
 namespace {
-
-constexpr string_view kWhiteoutPrefix = ".wh.";
-constexpr string_view kAufsPrefix = ".wh..wh.";
-constexpr string_view kOpaqueName = ".wh..wh..opq";
-
-enum class Name : u8 { kPlain, kWhiteout, kOpaque, kAufs, kReserved };
-
-// What the name of an entry says in the layer format. `leaf` is its last component.
-Name classify(string_view path) {
-  for (;;) {
-    size_t slash = path.find('/');
-    bool last = slash == string_view::npos;
-    string_view component(path.data(), last ? path.size() : slash);
-    if (last && component == kOpaqueName) return Name::kOpaque;
-    // Hard link store and other records of aufs, kept in layers of old Docker versions: no content of the image.
-    if (component.starts_with(kAufsPrefix)) return Name::kAufs;
-    if (component.starts_with(kWhiteoutPrefix)) return last ? Name::kWhiteout : Name::kReserved;
-    if (last) return Name::kPlain;
-    path.remove_prefix(slash + 1);
-  }
-}
 
 // Runs `make` (0, or -1 with errno); where the name is taken, removes what has it and tries again.
 template <typename F>
@@ -39,20 +19,6 @@ Status replacing(int parent, const char* name, string_view path, const char* cal
   CAISSON_TRY(evict(parent, name, path));
   if (make() != 0) return Error::last(call, path);
   return ok();
-}
-
-// "name -> target", neither of them crowding the other out of an error's object.
-String both(string_view name, string_view target) {
-  constexpr size_t kEach = (Error::kObjectMax - 16) / 2;
-  String text;
-  auto add = [&text](string_view part) {
-    bool cut = part.size() > kEach;
-    text.append(string_view(part.data(), cut ? kEach : part.size())).append(cut ? "..." : "");
-  };
-  add(name);
-  text.append(" -> ");
-  add(target);
-  return text;
 }
 
 }  // namespace
@@ -92,17 +58,17 @@ Status LayerApply::begin(const tar::Entry& entry) {
   CAISSON_TRY(clean_name(entry.path, path_));
   if (path_.empty()) return begin_root(entry);
 
-  Name kind = classify(path_);
-  if (kind == Name::kAufs) return ok();
-  if (kind == Name::kReserved) return Error(EINVAL, "unpack: a parent has the name of a whiteout", entry.path);
+  LayerName kind = classify(path_);
+  if (kind == LayerName::kAufs) return ok();
+  if (kind == LayerName::kReserved) return Error(EINVAL, "unpack: a parent has the name of a whiteout", entry.path);
 
   int parent = CAISSON_TRY(tree_.parent_of(path_, leaf_));
   const char* name = leaf_.c_str();
-  if (kind == Name::kOpaque) {
+  if (kind == LayerName::kOpaque) {
     if (leaf_.size() == path_.size()) stats_.opaque_root = true;
     return make_opaque(parent, path_);
   }
-  if (kind == Name::kWhiteout) return whiteout(parent, name + kWhiteoutPrefix.size());
+  if (kind == LayerName::kWhiteout) return whiteout(parent, name + kWhiteoutPrefix.size());
 
   switch (entry.type) {
     case tar::Type::kDirectory:
@@ -177,17 +143,17 @@ Status LayerApply::make_file(int parent, const char* name) {
 // link's header repeats the attributes of its target; setting them again would clear the target's capabilities.
 Status LayerApply::make_hard_link(int parent, const char* name, const tar::Entry& entry) {
   Status clean = clean_name(entry.link, link_);
-  if (!clean) return Error(clean.error().err, clean.error().call, both(entry.path, entry.link));
+  if (!clean) return Error(clean.error().err, clean.error().call, both_names(entry.path, entry.link));
   Result<Fd> target = tree_.find(link_);
-  if (!target) return Error(target.error().err, "unpack: target of a hard link", both(entry.path, entry.link));
+  if (!target) return Error(target.error().err, "unpack: target of a hard link", both_names(entry.path, entry.link));
   struct stat st;
-  if (fstat(target->get(), &st) != 0) return Error::last("fstat", both(entry.path, entry.link));
-  if (S_ISDIR(st.st_mode)) return Error(EISDIR, "unpack: target of a hard link", both(entry.path, entry.link));
+  if (fstat(target->get(), &st) != 0) return Error::last("fstat", both_names(entry.path, entry.link));
+  if (S_ISDIR(st.st_mode)) return Error(EISDIR, "unpack: target of a hard link", both_names(entry.path, entry.link));
   struct stat existing;
   if (fstatat(parent, name, &existing, AT_SYMLINK_NOFOLLOW) == 0 && existing.st_dev == st.st_dev &&
       existing.st_ino == st.st_ino)
     return ok();  // linked already: removal of the name first might remove the target itself
-  return replacing(parent, name, both(entry.path, entry.link), "linkat",
+  return replacing(parent, name, both_names(entry.path, entry.link), "linkat",
                    [&] { return linkat(target->get(), "", parent, name, uapi::kAtEmptyPath); });
 }
 

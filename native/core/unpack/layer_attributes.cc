@@ -18,14 +18,6 @@ struct ProcName {
   char text[32];
 };
 
-// What an archive may not set. overlayfs would take trusted.overlay.* and user.overlay.* of a lower layer as its own
-// records: a redirect or metacopy made by an image shows files of other directories and layers, an opaque or whiteout
-// hides them beside the layer format's own marks. They also appear by mistake, in layers made from an upper directory;
-// so they are passed over, not refused. security.selinux is a label of the policy of the host that made the image.
-bool is_foreign(string_view name) {
-  return name.starts_with("trusted.overlay.") || name.starts_with("user.overlay.") || name == "security.selinux";
-}
-
 Error failed(const char* call, const tar::Entry& entry) { return Error::last(call, entry.path); }
 
 Error xattr_failed(const tar::Entry& entry, const tar::Xattr& xattr) {
@@ -40,7 +32,7 @@ Result<u32> set_xattrs(int fd, const char* proc_name, const tar::Entry& entry) {
   u32 left_out = 0;
   bool plain = entry.type == tar::Type::kFile || entry.type == tar::Type::kDirectory;
   for (const tar::Xattr& xattr : entry.xattrs) {
-    if (is_foreign(xattr.name)) continue;
+    if (is_foreign_attribute(xattr.name)) continue;
     // xattr(7): user attributes exist on files and directories only, on every file system.
     if (!plain && xattr.name.view().starts_with("user.")) continue;
     int done = proc_name == nullptr
@@ -54,6 +46,10 @@ Result<u32> set_xattrs(int fd, const char* proc_name, const tar::Entry& entry) {
 }
 
 }  // namespace
+
+bool is_foreign_attribute(string_view name) {
+  return name.starts_with("trusted.overlay.") || name.starts_with("user.overlay.") || name == "security.selinux";
+}
 
 Result<u32> set_attributes(int fd, const tar::Entry& entry) {
   if (fchown(fd, entry.uid, entry.gid) != 0) return failed("fchown", entry);

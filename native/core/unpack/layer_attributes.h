@@ -7,6 +7,12 @@
 
 namespace caisson {
 
+// What an archive may not set. overlayfs would take trusted.overlay.* and user.overlay.* of a lower layer as its own
+// records: a redirect or metacopy made by an image shows files of other directories and layers, an opaque or whiteout
+// hides them beside the layer format's own marks. They also appear by mistake, in layers made from an upper directory;
+// so they are passed over, not refused. security.selinux is a label of the policy of the host that made the image.
+bool is_foreign_attribute(string_view name);
+
 // Both answer with the number of user.* attributes left out because the file system has none (tmpfs before Linux 6.6,
 // NFS before 5.9): containerd and umoci do so too, and no program may rely on them. Any other attribute that cannot be
 // set is an error: an image whose security.capability is lost does not work.

@@ -14,6 +14,7 @@ import type { Workspace } from '../workspace.ts'
 import { commitChanges } from './commit.ts'
 import type { SnapshotNative } from './directory.ts'
 import { mountedDevice } from './image.ts'
+import { withLayerTrees } from './layer-trees.ts'
 import type {
   Changes,
   LayerDirectory,
@@ -160,10 +161,10 @@ export class DevmapperSnapshotter implements Snapshotter {
   }
 
   async #makeLayer(layer: ChainLink, origin: ThinRecord, signal: AbortSignal): Promise<ThinRecord> {
-    const { native, paths } = this.#parts
+    const { native } = this.#parts
     return this.#made(await this.#pool.make(layerName(layer.directory), origin), (device) =>
       mountedDevice(native, device, { readonly: false }, async (path) => {
-        await cloneTree(native, join(paths.layers, layer.directory), path, 'apply', signal)
+        await withLayerTrees(this.#parts, [layer], ([from = '']) => cloneTree(native, from, path, 'apply', signal))
         return used(path)
       }),
     )

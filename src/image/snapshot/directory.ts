@@ -17,6 +17,8 @@ export type SnapshotNative = Pick<
   | 'projectRelease'
   | 'mountImage'
   | 'mountDevice'
+  | 'mountErofs'
+  | 'unpackLayer'
   | 'letGo'
   | 'mapperCreate'
   | 'mapperStatus'

@@ -23,7 +23,8 @@ export async function mountedDevice<T>(
   return mounted(native, await native.mountDevice(path, major, minor, 'ext4', options.readonly), work)
 }
 
-async function mounted<T>(
+/** Runs `work` with a detached mount, and waits until it is written back and gone. */
+export async function mounted<T>(
   native: Pick<Native, 'letGo'>,
   mount: NativeFd,
   work: (path: string) => Promise<T>,

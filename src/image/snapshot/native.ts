@@ -19,6 +19,7 @@ import type {
   Snapshotter,
   SnapshotUsage,
 } from './snapshotter.ts'
+import { withLayerTrees } from './layer-trees.ts'
 import { cloneTree, diffTree } from './trees.ts'
 
 export interface NativeParts {
@@ -66,14 +67,18 @@ export class NativeSnapshotter implements Snapshotter {
     name: 'tree' | 'view',
     { size = 0, signal }: PrepareOptions,
   ): Promise<DirectoryRoot> {
-    const { native, paths } = this.#parts
+    const { native } = this.#parts
     const directory = snapshotDirectory(key)
     try {
       await mkdir(directory, { mode: 0o700 })
       if (size > 0 && !(await limitDirectory(native, directory, size))) throw noQuota(directory)
       const tree = join(directory, name)
       await mkdir(tree, { mode: 0o755 })
-      for (const layer of layers) await cloneTree(native, join(paths.layers, layer.directory), tree, 'apply', signal)
+      for (const layer of layers) {
+        await withLayerTrees(this.#parts, [layer], async ([from = '']) =>
+          cloneTree(native, from, tree, 'apply', signal),
+        )
+      }
       // its time says since when what differs is the container's doing
       await writeFile(join(directory, marker), '')
       return rootOf(tree, name)
@@ -94,12 +99,13 @@ export class NativeSnapshotter implements Snapshotter {
     describe: (changes: Changes) => Promise<ChainLink>,
     options: { signal?: AbortSignal } = {},
   ): Promise<ChainLink> {
-    const { native, paths } = this.#parts
+    const { native } = this.#parts
     const directory = snapshotDirectory(key)
     const { mtimeMs } = await stat(join(directory, marker))
-    const lowers = layers.map((layer) => join(paths.layers, layer.directory)).reverse()
     const copy = (draft: string): ReturnType<typeof diffTree> =>
-      diffTree(native, { lowers, upper: join(directory, 'tree'), to: draft, since: mtimeMs }, options.signal)
+      withLayerTrees(this.#parts, layers.toReversed(), (lowers) =>
+        diffTree(native, { lowers, upper: join(directory, 'tree'), to: draft, since: mtimeMs }, options.signal),
+      )
     return commitChanges(this.#parts, copy, describe, options.signal)
   }
 

@@ -1,11 +1,13 @@
 import { join } from 'node:path'
 
 import { CaissonError } from '../../errors.ts'
+import { ErofsProbe } from '../layer-form.ts'
 import type { LayerStore } from '../layers.ts'
 import type { ImagePaths } from '../paths.ts'
 import { thisProcess } from '../process-identity.ts'
 import type { Workspace } from '../workspace.ts'
 import { DevmapperSnapshotter } from './devmapper.ts'
+import { ErofsSnapshotter } from './erofs.ts'
 import type { SnapshotNative } from './directory.ts'
 import { NativeSnapshotter } from './native.ts'
 import { OverlaySnapshotter } from './overlay.ts'
@@ -31,9 +33,13 @@ export interface SnapshotParts {
 
 /** @throws CaissonError ERR_HOST_UNSUPPORTED when the chosen one is not set up on this host */
 export async function openSnapshotters(parts: SnapshotParts, settings: SnapshotSettings = {}): Promise<Snapshotters> {
+  const volatile = settings.overlayVolatile ?? false
+  const probe = new ErofsProbe(parts.native, parts.workspace)
+  if (settings.snapshotter === 'erofs') await probe.block()
   const all: Snapshotter[] = [
-    new OverlaySnapshotter({ ...parts, volatile: settings.overlayVolatile ?? false }),
+    new OverlaySnapshotter({ ...parts, volatile }),
     new NativeSnapshotter(parts),
+    new ErofsSnapshotter({ ...parts, volatile, probe }),
   ]
   if (settings.devmapper !== undefined) all.push(await openDevmapper(parts, settings.devmapper))
   return new Snapshotters(all, settings.snapshotter ?? 'overlay')

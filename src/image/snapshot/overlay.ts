@@ -18,8 +18,10 @@ import type {
   PrepareOptions,
   SnapshotKey,
   Snapshotter,
+  SnapshotterName,
   SnapshotUsage,
 } from './snapshotter.ts'
+import { withLayerTrees } from './layer-trees.ts'
 import { cloneTree } from './trees.ts'
 import { imageOf, makeUpper, type Upper } from './upper.ts'
 
@@ -36,11 +38,12 @@ export interface OverlayParts {
 const emptyLayer = 'empty'
 
 /**
- * overlayfs over directories (how it is mounted, and with which options: core/stage/root.cc): each layer is unpacked once (`layers/fs/<directory>`), and shared by all containers; a snapshot is
+ * overlayfs over directories (how it is mounted, and with which options: core/stage/root.cc): each layer is unpacked once
+ * (`layers/fs/<directory>`), or is there as an index that is mounted over its directory; and shared by all containers. A snapshot is
  * `rootfs/{upper,work}` in its owner's directory.
  */
 export class OverlaySnapshotter implements Snapshotter {
-  readonly name = 'overlay'
+  readonly name: SnapshotterName = 'overlay'
   readonly #parts: OverlayParts
   readonly #usage: UsageCache
 
@@ -99,11 +102,11 @@ export class OverlaySnapshotter implements Snapshotter {
     layers: readonly LayerDirectory[],
     work: (directories: readonly string[]) => Promise<T>,
   ): Promise<T> {
-    const { native, paths } = this.#parts
-    const lowers = layers.map(({ directory }) => join(paths.layers, directory)).reverse()
     const upper = join(snapshotDirectory(key), 'upper')
-    if (!(await isPresent(imageOf(key)))) return work([upper, ...lowers])
-    return mountedImage(native, imageOf(key), (mounted) => work([join(mounted, 'upper'), ...lowers]))
+    return withLayerTrees(this.#parts, layers.toReversed(), async (lowers) => {
+      if (!(await isPresent(imageOf(key)))) return work([upper, ...lowers])
+      return mountedImage(this.#parts.native, imageOf(key), (mounted) => work([join(mounted, 'upper'), ...lowers]))
+    })
   }
 
   usage(key: SnapshotKey): Promise<SnapshotUsage> {
@@ -125,10 +128,12 @@ export class OverlaySnapshotter implements Snapshotter {
   #root(layers: readonly ChainLink[], upper: Upper | null): OverlayRoot {
     const lower = layers.map(({ directory }) => directory).reverse()
     if (upper === null && lower.length < 2) lower.push(emptyLayer)
+    const erofs = lower.flatMap((name, index) => (this.#parts.layers.kindOf(name) === 'erofs' ? [index] : []))
     return {
       kind: 'overlay',
       layersRoot: this.#parts.paths.layers,
       lower,
+      ...(erofs.length > 0 && { erofs }),
       upper: upper?.upper ?? null,
       ...(upper?.upperImage === true && { upperImage: true }),
       ...(this.#parts.volatile && upper !== null && { volatile: true }),

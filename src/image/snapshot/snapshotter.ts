@@ -131,6 +131,8 @@ export interface OverlayRoot {
   readonly layersRoot: string
   /** Names of directories below layersRoot, topmost first; 500 at most. */
   readonly lower: readonly string[]
+  /** Indexes in `lower` of layers that are not unpacked: each is mounted over its own directory first. */
+  readonly erofs?: readonly number[]
   /** Directory that holds upper/ and work/, on one file system; null: read-only. */
   readonly upper: string | null
   /** `upper` is a file with an ext4 file system, in which upper/ and work/ are. */
