@@ -25,6 +25,7 @@ import { Pods } from './pod/pods.ts'
 import { recordedLayers } from './pod/recorded-layers.ts'
 import { reconcile } from './pod/reconcile.ts'
 import { readSelinux } from './pod/selinux.ts'
+import { Statistics } from './pod/stats/statistics.ts'
 import { UndoStack } from './undo.ts'
 
 export { archiveOfLayout, parsePlatform, writeLayout } from './image/index.ts'
@@ -63,6 +64,10 @@ export type { CgroupDriver, CgroupSettings, DeviceSettings, Logger } from './pod
 export type { HostFacts } from './pod/host.ts'
 export type { Attachment, ExecOptions, StreamedExec } from './pod/exec-stream.ts'
 export type { ExecResult, WantedStreams } from './pod/monitor/client.ts'
+export type { CgroupDetails, Disk, MetricSource, PodMetricSource } from './pod/stats/details.ts'
+export type { InterfaceTraffic } from './pod/stats/pod-networks.ts'
+export type { ContainerUsage, PodUsage, Pressure, PressureLine, Usage } from './pod/stats/types.ts'
+export type { WritableLayer } from './pod/stats/writable-layers.ts'
 export type { ProcessStreams } from './pod/streams.ts'
 export { version } from './version.ts'
 
@@ -114,6 +119,8 @@ export class Runtime {
   readonly podRanges: PodRanges
   /** What happens to pods and containers, as it happens. */
   readonly events: LifecycleEvents
+  /** What pods and containers use. */
+  readonly statistics: Statistics
   /** Who makes the cgroups of containers. */
   readonly cgroupDriver: CgroupDriver
   readonly host: HostFacts
@@ -147,6 +154,7 @@ export class Runtime {
     this.layout = context.layout
     this.pods = pods
     this.containers = containers
+    this.statistics = new Statistics(context, pods)
     this.#locks = locks
   }
 

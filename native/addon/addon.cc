@@ -14,6 +14,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   caisson::init_native_fd(env, exports);
   caisson::init_blob_writer(env, exports);
   caisson::init_cgroup(env, exports);
+  caisson::init_cgroup_usage(env, exports);
   caisson::init_channel(env, exports);
   caisson::init_child(env, exports);
   caisson::init_compile(env, exports);

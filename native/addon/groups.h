@@ -7,6 +7,7 @@ namespace caisson {
 
 void init_blob_writer(Napi::Env env, Napi::Object exports);
 void init_cgroup(Napi::Env env, Napi::Object exports);
+void init_cgroup_usage(Napi::Env env, Napi::Object exports);
 void init_channel(Napi::Env env, Napi::Object exports);
 void init_child(Napi::Env env, Napi::Object exports);
 void init_compile(Napi::Env env, Napi::Object exports);

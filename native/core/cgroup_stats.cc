@@ -55,9 +55,8 @@ class Files {
 };
 
 Status read_memory(Files& files, CgroupStats& out) {
-  bool present = false;
-  out.memory_usage = CAISSON_TRY(files.number("memory.current", 0, &present));
-  if (!present) return ok();
+  out.memory_usage = CAISSON_TRY(files.number("memory.current", 0, &out.memory_present));
+  if (!out.memory_present) return ok();
   out.memory_limit = CAISSON_TRY(files.number("memory.max", 0));
   out.memory_peak = CAISSON_TRY(files.number("memory.peak", 0));
   out.swap_usage = CAISSON_TRY(files.number("memory.swap.current", 0, &out.swap_present));
@@ -103,7 +102,10 @@ void parse_cpu_stat(CgroupStats& out, string_view text) {
     if (key == "usage_usec") out.cpu_total = number * 1000;
     if (key == "user_usec") out.cpu_user = number * 1000;
     if (key == "system_usec") out.cpu_kernel = number * 1000;
-    if (key == "nr_periods") out.periods = number;
+    if (key == "nr_periods") {
+      out.periods_present = true;
+      out.periods = number;
+    }
     if (key == "nr_throttled") out.throttled_periods = number;
     if (key == "throttled_usec") out.throttled_time = number * 1000;
     if (key == "nr_bursts") out.burst_periods = number;
@@ -193,7 +195,7 @@ Result<CgroupStats> cgroup_stats(int cgroup) {
   out.cpu_pressure = parse_pressure(CAISSON_TRY(files.read("cpu.pressure")));
   CAISSON_TRY(read_memory(files, out));
   out.memory_pressure = parse_pressure(CAISSON_TRY(files.read("memory.pressure")));
-  out.pids = CAISSON_TRY(files.number("pids.current", 0));
+  out.pids = CAISSON_TRY(files.number("pids.current", 0, &out.pids_present));
   out.pids_limit = CAISSON_TRY(files.number("pids.max", 0));
   if (out.pids_limit == kMax) out.pids_limit = 0;
   parse_io_stat(out, CAISSON_TRY(files.read("io.stat")));

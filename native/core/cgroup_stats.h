@@ -51,6 +51,7 @@ struct CgroupStats {
   u64 cpu_total = 0;
   u64 cpu_user = 0;
   u64 cpu_kernel = 0;
+  bool periods_present = false;  // the cpu controller is enabled
   u64 periods = 0;
   u64 throttled_periods = 0;
   u64 throttled_time = 0;
@@ -58,6 +59,7 @@ struct CgroupStats {
   u64 burst_time = 0;
   Pressure cpu_pressure;
   // memory.*; bytes; UINT64_MAX is "max"
+  bool memory_present = false;
   u64 memory_usage = 0;
   u64 memory_limit = 0;
   u64 memory_peak = 0;  // Linux 5.19
@@ -71,6 +73,7 @@ struct CgroupStats {
   u64 oom_kills = 0;
   Vec<Counter> memory_stat;  // memory.stat as it is
   Pressure memory_pressure;
+  bool pids_present = false;
   u64 pids = 0;
   u64 pids_limit = 0;  // 0: max, as runc has it
   Vec<IoCounter> io_bytes;

@@ -62,6 +62,11 @@ void write_link(JsonWriter& json, const NetlinkAnswer& answer) {
   json.end_object();
 }
 
+void write_link_of_pod(JsonWriter& json, const NetlinkAnswer& answer) {
+  uapi::LinkInfo info;
+  if (answer.read(info) && (info.flags & uapi::kIffLoopback) == 0) write_link(json, answer);
+}
+
 void write_address(JsonWriter& json, const NetlinkAnswer& answer) {
   uapi::AddressInfo info;
   if (answer.type != uapi::kRtmNewaddr || !answer.read(info)) return;
@@ -95,13 +100,16 @@ void write_route(JsonWriter& json, const NetlinkAnswer& answer) {
 
 // A dump that was changed under the reader is made again.
 template <typename Body, typename Write>
-Status dump(Netlink& netlink, u16 type, const Body& body, String& out, Write write) {
+Status dump(Netlink& netlink, u16 type, const Body& body, String& out, Write write, size_t answers_max = SIZE_MAX) {
   for (int tries = 1;; ++tries) {
     String part;
     JsonWriter json(part);
     json.begin_array();
     NetlinkRequest request(type, uapi::kNlmFDump, body);
-    Status asked = netlink.ask(request, [&](const NetlinkAnswer& answer) { write(json, answer); });
+    size_t answers = 0;
+    Status asked = netlink.ask(request, [&](const NetlinkAnswer& answer) {
+      if (answers++ < answers_max) write(json, answer);
+    });
     json.end_array();
     if (!asked && asked.error().err == EINTR && tries < kTriesMax) continue;
     if (asked) out = static_cast<String&&>(part);
@@ -126,6 +134,12 @@ Result<String> survey_network(Netlink& host, bool whole) {
   all.key("links").raw(links).key("addresses").raw(addresses).key("routes").raw(routes);
   all.end_object();
   return json;
+}
+
+Result<String> survey_links(Netlink& pod, size_t links_max) {
+  String links;
+  CAISSON_TRY(dump(pod, uapi::kRtmGetlink, uapi::LinkInfo{}, links, write_link_of_pod, links_max));
+  return links;
 }
 
 }  // namespace caisson

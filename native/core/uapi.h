@@ -334,6 +334,7 @@ inline constexpr u16 kIfaFlags = 8;
 inline constexpr u16 kIfaRtPriority = 9;
 inline constexpr u16 kNlmsgerrAttrMsg = 1;
 inline constexpr u32 kIffUp = 1;
+inline constexpr u32 kIffLoopback = 8;
 inline constexpr u32 kIfaFNodad = 0x02;
 inline constexpr u32 kIfaFPermanent = 0x80;
 inline constexpr u32 kIfaFNoprefixroute = 0x200;

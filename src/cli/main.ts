@@ -11,6 +11,7 @@ const runtimeError = 125
 const commands: Record<string, () => Promise<Command>> = {
   run: async () => (await import('./commands/run.ts')).run,
   ps: async () => (await import('./commands/ps.ts')).ps,
+  stats: async () => (await import('./commands/stats.ts')).stats,
   logs: async () => (await import('./commands/logs.ts')).logs,
   exec: async () => (await import('./commands/exec.ts')).exec,
   stop: async () => (await import('./commands/stop.ts')).stop,
@@ -39,6 +40,7 @@ const usage = `usage: caisson [--listen SOCKET] [--root DIR] [--state DIR] [--co
 
   run IMAGE [CMD…]    run a container and show its output (-d: in the background)
   ps                  list containers (-a: those that have ended too)
+  stats               show what containers use (-w: again and again)
   logs CONTAINER      show a container's output (-f: as it comes)
   exec CONTAINER CMD  run a command in a container
   stop CONTAINER…     stop containers

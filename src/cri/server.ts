@@ -11,14 +11,17 @@ import { caissonRpcs } from './rpc/caisson.ts'
 import { containerEventsRpc } from './rpc/container-events.ts'
 import { containerLifecycleRpcs } from './rpc/container-lifecycle.ts'
 import { containerListRpcs } from './rpc/container-lists.ts'
+import { containerStatsRpcs } from './rpc/container-stats.ts'
 import { containerStatusRpc } from './rpc/container-status.ts'
 import { execRpc } from './rpc/exec.ts'
 import { execSyncRpc } from './rpc/exec-sync.ts'
 import { healthRpcs } from './rpc/health.ts'
 import { imageListRpcs } from './rpc/image-lists.ts'
 import { imageRpcs } from './rpc/images.ts'
+import { metricsRpcs } from './rpc/metrics.ts'
 import { podSandboxLifecycleRpcs } from './rpc/pod-sandbox-lifecycle.ts'
 import { podSandboxListRpcs } from './rpc/pod-sandbox-lists.ts'
+import { podSandboxStatsRpcs } from './rpc/pod-sandbox-stats.ts'
 import { podSandboxStatusRpc } from './rpc/pod-sandbox-status.ts'
 import { portForwardRpc } from './rpc/port-forward.ts'
 import { reopenContainerLogRpc } from './rpc/reopen-container-log.ts'
@@ -61,6 +64,9 @@ export async function serveCri(
       ...containerListRpcs(runtime),
       ...containerEventsRpc(runtime),
       ...containerStatusRpc(runtime),
+      ...containerStatsRpcs(runtime),
+      ...podSandboxStatsRpcs(runtime),
+      ...metricsRpcs(runtime),
       ...execSyncRpc(runtime),
       ...execRpc(runtime, streaming),
       ...attachRpc(runtime, streaming),

@@ -127,6 +127,15 @@ export interface BlobWriter {
   close(): void
 }
 
+export interface CgroupUsages {
+  /** As many for each cgroup as `cgroupUsageFields` has names. */
+  numbers: Float64Array
+  /** JSON of each: `io`, counters of devices; `hugetlb`, usage by size of page. Empty without `pids`. */
+  devices: string[]
+  /** Of a cgroup that could not be read although it is there: the first. */
+  failure: NodeJS.ErrnoException | null
+}
+
 /** A blob that was written, or only measured. */
 export interface RecodedBlob {
   /** SHA-256 of the uncompressed bytes, in hex. */
@@ -318,6 +327,17 @@ export interface Native {
    */
   cgroupSetDevices(dirfd: number, rules: string, replace?: number): Promise<NativeFd>
 
+  /** Names of the numbers that `cgroupUsage` answers for each cgroup, in their order. */
+  readonly cgroupUsageFields: readonly string[]
+  /**
+   * What cgroups have used, read one after the other in one trip to the pool: cgroup-v2.rst. NaN: the controller is not enabled, or
+   * this kernel has no such figure; all of them: the cgroup is gone. Infinity: no limit. Times in microseconds.
+   *
+   * @param pids of the cgroups' first processes, 0: none. With them what processes have open is counted, too (65 536 descriptors of
+   *   a cgroup at most), and there are `devices`
+   */
+  cgroupUsage(root: string, paths: readonly string[], pids: readonly number[] | null): Promise<CgroupUsages>
+
   /** Writes a blob to a file, from its beginning on, and hashes it, off the event loop; the descriptor stays the caller's. */
   blobWriter(file: number): BlobWriter
   /**
@@ -412,6 +432,11 @@ export interface Native {
   // The built-in network (src/network/bridge): in the network namespace of this process. Inputs and answers are JSON of the types
   // in src/network/bridge/native-types.ts.
 
+  /**
+   * The links of pods with their counters, NetworkSurvey's `links` without loopback, 256 of a pod at most; empty text: they change
+   * all the time. `podSockets` are sockets of rtnetlink made in the pods' namespaces, each in one call at a time.
+   */
+  networkCounters(podSockets: readonly number[]): Promise<string[]>
   /** NetworkSurvey: links, and with `whole` addresses and routes of the main table too. */
   networkSurvey(whole: boolean): Promise<string>
   /** BridgeInput: makes the bridge, or makes one that is there as it is to be. Rejects with EEXIST: the name is another kind's. */

@@ -27,6 +27,7 @@ export class Pod {
   tornDown = false
   /** Under way after the connection to its monitor was lost; ends with a new one, or with the pod's end. */
   recovery: Promise<void> | null = null
+  readonly #held: NativeFd[] = []
   /** Shared by concurrent calls. */
   stopping: Promise<void> | null = null
   removal: Promise<void> | null = null
@@ -60,10 +61,19 @@ export class Pod {
     }
   }
 
+  /** Closes what a monitor has handed out with the connection to it, which may have ended. @returns whether it is held */
+  holds(fd: NativeFd, from: MonitorClient): boolean {
+    const held = this.monitor === from
+    if (held) this.#held.push(fd)
+    else fd.close()
+    return held
+  }
+
   /** Lets go of what this process holds for the pod; the pod itself goes on or has ended. */
   release(): void {
     this.monitor?.close()
     this.monitor = null
+    for (const fd of this.#held.splice(0)) fd.close()
     const parent = this.cgroupParent
     this.cgroupParent = null
     parent?.then(

@@ -50,6 +50,30 @@ t.test('the command line', { skip: needsRoot }, async (t) => {
     t.same(readdirSync(join(service.root, 'logs')), [], 'no log')
   })
 
+  t.test('stats', async (t) => {
+    const { stdout } = await sh('while :; do :; done', '-d', '--name', 'busy')
+    const idle = (await sh('exec sleep 1000', '-d', '--name', 'idle')).stdout.trim()
+    const id = stdout.trim()
+    const shown = await cli('stats')
+    const [head = '', first = '', second = ''] = shown.stdout.split('\n')
+    t.match(head, /^CONTAINER +NAME +CPU % +MEMORY \/ LIMIT +NET IN \/ OUT +DISK$/)
+    t.match(first, new RegExp(`^${id.slice(0, 12)} +busy +[1-9][0-9.]+ `), 'the busiest first')
+    t.match(second, new RegExp(`^${idle.slice(0, 12)} +idle +0\\.\\d\\d `))
+    const [row, ...more] = JSON.parse((await cli('stats', '--json', 'busy')).stdout) as Record<string, unknown>[]
+    t.same(more, [])
+    t.match(row, { id, name: 'busy', cpuPercent: Number, disk: Number })
+    t.match(await cli('stats', 'none'), { status: 125, stderr: /no container "none"/ })
+    const watching = service.spawnCli(['stats', '--watch', '--json'])
+    let lines = ''
+    watching.stdout?.setEncoding('utf8').on('data', (text: string) => (lines += text))
+    await until(() => lines.split('\n').length > 2, 20_000, 'two rounds')
+    watching.kill('SIGINT')
+    const [, signal] = (await once(watching, 'exit')) as unknown[]
+    t.equal(signal, 'SIGINT')
+    t.equal((JSON.parse(lines.split('\n')[1] ?? '') as unknown[]).length, 2)
+    t.match(await cli('rm', '-f', 'busy', 'idle'), { status: 0 })
+  })
+
   t.test('in the background: ps, logs, exec, stop, rm', async (t) => {
     const script = 'trap "echo stopping; exit 0" TERM; echo hello; echo oops >&2; while :; do sleep 0.02; done'
     const started = await sh(script, '-d', '--name', 'bg')

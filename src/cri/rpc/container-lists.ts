@@ -2,11 +2,8 @@ import { runtime as proto } from '../../gen/cri.js'
 import type { Runtime } from '../../index.ts'
 import { EncodedEntries } from '../grpc/encoded.ts'
 import type { RuntimeHandlers } from '../grpc/services.ts'
-import { containerStates, toContainer } from '../map/container-status.ts'
-import { matchesId, matchesLabels, matchesState } from '../map/filters.ts'
-
-type Container = NonNullable<ReturnType<Runtime['containers']['find']>>
-type Filter = proto.v1.ContainerFilter.$Properties | null | undefined
+import { toContainer } from '../map/container-status.ts'
+import { selectedContainers, type Container } from './selection.ts'
 
 /** ListContainers and StreamContainers: from memory, waiting for nothing (law 4), encoded when a container changes. */
 export function containerListRpcs(runtime: Runtime): Pick<RuntimeHandlers, 'listContainers' | 'streamContainers'> {
@@ -17,23 +14,10 @@ export function containerListRpcs(runtime: Runtime): Pick<RuntimeHandlers, 'list
   )
   return {
     async listContainers({ filter }) {
-      return entries.list(selected(runtime, filter))
+      return entries.list(selectedContainers(runtime, filter))
     },
     streamContainers({ filter }) {
-      return entries.stream([...selected(runtime, filter)])
+      return entries.stream([...selectedContainers(runtime, filter)])
     },
-  }
-}
-
-function* selected(runtime: Runtime, filter: Filter): Generator<Container, void, undefined> {
-  for (const container of runtime.containers.all()) {
-    const { id, pod, config, state } = container
-    if (
-      matchesId(id, filter?.id) &&
-      matchesId(pod.id, filter?.podSandboxId) &&
-      matchesState(containerStates[state], filter?.state) &&
-      matchesLabels(config.labels, filter?.labelSelector)
-    )
-      yield container
   }
 }

@@ -2,11 +2,8 @@ import { runtime as proto } from '../../gen/cri.js'
 import type { Runtime } from '../../index.ts'
 import { EncodedEntries } from '../grpc/encoded.ts'
 import type { RuntimeHandlers } from '../grpc/services.ts'
-import { matchesId, matchesLabels, matchesState } from '../map/filters.ts'
-import { podStates, toPodSandbox } from '../map/pod-status.ts'
-
-type Pod = NonNullable<ReturnType<Runtime['pods']['find']>>
-type Filter = proto.v1.PodSandboxFilter.$Properties | null | undefined
+import { toPodSandbox } from '../map/pod-status.ts'
+import { selectedPods, type Pod } from './selection.ts'
 
 /** ListPodSandbox and StreamPodSandboxes: from memory, waiting for nothing (law 4), encoded when a pod changes. */
 export function podSandboxListRpcs(runtime: Runtime): Pick<RuntimeHandlers, 'listPodSandbox' | 'streamPodSandboxes'> {
@@ -17,21 +14,10 @@ export function podSandboxListRpcs(runtime: Runtime): Pick<RuntimeHandlers, 'lis
   )
   return {
     async listPodSandbox({ filter }) {
-      return entries.list(selected(runtime, filter))
+      return entries.list(selectedPods(runtime, filter))
     },
     streamPodSandboxes({ filter }) {
-      return entries.stream([...selected(runtime, filter)])
+      return entries.stream([...selectedPods(runtime, filter)])
     },
-  }
-}
-
-function* selected(runtime: Runtime, filter: Filter): Generator<Pod, void, undefined> {
-  for (const pod of runtime.pods.all()) {
-    if (
-      matchesId(pod.id, filter?.id) &&
-      matchesState(podStates[pod.state], filter?.state) &&
-      matchesLabels(pod.config.labels, filter?.labelSelector)
-    )
-      yield pod
   }
 }
