@@ -1,6 +1,7 @@
-import { mkdir, mkdtemp, rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, open, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 
+import { native } from '../dist/native/index.js'
 import { push, startRegistry } from '../build/test/helpers/registry.js'
 import { TestService } from '../build/test/helpers/service.js'
 import { findTool } from '../build/test/helpers/tools.js'
@@ -19,11 +20,12 @@ const diskBytes = 8 * 2 ** 30
 export async function measurePull({ directory, programs, rounds, progress, notes, failures }) {
   const undo = []
   try {
-    const prefixes = ['/tmp/csn-', '/tmp/csp-', '/tmp/cst-'] // short: a socket's path has 107 bytes
-    const [mine, theirs, tar] = await Promise.all(prefixes.map((prefix) => mkdtemp(prefix)))
-    for (const path of [mine, theirs, tar]) undo.push(() => rm(path, { recursive: true, force: true }))
-    for (const path of [mine, theirs]) await mkdir(join(path, 'root'))
-    const disk = await Disk.open(diskBytes, [join(mine, 'root'), join(theirs, 'root'), tar])
+    const prefixes = ['/tmp/csn-', '/tmp/csn-', '/tmp/csp-', '/tmp/cst-'] // short: a socket's path has 107 bytes
+    const [mine, indexed, theirs, tar] = await Promise.all(prefixes.map((prefix) => mkdtemp(prefix)))
+    for (const path of [mine, indexed, theirs, tar]) undo.push(() => rm(path, { recursive: true, force: true }))
+    const roots = [mine, indexed, theirs].map((path) => join(path, 'root'))
+    for (const path of roots) await mkdir(path)
+    const disk = await Disk.open(diskBytes, [...roots, tar])
     undo.push(() => disk.close())
     const registry = await startRegistry()
     undo.push(() => registry.stop())
@@ -36,15 +38,20 @@ export async function measurePull({ directory, programs, rounds, progress, notes
     notes.push(`pull: ${images.gzip.blobs.length} layers, ${files} files, ${megabytes(unpacked)}; ${sizes.join(', ')}`)
     const reference = (form) => `${registry.host}/bench:${form}`
 
-    const service = new TestService(mine, { host: disk, privateMounts: true })
-    undo.push(async () => {
-      const left = await service.finish()
-      if (left.length > 0) failures.push(`pull: left behind: ${left.join('; ')}`)
-      await service.destroy()
-    })
-    await service.configure()
-    await service.start()
-    const ours = async (form) => {
+    const start = async (path, config) => {
+      const service = new TestService(path, { host: disk, privateMounts: true, config })
+      undo.push(async () => {
+        const left = await service.finish()
+        if (left.length > 0) failures.push(`pull: left behind: ${left.join('; ')}`)
+        await service.destroy()
+      })
+      await service.configure()
+      await service.start()
+      return service
+    }
+    const overlay = await start(mine, '')
+    const erofs = await start(indexed, '[images]\nsnapshotter = "erofs"')
+    const ours = async (form, service = overlay) => {
       const cpu = processorMs(service.pid)
       const start = nanoseconds()
       const { imageRef } = await service.image.pullImage({ image: { image: reference(form) } })
@@ -52,7 +59,14 @@ export async function measurePull({ directory, programs, rounds, progress, notes
       await service.image.removeImage({ image: { image: imageRef } })
       return time
     }
-    const candidates = { gzip: () => ours('gzip'), zstd: () => ours('zstd') }
+    const { blobs } = images.gzip
+    const candidates = {
+      gzip: () => ours('gzip'),
+      zstd: () => ours('zstd'),
+      erofs: () => ours('gzip', erofs),
+      unpacked: () => runnable(disk, tar, blobs),
+      indexed: () => runnable(disk, tar, blobs, 512),
+    }
     if (findTool('containerd') === undefined) notes.push('containerd is not installed')
     else {
       const containerd = await Containerd.start(theirs, disk)
@@ -67,7 +81,7 @@ export async function measurePull({ directory, programs, rounds, progress, notes
     else {
       const spawner = new Spawner(programs.spawner, disk.enter)
       undo.push(() => spawner.close())
-      candidates.tar = () => untar(spawner, disk, tar, images.gzip.blobs)
+      candidates.tar = () => untar(spawner, disk, tar, blobs)
     }
 
     const times = Object.fromEntries(Object.keys(candidates).map((name) => [name, []]))
@@ -92,10 +106,53 @@ export async function measurePull({ directory, programs, rounds, progress, notes
     figures.push(
       figure({ name: 'pull zstd', unit: 'ms', what, ours: all('zstd', 'ms'), peers: { gzip: all('gzip', 'ms') } }),
     )
+    figures.push(
+      figure({
+        ...{
+          name: 'pull erofs',
+          unit: 'ms',
+          what: `${what.replace(', unpacked', '')}, indexed by the snapshotter erofs`,
+        },
+        ...{ ours: all('erofs', 'ms'), peers: { overlay: all('gzip', 'ms') } },
+      }),
+    )
+    for (const [key, suffix] of [
+      ['ms', ''],
+      ['cpuMs', ' cpu'],
+    ]) {
+      const text = `the layers of that image from their blobs until they can be mounted, one after the other${suffix && ': processor time'}`
+      const peers = { 'own unpack': all('unpacked', key) }
+      figures.push(
+        figure({ name: `runnable erofs${suffix}`, unit: 'ms', what: text, ours: all('indexed', key), peers }),
+      )
+    }
     return figures
   } finally {
     for (const step of undo.reverse()) await step()
   }
+}
+
+const limits = { maxEntries: 1e6, maxBytes: 2 ** 38, maxExpanded: 2 ** 38, maxRatio: 1032, ratioFloor: 0 }
+
+/** Layers unpacked, or with `erofsBlock` indexed and mounted, each in a directory of its own. */
+async function runnable(disk, directory, blobs, erofsBlock) {
+  const time = { ms: 0, cpuMs: 0 }
+  for (const [index, blob] of blobs.entries()) {
+    const to = disk.path(join(directory, String(index)))
+    await mkdir(to)
+    const [from, target] = [await open(blob), await native.openDirectory(to)]
+    const cpu = process.cpuUsage()
+    const start = nanoseconds()
+    await native.unpackLayer(from.fd, target.fd, { ...limits, ...(erofsBlock !== undefined && { erofsBlock }) }).done
+    if (erofsBlock !== undefined) (await native.mountErofs(target.fd)).close()
+    time.ms += msSince(start)
+    const { user, system } = process.cpuUsage(cpu)
+    time.cpuMs += (user + system) / 1000
+    target.close()
+    await from.close()
+    await rm(to, { recursive: true })
+  }
+  return time
 }
 
 /** One layer after the other, each into a directory of its own. */

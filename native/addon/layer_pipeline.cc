@@ -64,37 +64,50 @@ class Ring {
   bool closed_ = false;
 };
 
+Status hash_more(Sha256& hash, span<const u8> bytes) {
+  return hash.update(bytes) ? ok() : Status(Error(ENOTSUP, "EVP_DigestUpdate", "SHA-256"));
+}
+
 // The first thread: from the blob into the ring.
-Status expand(int blob, const PipelineLimits& limits, const std::atomic<bool>& cancelled, Ring& ring,
+Status expand(int blob, const PipelineLimits& limits, const std::atomic<bool>& cancelled, Ring& ring, Sha256* hash,
               PipelineResult& result) {
   const std::unique_ptr<Decoder> decoder = CAISSON_TRY(Decoder::open(blob, cancelled));
-  Sha256 hash;
   for (;;) {
     u8* const slot = ring.fill();
     if (slot == nullptr) return ok();  // the other thread has failed, and says why
     const size_t n = CAISSON_TRY(decoder->read({slot, kSlotSize}, limits.expansion));
     if (n == 0) break;
-    if (!hash.update({slot, n})) return Error(ENOTSUP, "EVP_DigestUpdate", "SHA-256");
+    if (hash != nullptr) CAISSON_TRY(hash_more(*hash, {slot, n}));
     ring.filled(n);
   }
   result.expanded = decoder->expanded();
-  if (!hash.finish(result.diff_id)) return Error(ENOTSUP, "EVP_DigestFinal_ex", "SHA-256");
   return ok();
 }
 
+// Which of the two hashes: the one that has less to do. Nothing is made but two files where a layer is indexed.
+enum class Hasher { kExpanding, kApplying };
+
 // The second thread, the caller's: what comes through the ring goes to `target`, a LayerApply or what does as it does.
 template <typename Target>
-Result<PipelineResult> run(int blob, Target& target, const PipelineLimits& limits, const std::atomic<bool>& cancelled) {
+Result<PipelineResult> run(int blob, Target& target, Hasher hasher, const PipelineLimits& limits,
+                           const std::atomic<bool>& cancelled) {
   PipelineResult result;
   Ring ring;
+  Sha256 hash;
+  const bool own = hasher == Hasher::kApplying;
   std::optional<Error> failed;
   std::thread producer([&] {
-    const Status expanded = expand(blob, limits, cancelled, ring, result);
+    const Status expanded = expand(blob, limits, cancelled, ring, own ? nullptr : &hash, result);
     if (!expanded) failed = expanded.error();
     ring.close();
   });
   while (const std::optional<span<const u8>> chunk = ring.next()) {
-    Status written = cancelled ? Status(Error(ECANCELED, "unpack", "layer")) : target.write(*chunk);
+    const auto take = [&]() -> Status {
+      if (cancelled) return Error(ECANCELED, "unpack", "layer");
+      if (own) CAISSON_TRY(hash_more(hash, *chunk));
+      return target.write(*chunk);
+    };
+    const Status written = take();
     if (!written) {
       ring.close();
       producer.join();
@@ -104,6 +117,7 @@ Result<PipelineResult> run(int blob, Target& target, const PipelineLimits& limit
   }
   producer.join();
   if (failed) return *failed;
+  if (!hash.finish(result.diff_id)) return Error(ENOTSUP, "EVP_DigestFinal_ex", "SHA-256");
   result.stats = CAISSON_TRY(target.finish());
   return result;
 }
@@ -114,10 +128,10 @@ Result<PipelineResult> run_layer_pipeline(int blob, int directory, const LayerFo
                                           const std::atomic<bool>& cancelled) {
   if (form) {
     IndexedLayer target = CAISSON_TRY(IndexedLayer::create(directory, *form, limits.tar));
-    return run(blob, target, limits, cancelled);
+    return run(blob, target, Hasher::kApplying, limits, cancelled);
   }
   LayerApply target = CAISSON_TRY(LayerApply::create(directory, limits.tar));
-  return run(blob, target, limits, cancelled);
+  return run(blob, target, Hasher::kExpanding, limits, cancelled);
 }
 
 }  // namespace caisson

@@ -7,7 +7,7 @@ import { native } from '#src/native/index.ts'
 import type { ErofsBlock, NativeError, UnpackedLayer } from '#src/native/types.ts'
 import { erofsMount } from '../helpers/erofs.ts'
 import { tar, type LayerEntry } from '../helpers/image.ts'
-import { missingTools, run } from '../helpers/tools.ts'
+import { findTool, missingTools, run } from '../helpers/tools.ts'
 import { describe, makeTree } from '../helpers/trees.ts'
 
 const skip = process.getuid?.() === 0 ? missingTools('tar', 'unshare', 'python3') : 'mounts need root'
@@ -38,6 +38,10 @@ async function compare(t: Test, archive: string, options: { times?: boolean } = 
     const indexed = await make(archive, layer, block)
     t.strictSame(indexed, unpacked, `blocks of ${block}: what is told of it`)
     t.strictSame((await readdir(layer)).sort(), block === 512 ? ['layer.erofs', 'layer.tar'] : ['layer.erofs'])
+    // the one of Debian 12 (1.5) knows blocks of a page alone
+    if (block === 4096 && findTool('fsck.erofs') !== undefined) {
+      await run('fsck.erofs', '--extract', join(layer, 'layer.erofs'))
+    }
     const seen = await describe(layer, erofsMount(layer), options)
     t.equal(seen.list, wanted.list, `blocks of ${block}`)
     t.equal(seen.digest, wanted.digest, `blocks of ${block}: content, attributes, times`)
