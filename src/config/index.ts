@@ -5,6 +5,7 @@ import { parse, TomlError } from 'smol-toml'
 import { CaissonError } from '../errors.ts'
 import { ifPresent } from '../files.ts'
 import type { Section, Values } from './schema.ts'
+import { cadvisor } from './sections/cadvisor.ts'
 import { cgroup } from './sections/cgroup.ts'
 import { devices } from './sections/devices.ts'
 import { devmapper } from './sections/devmapper.ts'
@@ -19,6 +20,7 @@ import { explainUnknown } from './unknown-key.ts'
 
 /** Every section, by its name in the file. */
 export const sections = {
+  cadvisor,
   cgroup,
   devices,
   devmapper,

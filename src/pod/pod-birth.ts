@@ -1,4 +1,5 @@
 import { mkdir, rm } from 'node:fs/promises'
+import { join } from 'node:path'
 
 import { CaissonError } from '../errors.ts'
 import { UndoStack } from '../undo.ts'
@@ -60,6 +61,19 @@ export async function unwind({ logger }: Context, id: string, undo: UndoStack): 
 
 export function destroyMonitorCgroup(context: Context, podId: string): Promise<void> {
   return context.native.cgroupDestroy(context.host.cgroupRoot, monitorCgroupOf(context, podId))
+}
+
+/**
+ * Makes an empty cgroup of the pod's name in its monitor's, which cAdvisor takes for what holds a pod's network elsewhere; it goes with
+ * the monitor's. Nothing happens when it is there, or the monitor's has gone.
+ */
+export async function makeInfraCgroup(context: Context, podId: string): Promise<void> {
+  try {
+    // a kubelet finds the pod's id between the last hyphen and ".scope"
+    await mkdir(join(context.host.cgroupRoot, monitorCgroupOf(context, podId), `crio-caisson-${podId}.scope`))
+  } catch (error) {
+    if (!['EEXIST', 'ENOENT', 'ENODEV'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error
+  }
 }
 
 function monitorCgroupOf({ cgroup }: Context, podId: string): string {

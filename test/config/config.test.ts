@@ -42,7 +42,7 @@ t.test('a mistake is told with file, key and what is allowed', async (t) => {
     ],
     ['[[cgroup]]\nmonitors = "/a"\n', /cgroup is a section: its keys are written below \[cgroup\]/],
     ['cgroup = 1\n', /cgroup is a section/],
-    ['[cgroups]\nmonitors = "/a"\n', /unknown section \[cgroups\]; did you mean \[cgroup\]\?; known: \[cgroup\], /],
+    ['[cgroups]\nmonitors = "/a"\n', /unknown section \[cgroups\]; did you mean \[cgroup\]\?; known: \[cadvisor\], \[cgroup\], /],
     [
       '[cgroup]\nmissing_controler = "warn"\n',
       /"cgroup\.missing_controler"; did you mean cgroup\.missing_controller\?/,
@@ -70,7 +70,7 @@ t.test('what is in force, shown as a file that comes to the same', async (t) => 
   const path = join(directory, 'config.toml')
   const config = await loadConfig(path)
   const shown = configToml(config)
-  t.match(shown, `# ${path}\n# ${directory}/config.d/1.toml\n\n[cgroup]\n`)
+  t.match(shown, `# ${path}\n# ${directory}/config.d/1.toml\n\n[cadvisor]\n`)
   t.match(shown, `\nrootfs_size = 7 # ${directory}/config.d/1.toml\n`)
   t.match(shown, '\nmissing_controller = "error" # default\n')
   const again = await loadConfig(join(t.testdir({ 'config.toml': shown }), 'config.toml'))

@@ -30,6 +30,8 @@ export interface ServiceOptions {
   host?: NetHost
   /** Sections after [cgroup]. */
   config?: string
+  /** Where cAdvisor's pages are served: true for `cadvisorSocket`. */
+  cadvisor?: boolean | string
   /** A private mount namespace whose mounts are shared: for propagation, without touching the host's table. */
   privateMounts?: boolean
   /** Default: debug. Null: what the configuration says. */
@@ -66,6 +68,10 @@ export class TestService {
 
   get socket(): string {
     return join(this.directory, 'c.sock')
+  }
+  /** Where cAdvisor would ask; there by the option `cadvisor` only. */
+  get cadvisorSocket(): string {
+    return join(this.directory, 'k.sock')
   }
   get root(): string {
     return join(this.directory, 'root')
@@ -116,10 +122,16 @@ export class TestService {
 
   /** Writes the configuration; `cgroup` and `config` as in the options. */
   async configure(): Promise<void> {
-    const { cgroup = '', network = 'driver = "none"\nspare_sandboxes = 0', config = '' } = this.#options
+    const {
+      cgroup = '',
+      network = 'driver = "none"\nspare_sandboxes = 0',
+      config = '',
+      cadvisor = false,
+    } = this.#options
     await mkdir(this.state, { recursive: true, mode: 0o700 })
+    const cadvisorSocket = typeof cadvisor === 'string' ? cadvisor : cadvisor ? this.cadvisorSocket : ''
     const pods = cgroup.includes('driver = "systemd"') ? this.systemdSlice : `${this.slice}/pods`
-    const text = `[cgroup]\nmonitors = "${this.slice}"\npods = "${pods}"\n${cgroup}\n[network]\n${network}\n${config}\n`
+    const text = `[cgroup]\nmonitors = "${this.slice}"\npods = "${pods}"\n${cgroup}\n[cadvisor]\nsocket = "${cadvisorSocket}"\n[network]\n${network}\n${config}\n`
     await writeFile(this.configFile, text)
   }
 

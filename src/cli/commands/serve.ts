@@ -1,8 +1,9 @@
-import { pino } from 'pino'
+import { pino, type Logger } from 'pino'
 
 import { now } from '../../clock.ts'
 import { loadConfig } from '../../config/index.ts'
 import { logLevels } from '../../config/sections/log.ts'
+import { CadvisorServer } from '../../cri/cadvisor.ts'
 import { serveCri } from '../../cri/server.ts'
 import { Runtime } from '../../index.ts'
 import { StreamingServer } from '../../streaming/server.ts'
@@ -48,6 +49,7 @@ service takes them over. SIGHUP reads the configuration again.
       logger: log,
     })
     let streaming: StreamingServer | null = null
+    let cadvisor: CadvisorServer | null = null
     try {
       streaming = await StreamingServer.listen(runtime, await streamingOptions(config, log))
       const facts = {
@@ -57,6 +59,8 @@ service takes them over. SIGHUP reads the configuration again.
         missingController: config.cgroup.missingController,
         monitors: config.cgroup.monitors,
       }
+      // a service that belongs to a command has no kubelet
+      if (!values['until-stdin-ends']) cadvisor = await cadvisorServer(runtime, config.cadvisor.socket, log)
       const server = await serveCri(runtime, { log, facts, group, streaming })
       log.info({ socket: globals.listen, pods: [...runtime.pods.all()].length }, 'serving')
       const service: Reloadable = { runtime, facts, log, globals, config }
@@ -73,10 +77,22 @@ service takes them over. SIGHUP reads the configuration again.
       await server.close(graceMs)
     } finally {
       await streaming?.close()
+      await cadvisor?.close()
       await runtime.close()
     }
     return 0
   },
+}
+
+/** Null: it is turned off, or its place is taken, as by a CRI-O on the same node: everything else works without. */
+async function cadvisorServer(runtime: Runtime, socket: string, log: Logger): Promise<CadvisorServer | null> {
+  if (socket === '') return null
+  try {
+    return await CadvisorServer.listen(runtime, socket)
+  } catch (error) {
+    log.warn({ err: error, socket }, 'cAdvisor will not know the names of containers')
+    return null
+  }
 }
 
 /** SIGHUPs, one after the other; those that come while one is dealt with are one. */

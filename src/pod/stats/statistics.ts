@@ -5,6 +5,7 @@ import type { Container } from '../container.ts'
 import type { Context } from '../context.ts'
 import { cgroupParentOf, containerCgroupName } from '../placement.ts'
 import type { Pod } from '../pod.ts'
+import { makeInfraCgroup } from '../pod-birth.ts'
 import { CgroupReader, type CgroupReading } from './cgroups.ts'
 import { CpuRates } from './cpu-rate.ts'
 import { DetailMaker, type CgroupDetails, type MetricSource, type PodMetricSource } from './details.ts'
@@ -147,6 +148,11 @@ export class Statistics {
         return [pod, interfaces.toSorted((a, b) => Number(b.name === main) - Number(a.name === main))]
       }),
     )
+  }
+
+  /** Lets whoever watches cgroups see one for the pod: see makeInfraCgroup. */
+  async showInfra(pod: Pod): Promise<void> {
+    if (pod.state === 'ready') await makeInfraCgroup(this.#context, pod.id)
   }
 
   /** Below the cgroup root. */

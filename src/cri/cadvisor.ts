@@ -1,0 +1,125 @@
+import { mkdir } from 'node:fs/promises'
+import { createServer, type Server } from 'node:http'
+import { dirname } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+
+import type { Runtime } from '../index.ts'
+import { claimSocket, listenUnix } from './grpc/socket.ts'
+import type { Container, Pod } from './rpc/selection.ts'
+
+/** A cgroup can be seen a moment before its container is: cAdvisor asks once, and again after a minute. */
+const patienceMs = 1000
+const lookAgainMs = 20
+const connectionsMax = 64
+const requestTimeoutMs = 10_000
+
+/** What cAdvisor reads of a container (google/cadvisor, container/crio/client.go). */
+interface ContainerInfo {
+  name: string
+  pid: number
+  image: string
+  created_time: number
+  labels: Record<string, string>
+  annotations: Record<string, string>
+  log_path: string
+  root: string
+  ip_addresses: readonly string[]
+}
+
+/**
+ * The two read-only pages of CRI-O from which cAdvisor, inside of an unmodified kubelet, takes the labels of a cgroup: it knows
+ * containerd, whose gRPC services would be asked for much more, and CRI-O. Peers are root's by the mode of the socket.
+ */
+export class CadvisorServer {
+  readonly #http: Server
+  readonly #lock: { close(): void }
+
+  private constructor(runtime: Runtime, lock: { close(): void }) {
+    const limits = { requestTimeout: requestTimeoutMs, headersTimeout: requestTimeoutMs, maxHeaderSize: 8 << 10 }
+    this.#lock = lock
+    this.#http = createServer(limits, (request, response) => {
+      void answer(runtime, request.method ?? '', request.url ?? '').then(([status, body]) => {
+        response.writeHead(status, { 'content-type': 'application/json' }).end(`${JSON.stringify(body)}\n`)
+      })
+      request.resume()
+    })
+    this.#http.maxConnections = connectionsMax
+  }
+
+  /** @throws CaissonError ERR_SOCKET_IN_USE: a CRI-O is there, ERR_SOCKET_PATH */
+  static async listen(runtime: Runtime, path: string): Promise<CadvisorServer> {
+    await mkdir(dirname(path), { recursive: true, mode: 0o755 })
+    const server = new CadvisorServer(runtime, await claimSocket(path, runtime.lockFile))
+    try {
+      await listenUnix(server.#http, path, 0o600, null)
+      return server
+    } catch (error) {
+      server.#lock.close()
+      throw error
+    }
+  }
+
+  async close(): Promise<void> {
+    await new Promise<void>((resolve) => {
+      this.#http.close(() => {
+        resolve()
+      })
+      this.#http.closeAllConnections()
+    })
+    this.#lock.close()
+  }
+}
+
+async function answer(runtime: Runtime, method: string, url: string): Promise<[number, object]> {
+  if (method !== 'GET') return [405, { error: 'only GET is answered' }]
+  // it is no driver that cAdvisor knows: sizes of writable layers come by the CRI
+  if (url === '/info') return [200, { storage_driver: 'caisson', storage_root: runtime.layout.root, storage_image: '' }]
+  const id = /^\/containers\/([0-9a-f]{64})$/.exec(url)?.[1]
+  if (id === undefined) return [404, { error: 'no such page' }]
+  const started = performance.now()
+  for (;;) {
+    const found = runtime.containers.find(id) ?? runtime.pods.find(id)
+    if (found !== undefined) return [200, 'pod' in found ? await ofContainer(runtime, found) : ofPod(runtime, found)]
+    if (performance.now() - started > patienceMs) return [404, { error: `no container or pod ${id}` }]
+    await delay(lookAgainMs)
+  }
+}
+
+async function ofContainer(runtime: Runtime, container: Container): Promise<ContainerInfo> {
+  const { config, pod, pid, imageId, createdAt, id } = container
+  // whoever sees the cgroups of its containers is to see one for the pod, too
+  if (pod.config.network === 'pod') await runtime.statistics.showInfra(pod)
+  return {
+    name: nameOf(config.metadata.name, pod, config.metadata.attempt),
+    pid,
+    image: config.userSpecifiedImage || imageId,
+    created_time: Number(createdAt),
+    labels: config.labels,
+    annotations: config.annotations,
+    log_path: container.logPath,
+    root: runtime.layout.container(pod.id, id),
+    ip_addresses: pod.status().ips,
+  }
+}
+
+/** What a pause container would be asked for: the pod's network, by any process that is in it. */
+function ofPod(runtime: Runtime, pod: Pod): ContainerInfo {
+  const { config, id, createdAt } = pod
+  const inside = [...pod.containers.values()].find(({ state }) => state === 'running')
+  return {
+    name: nameOf('POD', pod, config.metadata.attempt),
+    // with the host's network its traffic would be taken for the pod's
+    pid: config.network === 'pod' ? (inside?.pid ?? 0) : 0,
+    image: '',
+    created_time: Number(createdAt),
+    labels: { ...config.labels, 'io.kubernetes.container.name': 'POD' },
+    annotations: config.annotations,
+    log_path: '',
+    root: runtime.layout.pod(id),
+    ip_addresses: pod.status().ips,
+  }
+}
+
+function nameOf(container: string, { config: { metadata } }: Pod, attempt: number): string {
+  return `k8s_${container}_${metadata.name}_${metadata.namespace}_${metadata.uid}_${attempt}`
+}
