@@ -3,6 +3,8 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 
+#include "core/unpack/layer_names.h"
+
 namespace caisson::erofs {
 namespace {
 
@@ -15,14 +17,6 @@ constexpr size_t kFirstBuckets = 1024;
 u64 mix(u64 a, u64 b) {
   const unsigned __int128 product = static_cast<unsigned __int128>(a) * b;
   return static_cast<u64>(product) ^ static_cast<u64>(product >> 64);
-}
-
-string_view take_component(string_view& rest) {
-  while (!rest.empty() && rest.front() == '/') rest.remove_prefix(1);
-  const size_t n = rest.find('/');
-  const string_view component(rest.data(), n == string_view::npos ? rest.size() : n);
-  rest.remove_prefix(component.size());
-  return component;
 }
 
 bool only_slashes(string_view rest) { return rest.find_first_not_of('/') == string_view::npos; }

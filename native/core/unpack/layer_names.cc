@@ -10,6 +10,14 @@ constexpr string_view kOpaqueName = ".wh..wh..opq";
 
 }  // namespace
 
+string_view take_component(string_view& rest) {
+  while (!rest.empty() && rest.front() == '/') rest.remove_prefix(1);
+  const size_t n = rest.find('/');
+  const string_view component(rest.data(), n == string_view::npos ? rest.size() : n);
+  rest.remove_prefix(component.size());
+  return component;
+}
+
 LayerName classify(string_view path) {
   for (;;) {
     size_t slash = path.find('/');

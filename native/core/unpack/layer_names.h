@@ -16,6 +16,9 @@ enum class LayerName : u8 {
   kReserved,  // a directory on the way has the name of a whiteout
 };
 
+// Takes the first component off `rest`; empty at the end.
+string_view take_component(string_view& rest);
+
 // Of a clean path.
 LayerName classify(string_view path);
 

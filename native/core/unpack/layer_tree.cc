@@ -5,6 +5,7 @@
 #include <sys/xattr.h>
 
 #include "core/sys.h"
+#include "core/unpack/layer_names.h"
 
 namespace caisson {
 namespace {
@@ -14,15 +15,6 @@ constexpr u64 kOneStep =
     uapi::kResolveBeneath | uapi::kResolveNoSymlinks | uapi::kResolveNoMagiclinks | uapi::kResolveNoXdev;
 constexpr int kDirectory = O_RDONLY | O_DIRECTORY;
 constexpr u32 kMaxLinks = 40;  // MAXSYMLINKS of the kernel
-
-// Takes the first component off `rest`; empty at the end.
-string_view take_component(string_view& rest) {
-  while (!rest.empty() && rest.front() == '/') rest.remove_prefix(1);
-  size_t n = rest.find('/');
-  string_view component(rest.data(), n == string_view::npos ? rest.size() : n);
-  rest.remove_prefix(component.size());
-  return component;
-}
 
 // The length of `path` without its last component and the slash before it.
 size_t parent_length(string_view path) {
