@@ -134,8 +134,9 @@ bool is_policy(const Error& error) {
 bool has_rules(string_view bytes) { return bytes.find("posix_acl") != string_view::npos; }
 
 Fd scratch() {
-  char name[] = "/var/tmp/caisson-erofs-fuzz-XXXXXX";
+  static char name[] = "/var/tmp/caisson-erofs-fuzz-XXXXXX";
   if (mkdtemp(name) == nullptr) abort();
+  atexit([] { rmdir(name); });
   return Fd(open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
 }
 
