@@ -18,6 +18,7 @@ import { AppArmor } from './pod/apparmor.ts'
 import { Containers } from './pod/containers.ts'
 import type { CgroupDriver, CgroupSettings, Context, DeviceSettings, Logger } from './pod/context.ts'
 import { LifecycleEvents } from './pod/events.ts'
+import { RuntimeHandlers, type HandlerStatus, type RuntimeHandlerSettings } from './pod/handlers/index.ts'
 import { readHost, requireDriver, type HostFacts } from './pod/host.ts'
 import { Layout } from './pod/layout.ts'
 import { defaultPodCgroup } from './pod/placement.ts'
@@ -61,6 +62,7 @@ export { firstDifference } from './pod/joins.ts'
 export type { CommitOptions } from './pod/root-exchange.ts'
 export type { LifecycleEvent, LifecycleEvents, LifecycleEventType } from './pod/events.ts'
 export type { CgroupDriver, CgroupSettings, DeviceSettings, Logger } from './pod/context.ts'
+export type { HandlerFeatures, HandlerStatus, RuntimeHandlerSettings } from './pod/handlers/index.ts'
 export type { HostFacts } from './pod/host.ts'
 export type { Attachment, ExecOptions, StreamedExec } from './pod/exec-stream.ts'
 export type { ExecResult, WantedStreams } from './pod/monitor/client.ts'
@@ -92,6 +94,8 @@ export interface RuntimeOptions {
   network?: NetworkOptions
   /** Devices of the host in containers. `cdiDirectories`, where it is left out: /etc/cdi, /var/run/cdi. */
   devices?: Partial<DeviceSettings>
+  /** Other OCI runtimes, by the name that a pod asks for them with; a pod that names none is the built-in one's. */
+  runtimeHandlers?: Readonly<Record<string, RuntimeHandlerSettings>>
   /** Profile of AppArmor for containers that ask for the default one: ours (the default), one that is loaded, or "" for none. */
   apparmorProfile?: string
   /** Names of images that no prune takes and that a kubelet is told to leave: whole, or beginnings that end with `*`. */
@@ -212,6 +216,7 @@ export class Runtime {
           missingController: options.cgroup?.missingController ?? 'error',
         },
         devices: { cdiDirectories: ['/etc/cdi', '/var/run/cdi'], ownedByUser: false, ...options.devices },
+        handlers: await RuntimeHandlers.open(options.runtimeHandlers ?? {}, logger),
         apparmor: await AppArmor.open(options.apparmorProfile ?? defaultApparmorProfile, logger),
         selinux: await readSelinux(),
         rootfsSize: options.rootfsSize ?? 0,
@@ -229,6 +234,11 @@ export class Runtime {
       for (const failure of await undo.unwind()) logger.error({ err: failure.error }, `cannot undo ${failure.what}`)
       throw error
     }
+  }
+
+  /** The built-in handler, without a name, and those that are configured. */
+  handlers(): readonly HandlerStatus[] {
+    return this.#context.handlers.status()
   }
 
   /**

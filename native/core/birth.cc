@@ -107,10 +107,15 @@ void enter_namespaces(Stage& s) {
     if (s.confined && !s.has_user_namespace() && s.ns(NamespaceType::kPid) >= 0)
       enter_pid_namespace(s, s.ns(NamespaceType::kPid));
     open_sources(s);
+    if (s.drive != nullptr) s.host_mounts = s.check(open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC));
     if (s.in_place())
       copy_host_tree(s);
     else
       enter_seed(s);
+  }
+  if (s.drive != nullptr) {
+    assemble_root(s);
+    s.drive(s);
   }
   if (s.has_user_namespace()) start_stage_two(s);
   enter_namespaces(s);
@@ -266,14 +271,17 @@ Result<Birth> begin_birth(const BirthRequest& request) {
   s.hold = request.hold;
   s.rootless = request.rootless;
   s.confined = request.confined;
+  s.drive = request.drive;
+  s.driven = request.driven;
   s.seed = request.pod != nullptr ? request.pod->seed.get() : -1;
   s.cgroup = request.cgroup;
   for (int i = 0; i < 3; ++i) s.stdio[i] = request.stdio[i];
 
   // A PID namespace is that of the children: the parent enters it for one clone, unless it could not come back; then,
   // and with a user namespace, stage 1 does.
-  int pid_ns = s.has_user_namespace() || s.confined ? -1 : std::exchange(s.ns(NamespaceType::kPid), -1);
-  u64 flags = s.has_user_namespace() ? 0 : s.create & uapi::kCloneNewpid;
+  const bool stays = s.has_user_namespace() || s.drive != nullptr;
+  int pid_ns = stays || s.confined ? -1 : std::exchange(s.ns(NamespaceType::kPid), -1);
+  u64 flags = stays ? 0 : s.create & uapi::kCloneNewpid;
   return give_birth(s, flags, pid_ns, request.cgroup, stage_one);
 }
 

@@ -16,7 +16,7 @@ Result<GateReport> read_gate(int gate, Fd& passed) {
   if (fd >= 0) passed.reset(fd);
   if (n == 0) return GateReport{};
   if (n != static_cast<ssize_t>(sizeof report) || report.kind < GateReport::kChild ||
-      report.kind > GateReport::kListener || report.group_count > GateReport::kGroupsMax ||
+      report.kind > GateReport::kExecuted || report.group_count > GateReport::kGroupsMax ||
       report.step >= static_cast<u32>(Step::kCount))
     return Error(EPROTO, "recvmsg", "gate");
   return report;

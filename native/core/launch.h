@@ -38,6 +38,8 @@ Result<Pod> create_pod(const PlanView& plan, Fd ready = Fd());
 // A new network namespace with its loopback up. The caller, of one thread, is in it for the time of the call.
 Result<Fd> make_ready_network();
 
+struct Stage;
+
 struct BirthRequest {
   const PlanView* plan = nullptr;      // kind kContainer
   const PodNamespaces* pod = nullptr;  // namespaces whose path in the spec is "caisson:pod"
@@ -56,6 +58,10 @@ struct BirthRequest {
   // The caller is itself in a user namespace (rootless podman calls so, as its root): it may mount, but makes no device
   // nodes and sees no fresh /proc or /sys of the host, and enters no PID namespace that it would have to leave again.
   bool confined = false;
+  // Another program makes the container: once the root is put together and every source of a mount is taken, this goes
+  // on in the child, in a copy of the seed, with the namespaces to join open and none of them joined. It never returns.
+  void (*drive)(Stage&) = nullptr;
+  const void* driven = nullptr;  // what it works on: Stage::driven, in the child's copy of the caller's memory
 };
 
 struct ExecRequest {
@@ -92,6 +98,7 @@ struct GateReport {
     kFailed = 4,  // step, err, index say what failed; the process ends
     kHeld = 5,    // BirthRequest::hold: namespaces made, everything mounted, nothing pivoted; pid
     kListener = 6,  // descriptor: the seccomp listener of the filter that was just loaded
+    kExecuted = 7,  // of a driver (BirthRequest::drive): its program runs; without it the gate's end is a failure
   };
   static constexpr u32 kGroupsMax = 256;
   u32 kind = 0;

@@ -72,6 +72,7 @@ constexpr const char* kSteps[] = {
     "seccomp listener",
     "exec",  // to who reads the error, the look-up is part of it
     "exec",
+    "runtime",
 };
 static_assert(sizeof kSteps / sizeof *kSteps == static_cast<u32>(Step::kCount));
 

@@ -75,6 +75,7 @@ enum class Step : u32 {
   kSeccompListener,
   kLookupExecutable,
   kExec,
+  kDriven,  // what another runtime was asked for; its words are in GateReport::found
   kCount,
 };
 const char* step_name(Step step);

@@ -1,8 +1,11 @@
 #include "monitor/birth.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "monitor/external.h"
 
 namespace caisson::monitor {
 
@@ -13,6 +16,11 @@ Result<Pipe> make_pipe() {
 }
 
 Failure describe_birth(int plan, const GateReport& report) {
+  if (report.step == kExternalStep) {
+    Failure failure = Failure::of(report.err, {}, string_view(report.found));
+    failure.stage = report.err == ENOENT || report.err == EACCES ? "exec" : "runtime";
+    return failure;
+  }
   if (plan >= 0)
     if (auto map = PlanMap::map(plan)) return Failure::of(describe_failure(map->view(), report));
   Failure failure;

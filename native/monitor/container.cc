@@ -31,6 +31,7 @@ Status Container::create(CreateRequest&& request, const PodNamespaces& pod, Tick
   cgroup_parent_ = static_cast<Fd&&>(request.cgroup_parent);
   exit_record_ = static_cast<Fd&&>(request.exit_record);
   log_directory_ = static_cast<Fd&&>(request.log_directory);
+  if (request.external) external_ = CAISSON_TRY(ExternalRuntime::load(static_cast<Fd&&>(request.external)));
   bind();
   const int parent = cgroup_parent_.get();
   CAISSON_TRY(request.cgroup_made ? cgroup_.adopt(parent, request.cgroup_name)
@@ -74,6 +75,7 @@ Status Container::begin(const PodNamespaces& pod, int target_pid_ns, int input) 
   request.stdio[0] = input;
   request.stdio[1] = out.write.get();
   request.stdio[2] = err.write.get();
+  if (external_) return task_.begin(loop_, CAISSON_TRY(begin_external_birth(request, *external_, id_)), true);
   return task_.begin(loop_, CAISSON_TRY(begin_birth(request)));
 }
 
@@ -261,7 +263,7 @@ void Container::clear() {
   if (state_ != State::kExited && state_ != State::kUndoing) return;
   bool reaped = task_.gone();
   for (const auto& exec : execs_) reaped = reaped && exec->gone();
-  if (!reaped) return;
+  if (!reaped || (external_ && !forgotten_by_runtime())) return;
   for (auto& exec : execs_) exec->abandon_leaf();
   if (auto removed = cgroup_.remove(); !removed) {
     if (++clear_tries_ <= kClearTries) {

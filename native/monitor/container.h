@@ -8,6 +8,7 @@
 #include "monitor/cgroup.h"
 #include "monitor/exec.h"
 #include "monitor/exit_record.h"
+#include "monitor/external.h"
 #include "monitor/lifecycle.h"
 #include "monitor/log.h"
 #include "monitor/oom.h"
@@ -28,6 +29,7 @@ struct CreateRequest {
   Fd cgroup_parent;
   Fd exit_record;
   Fd log_directory;
+  Fd external;       // with it another runtime makes the container: what ExternalRuntime reads
   Fd target_pid_ns;  // of the container whose PID namespace this one joins
 };
 
@@ -68,6 +70,9 @@ class Container {
   bool gone() const { return state_ == State::kGone; }
   bool exited() const { return state_ == State::kExited; }
   const Task& task() const { return task_; }
+  bool external() const { return static_cast<bool>(external_); }
+  // A child of the monitor that is none of this container's. False where that cannot be told yet.
+  bool is_stranger(int pid) const;
 
   void describe(JsonWriter& json) const;       // an entry of "list"
   void describe_exit(JsonWriter& json) const;  // an entry of "exits", the event "exit"
@@ -103,6 +108,8 @@ class Container {
   void tell_exit();
   void tell(FrameType event, string_view key, u64 value);
   void clear();
+  bool forgotten_by_runtime();
+  void runtime_forgot(ExitStatus status);
   void forget();
 
   Loop& loop_;
@@ -121,6 +128,9 @@ class Container {
   LogFile log_;
   OomWatch oom_;
   Task task_;
+  Box<ExternalRuntime> external_;
+  Process cleaner_;  // its `delete`
+  bool cleaning_ = false;
   Pump stdout_;
   Pump stderr_;
   Timer drain_timer_;

@@ -21,6 +21,7 @@ void Container::save(HandoverWriter& out) const {
   log_.save(out, "log");
   oom_.save(out, "oom");
   task_.save(out, "task");
+  if (external_) out.fd("external", external_->memfd);
   stdout_.save(out, "stdout");
   stderr_.save(out, "stderr");
   if (drain_timer_.armed()) out.time("drainDeadline", drain_timer_.deadline());
@@ -91,11 +92,14 @@ Status Container::restore(const JsonValue& value) {
   const JsonValue& groups = value["groups"];
   for (u32 i = 0; i < groups.size() && i < GateReport::kGroupsMax; ++i)
     groups_.push(static_cast<u32>(groups.at(i).u64_or(0)));
+  if (Fd external = inherited_fd(value["external"]))
+    external_ = CAISSON_TRY(ExternalRuntime::load(static_cast<Fd&&>(external)));
   next_exec_ = static_cast<u32>(value["nextExec"].u64_or(1));
   const JsonValue& execs = value["execs"];
   for (u32 i = 0; i < execs.size() && i < kExecsMax; ++i) {
     auto exec = Box<Exec>::make(loop_, server_);
     exec->on_change.bind<&Container::something_ended>(this);
+    if (external_) exec->drive_by(*external_, id_);
     exec->restore(execs.at(i), cgroup_);
     execs_.push(static_cast<Box<Exec>&&>(exec));
   }

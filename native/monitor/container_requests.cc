@@ -39,6 +39,7 @@ void Container::signal(Ticket ticket, int number) {
 
 Status Container::kill() {
   if (!cgroup_) return ok();
+  if (external_) task_.kill();  // the driver is not in it
   auto killed = cgroup_.kill();
   if (killed) return killed;
   task_.kill();  // at least its first process

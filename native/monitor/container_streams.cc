@@ -10,6 +10,7 @@ Status Container::begin_exec(Fd plan, Ticket ticket, u32 timeout_ms, u64 limit, 
   if (execs_.size() >= kExecsMax) return Error(EAGAIN, "exec", "too many processes are executed in this container");
   auto exec = Box<Exec>::make(loop_, server_);
   exec->on_change.bind<&Container::something_ended>(this);
+  if (external_) exec->drive_by(*external_, id_);
   u32 number = next_exec_++;
   if (streams != nullptr)
     CAISSON_TRY(exec->start(static_cast<Fd&&>(plan), task_.pidfd(), cgroup_, number, ticket, *streams));

@@ -52,6 +52,9 @@ Status Exec::launch(Fd plan, int init_pidfd, const Cgroup& container, u32 number
 }
 
 Status Exec::begin(int plan, int init_pidfd, const Cgroup& container, const int stdio[3]) {
+  if (runtime_ != nullptr)
+    return task_.begin(loop_, CAISSON_TRY(begin_external_exec(*runtime_, {container_, leaf_.name(), plan, stdio})),
+                       true);
   auto map = PlanMap::map(plan);
   if (!map) return map.error();
   if (map->view().kind() != PlanKind::kExec) return Error(EINVAL, "exec", "kind of the plan");
@@ -80,6 +83,7 @@ void Exec::failed(const GateReport& report) {
   server_.fail(std::exchange(ticket_, Ticket()), describe_birth(plan_.get(), report));
   plan_.reset();
   timer_.cancel();
+  if (runtime_ != nullptr && leaf_) kill_group();  // what a runtime has left of it
   task_.kill();
   stdout_.close();
   stderr_.close();
@@ -132,7 +136,8 @@ void Exec::timer_fired() {
 void Exec::kill_group() {
   if (leaf_) {
     auto killed = leaf_.kill();
-    if (killed) return;
+    if (killed && runtime_ == nullptr) return;
+    if (killed) return task_.kill();  // the driver is not in it
     report(Level::kWarn, "cannot kill the cgroup of an exec", {}, &killed.error());
   }
   task_.kill();

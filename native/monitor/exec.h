@@ -18,6 +18,7 @@
 #include "core/launch.h"
 #include "monitor/capture.h"
 #include "monitor/cgroup.h"
+#include "monitor/external.h"
 #include "monitor/server.h"
 #include "monitor/task.h"
 
@@ -42,6 +43,11 @@ class Exec {
   // Something has ended: the owner looks at gone() and over().
   Callback<> on_change;
 
+  // Before start() or restore(): the container is another runtime's, and so is this. The plan is process.json then.
+  void drive_by(const ExternalRuntime& runtime, string_view id) {
+    runtime_ = &runtime;
+    container_ = id;
+  }
   // Errors leave nothing behind; the ticket is then still the caller's to answer.
   Status start(Fd plan, int init_pidfd, const Cgroup& container, u32 number, Ticket ticket, u32 timeout_ms, u64 limit);
   Status start(Fd plan, int init_pidfd, const Cgroup& container, u32 number, Ticket ticket, ExecStreams streams);
@@ -56,6 +62,7 @@ class Exec {
   void look_for_client();
 
   bool answered() const { return !ticket_ && number_ == 0; }
+  const Task& task() const { return task_; }
   bool gone() const { return task_.gone(); }  // every process of ours is reaped
   bool over() const { return answered() && gone() && !leaf_; }
   // The container has ended and everything in it is killed: the leaf goes with the container's cgroup.
@@ -90,6 +97,8 @@ class Exec {
   Ticket ticket_;
   Fd plan_;  // until the exec has succeeded: to name what failed
   Task task_;
+  const ExternalRuntime* runtime_ = nullptr;
+  string_view container_;
   Cgroup leaf_;
   Fd leaf_events_;
   Source leaf_source_;

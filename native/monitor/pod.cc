@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
+#include <sys/wait.h>
 
 #include "core/clock.h"
 #include "core/uapi.h"
@@ -119,7 +120,24 @@ void Pod::init_exited(ExitStatus) {
   state_ = State::kStopped;
 }
 
+// As a child subreaper the monitor inherits what a container in the host's PID namespace, or a call of a runtime, has
+// left behind. An unknown one ends as a zombie until something else happens here.
+void Pod::reap_strangers() {
+  bool external = false;
+  for (const auto& container : containers_) external = external || container->external();
+  if (!external) return;
+  for (;;) {
+    siginfo_t info{};
+    if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) != 0 || info.si_pid == 0) return;
+    if (init_.alive() && init_.pid() == info.si_pid) return;
+    for (const auto& container : containers_)
+      if (!container->is_stranger(info.si_pid)) return;
+    if (waitid(P_PID, static_cast<id_t>(info.si_pid), &info, WEXITED | WNOHANG | __WALL) != 0) return;
+  }
+}
+
 void Pod::sweep() {
+  reap_strangers();
   for (size_t i = containers_.size(); i-- > 0;) {
     containers_[i]->sweep();
     if (containers_[i]->gone()) containers_.swap_remove(i);

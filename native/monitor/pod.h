@@ -50,6 +50,7 @@ class Pod {
 
  private:
   void init_exited(ExitStatus status);
+  void reap_strangers();
 
   Loop& loop_;
   Server& server_;

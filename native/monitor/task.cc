@@ -2,6 +2,7 @@
 
 #include <signal.h>
 
+#include "monitor/external.h"
 #include "monitor/report.h"
 
 namespace caisson::monitor {
@@ -12,8 +13,9 @@ void Task::bind() {
   gate_source_.on_events.bind<&Task::on_gate>(this);
 }
 
-Status Task::begin(Loop& loop, Birth&& birth) {
+Status Task::begin(Loop& loop, Birth&& birth, bool driven) {
   loop_ = &loop;
+  driven_ = driven;
   bind();
   gate_ = static_cast<Fd&&>(birth.gate);
   auto adopted = process_.adopt(loop, static_cast<Fd&&>(birth.pidfd), birth.pid);
@@ -62,9 +64,10 @@ void Task::drain_gate() {
       case 0:
         gate_source_.unwatch();
         gate_.reset();
-        if (released_ && !failed_) on_executed();
-        return;
+        gate_ended();
+        return let_exit();
       case GateReport::kChild: {
+        announced_ = true;
         // What was watched as the process is the first stage; the process itself is its sibling.
         Fd stage = process_.release();
         int stage_pid = process_.pid();
@@ -80,7 +83,12 @@ void Task::drain_gate() {
         on_terminal(passed);
         break;
       case GateReport::kReady:
+        ready_ = true;
         on_ready(*read);
+        if (!released_) let_exit();
+        break;
+      case GateReport::kExecuted:
+        executed_ = true;
         break;
       case GateReport::kFailed:
         if (!std::exchange(failed_, true)) on_failed(*read);
@@ -89,7 +97,25 @@ void Task::drain_gate() {
   }
 }
 
+void Task::gate_ended() {
+  if (!released_ || failed_) return;
+  if (!driven_ || executed_) return on_executed();
+  constexpr string_view kWhat = "the call of its runtime was killed";
+  GateReport lost;
+  lost.kind = GateReport::kFailed;
+  lost.step = kExternalStep;
+  lost.err = EINTR;
+  memcpy(lost.found, kWhat.data(), kWhat.size());
+  failed_ = true;
+  on_failed(lost);
+}
+
+void Task::let_exit() {
+  if (std::exchange(held_, false)) on_exit(held_status_);
+}
+
 void Task::stage_exited(ExitStatus) {
+  if (driven_) drain_gate();
   if (gone()) on_gone();
 }
 
@@ -97,6 +123,11 @@ void Task::process_exited(ExitStatus status) {
   // Its last words, and perhaps a second process, may still be in the gate.
   drain_gate();
   if (process_.alive()) return stage_exited(status);
+  if (driven_ && announced_ && gate_ && (!ready_ || released_)) {
+    held_ = true;
+    held_status_ = status;
+    return;
+  }
   on_exit(status);
   if (gone()) on_gone();
 }
@@ -110,6 +141,13 @@ void Task::save(HandoverWriter& out, string_view key) const {
   out.json().member("pid", process_.pid());
   out.json().member("released", released_);
   out.json().member("failed", failed_);
+  out.json().member("driven", driven_);
+  out.json().member("announced", announced_);
+  out.json().member("executed", executed_);
+  out.json().member("ready", ready_);
+  out.json().member("held", held_);
+  out.json().member("heldCode", held_status_.code);
+  out.json().member("heldSignal", held_status_.signal);
   out.json().end_object();
 }
 
@@ -121,6 +159,12 @@ void Task::restore(Loop& loop, const JsonValue& value) {
   gate_ = inherited_fd(value["gate"]);
   released_ = value["released"].bool_or(false);
   failed_ = value["failed"].bool_or(false);
+  driven_ = value["driven"].bool_or(false);
+  announced_ = value["announced"].bool_or(false);
+  executed_ = value["executed"].bool_or(false);
+  ready_ = value["ready"].bool_or(false);
+  held_ = value["held"].bool_or(false);
+  held_status_ = {static_cast<i32>(value["heldCode"].i64_or(0)), static_cast<i32>(value["heldSignal"].i64_or(0))};
   if (!gate_) return;
   if (auto watched = gate_source_.watch(loop, gate_.get(), EPOLLIN); !watched)
     report(Level::kError, "a gate cannot be watched", {}, &watched.error());

@@ -20,7 +20,8 @@ class Task {
   Callback<ExitStatus> on_exit;  // the process itself is reaped
   Callback<> on_gone;            // every process of the birth is reaped
 
-  Status begin(Loop& loop, Birth&& birth);
+  // `driven`: by a driver (external.h), which tells of the process before it is ready, and when its program runs.
+  Status begin(Loop& loop, Birth&& birth, bool driven = false);
   // Lets it go on to exec.
   Status release();
   Status signal(int number) const { return process_.signal(number); }
@@ -30,7 +31,12 @@ class Task {
   int pid() const { return process_.pid(); }
   int pidfd() const { return process_.pidfd(); }
   bool alive() const { return process_.alive(); }
-  bool gone() const { return !process_.alive() && !stage_.alive(); }
+  // Some child of the caller's may be its process, and is not known yet.
+  bool awaits_child() const { return driven_ && !announced_ && static_cast<bool>(gate_); }
+  bool knows(int pid) const {
+    return (process_.alive() && process_.pid() == pid) || (stage_.alive() && stage_.pid() == pid);
+  }
+  bool gone() const { return !process_.alive() && !stage_.alive() && !held_; }
 
   void save(HandoverWriter& out, string_view key) const;
   void restore(Loop& loop, const JsonValue& value);
@@ -39,6 +45,8 @@ class Task {
   void bind();
   void on_gate(u32 events);
   void drain_gate();
+  void gate_ended();
+  void let_exit();
   void stage_exited(ExitStatus status);
   void process_exited(ExitStatus status);
 
@@ -49,6 +57,12 @@ class Task {
   Source gate_source_;
   bool released_ = false;
   bool failed_ = false;
+  bool driven_ = false;
+  bool announced_ = false;
+  bool executed_ = false;
+  bool ready_ = false;
+  bool held_ = false;  // a driver has not told yet what was before the end of its process
+  ExitStatus held_status_;
 };
 
 }  // namespace caisson::monitor

@@ -13,6 +13,7 @@ import { images } from './sections/images.ts'
 import { log } from './sections/log.ts'
 import { network } from './sections/network.ts'
 import { registry } from './sections/registry.ts'
+import { runtimes } from './sections/runtimes.ts'
 import { security } from './sections/security.ts'
 import { socket } from './sections/socket.ts'
 import { streaming } from './sections/streaming.ts'
@@ -28,6 +29,7 @@ export const sections = {
   log,
   network,
   registry,
+  runtimes,
   security,
   socket,
   streaming,
@@ -139,6 +141,10 @@ function apply(config: ServiceConfig, text: string, file: string): void {
       problems.push(explainUnknown(sectionName, values, settings))
       continue
     }
+    if (sectionName === 'runtimes') {
+      applyRuntimes(config, values, file, problems)
+      continue
+    }
     for (const [name, value] of Object.entries(values as object) as [string, unknown][]) {
       const full = `${sectionName}.${name}`
       const setting = settings.find((candidate) => candidate.name === full)
@@ -158,6 +164,20 @@ function apply(config: ServiceConfig, text: string, file: string): void {
   }
   if (problems.length > 0) throw new CaissonError('ERR_CONFIG_INVALID', `${file}: ${problems.join('; ')}`)
   config.files.push(file)
+}
+
+/** `[runtimes.<name>]`: names are the operator's, and a later file adds to them or replaces one as a whole. */
+function applyRuntimes(config: ServiceConfig, tables: unknown, file: string, problems: string[]): void {
+  const { kind } = sections.runtimes.named
+  for (const [name, table] of Object.entries(tables as object) as [string, unknown][]) {
+    const parsed = kind.parse({ [name]: table })
+    if (parsed === undefined) {
+      problems.push(`runtimes.${name} is ${shown(table)}; allowed: ${kind.allowed}`)
+      continue
+    }
+    config.runtimes.named = { ...config.runtimes.named, ...parsed }
+    config.origins.set('runtimes.named', file)
+  }
 }
 
 /** As JSON, which TOML's numbers and times beyond it are not. */

@@ -75,3 +75,42 @@ export function absolutePath({ empty = false } = {}): Kind<string> {
     },
   }
 }
+
+export interface Column<T> {
+  readonly kind: Kind<T>
+  /** Absent: it has to be given. */
+  readonly initial?: NoInfer<T>
+}
+
+type Columns = Record<string, Column<unknown>>
+export type Row<C extends Columns> = { [N in keyof C]: C[N] extends Column<infer T> ? T : never }
+
+/** Tables by names of the operator's own, all with the same keys, which are written as those of a section. */
+export function namedTables<const C extends Columns>(
+  name: RegExp,
+  names: string,
+  columns: C,
+): Kind<Readonly<Record<string, Row<C>>>> {
+  const keys = Object.entries(columns).map(([each, { kind, initial }]) => {
+    return `${each} (${kind.allowed}${initial === undefined ? '; required' : ''})`
+  })
+  return {
+    allowed: `tables [<section>.<name>], the name ${names}, with ${keys.join(', ')}`,
+    parse(value) {
+      if (typeof value !== 'object' || value === null || Array.isArray(value)) return undefined
+      const rows: Record<string, Row<C>> = {}
+      for (const [each, table] of Object.entries(value) as [string, unknown][]) {
+        if (!name.test(each) || typeof table !== 'object' || table === null || Array.isArray(table)) return undefined
+        if (Object.keys(table).some((given) => !Object.hasOwn(columns, given))) return undefined
+        const row: Record<string, unknown> = {}
+        for (const [column, { kind, initial }] of Object.entries<Column<unknown>>(columns)) {
+          const given = (table as Record<string, unknown>)[column]
+          row[column] = given === undefined ? initial : kind.parse(given)
+          if (row[column] === undefined) return undefined
+        }
+        rows[each] = row as Row<C>
+      }
+      return rows
+    },
+  }
+}

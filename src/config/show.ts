@@ -7,6 +7,12 @@ export function configToml(config: ServiceConfig): string {
   const lines = config.files.map((file) => `# ${file}`)
   let section = ''
   for (const setting of settings) {
+    if (setting.name === 'runtimes.named') {
+      const runtimes = stringify({ runtimes: valueOf(config, setting) }).trimEnd()
+      lines.push('', `${runtimes === '' ? '[runtimes]' : runtimes} # ${config.origins.get(setting.name) ?? 'default'}`)
+      section = setting.section
+      continue
+    }
     if (setting.section !== section) lines.push(...(lines.length > 0 ? [''] : []), `[${setting.section}]`)
     section = setting.section
     const [, name = ''] = setting.name.split('.')

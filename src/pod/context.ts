@@ -3,6 +3,7 @@ import type { Networks } from '../network/networks.ts'
 import type { Native, NativeFd } from '../native/types.ts'
 import type { AppArmor } from './apparmor.ts'
 import type { LifecycleEvents } from './events.ts'
+import type { RuntimeHandlers } from './handlers/index.ts'
 import type { HostFacts } from './host.ts'
 import type { Layout } from './layout.ts'
 import type { Selinux } from './selinux.ts'
@@ -46,6 +47,7 @@ export interface Context {
   readonly logger: Logger
   readonly cgroup: CgroupSettings
   readonly devices: DeviceSettings
+  readonly handlers: RuntimeHandlers
   /** Changes when the runtime is configured anew; so do `rootfsSize` and `cgroup.missingController`. */
   apparmor: AppArmor
   /** Null: the host has none. */

@@ -11,6 +11,7 @@ import { Container } from './container.ts'
 import { writeContainerRecord } from './container-record.ts'
 import { containerSpec, processUser } from './container-spec.ts'
 import type { Context } from './context.ts'
+import { externalInput } from './handlers/bundle.ts'
 import { hostDevices } from './host-devices.ts'
 import { newId } from './ids.ts'
 import { holdImageVolumes } from './image-volumes.ts'
@@ -37,6 +38,7 @@ export async function createContainer(
   if (config.privileged && !pod.config.privileged) {
     throw new CaissonError('ERR_INVALID_ARGUMENT', 'a privileged container needs a privileged pod')
   }
+  const handler = context.handlers.get(pod.config.runtimeHandler)
   const id = newId()
   const undo = new UndoStack()
   const held: NativeFd[] = []
@@ -102,6 +104,15 @@ export async function createContainer(
     const directoryFd = hold(await native.openDirectory(directory))
     const exitRecord = hold(await native.preallocate(directoryFd.fd, 'exit', exitRecordSize))
     const planFd = hold(native.sealedMemfd('caisson-plan', plan))
+    const external =
+      handler === null
+        ? null
+        : hold(
+            native.sealedMemfd(
+              'caisson-runtime',
+              Buffer.from(JSON.stringify(externalInput(context, pod, handler, id, spec))),
+            ),
+          )
     const logDirectory = await openLogDirectory(native, pod.config, config)
     if (logDirectory !== null) hold(logDirectory)
 
@@ -122,12 +133,14 @@ export async function createContainer(
         stdinOnce: config.stdinOnce,
         targetId: target?.id ?? null,
         stopSignal,
+        external: external !== null,
       },
       {
         plan: planFd.fd,
         cgroupParent: place.parent.fd,
         exitRecord: exitRecord.fd,
         logDirectory: logDirectory?.fd ?? null,
+        external: external?.fd ?? null,
       },
     )
     await place.settle()

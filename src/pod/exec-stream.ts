@@ -1,8 +1,10 @@
 import type { Writable } from 'node:stream'
 
 import { CaissonError } from '../errors.ts'
+import type { Process } from '../oci/runtime-spec.ts'
 import { notRunning, type Container } from './container.ts'
 import type { Context } from './context.ts'
+import { externalProcess } from './handlers/bundle.ts'
 import { isMonitorGone, type MonitorClient, type WantedStreams } from './monitor/client.ts'
 import { processError } from './process-errors.ts'
 import { openStreams, pipeWriter, terminalStream, type ProcessStreams } from './streams.ts'
@@ -27,14 +29,18 @@ export function execPlan(context: Context, container: Container, args: readonly 
   const { native } = context
   const { uid, gid, groups } = container.user
   const { env = [] } = container.process as { env?: string[] }
+  const process = {
+    ...(container.process as Process),
+    args: [...args],
+    terminal: tty,
+    ...(tty && !env.some((entry) => entry.startsWith('TERM=')) ? { env: [...env, 'TERM=xterm'] } : {}),
+  }
+  if (container.pod.config.runtimeHandler !== '') {
+    return native.sealedMemfd('caisson-exec', Buffer.from(JSON.stringify(externalProcess(process, container.user))))
+  }
   const { plan } = native.compileExec(
     JSON.stringify({
-      process: {
-        ...container.process,
-        args,
-        terminal: tty,
-        ...(tty && !env.some((entry) => entry.startsWith('TERM=')) ? { env: [...env, 'TERM=xterm'] } : {}),
-      },
+      process,
       user: { text: String(uid), gid, supplementalGroups: groups, policy: 'strict', setHome: true },
       ...(container.seccomp === null ? {} : { seccomp: container.seccomp }),
     }),

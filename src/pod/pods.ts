@@ -53,6 +53,7 @@ export class Pods {
   /** Makes the pod's sandbox and returns its id; an equal request that is repeated gets the same one (law 5). */
   run(config: PodConfig): Promise<string> {
     validate(config)
+    this.#context.handlers.get(config.runtimeHandler) // before any other answer
     checkCgroupParent(this.#context.cgroup.driver, this.#context.native, config)
     const { name, namespace, uid, attempt } = config.metadata
     const what = `pod ${namespace}/${name} (uid ${uid}, attempt ${attempt})`
@@ -68,7 +69,11 @@ export class Pods {
   }
 
   async #create(config: PodConfig): Promise<string> {
-    const { native, layout, host, logger, networks, cgroup } = this.#context
+    const { native, layout, host, logger, networks, cgroup, handlers } = this.#context
+    if (config.runtimeHandler !== '') {
+      const wanted = { userNamespace: config.user !== null, systemd: cgroup.driver === 'systemd' }
+      await handlers.require(config.runtimeHandler, wanted)
+    }
     // a network namespace has to belong to the pod's user namespace, and is of use to who has one of its own
     const fits = ['pod', 'none'].includes(config.network) && config.user === null
     const { id, client, undo } = (fits ? this.spares.take() : undefined) ?? (await bearPod(this.#context))
@@ -374,12 +379,6 @@ function validate(config: PodConfig): void {
     if (value === '' || value.length > nameMax) {
       throw new CaissonError('ERR_INVALID_ARGUMENT', `metadata.${field} must have 1 to ${nameMax} characters`)
     }
-  }
-  if (config.runtimeHandler !== '') {
-    throw new CaissonError(
-      'ERR_UNKNOWN_RUNTIME_HANDLER',
-      `runtime handler "${config.runtimeHandler}" is not configured`,
-    )
   }
   if (config.network !== 'pod' && config.ports.length + config.networks.length > 0) {
     throw new CaissonError(

@@ -39,9 +39,9 @@ export function podConfig(service: TestService, overrides: PodConfig = {}): PodC
   }
 }
 
-export async function runPod(service: TestService, overrides: PodConfig = {}): Promise<Pod> {
+export async function runPod(service: TestService, overrides: PodConfig = {}, runtimeHandler = ''): Promise<Pod> {
   const config = podConfig(service, overrides)
-  const { podSandboxId } = await service.runtime.runPodSandbox({ config })
+  const { podSandboxId } = await service.runtime.runPodSandbox({ config, runtimeHandler })
   return { id: podSandboxId, config }
 }
 

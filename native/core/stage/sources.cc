@@ -52,7 +52,7 @@ int open_source(Stage& s, const MountEntry& mount, u32 index) {
 // A mount of cgroup2 without a cgroup namespace shows the host's whole tree, and a user namespace may not make one:
 // only the container's own part of it is given (CVE-2023-25809).
 bool is_bare_cgroup(const Stage& s, const MountEntry& mount) {
-  return mount.kind == MountKind::kFilesystem && s.plan->text(mount.fstype) == "cgroup2" &&
+  return s.drive == nullptr && mount.kind == MountKind::kFilesystem && s.plan->text(mount.fstype) == "cgroup2" &&
          (s.cgroup >= 0 || s.has_user_namespace()) &&
          s.plan->head().ns(NamespaceType::kCgroup).mode == NamespaceMode::kHost;
 }

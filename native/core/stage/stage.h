@@ -61,9 +61,12 @@ struct Stage {
   bool hold = false;
   bool rootless = false;
   bool confined = false;
-  u64 ignored = 0;      // ignored_signals() of the parent
-  u32 live_mounts = 0;  // live_mounts.cc: so many of the plan's mounts are meant
-  u32 host_uid = 0;     // the container's root on the host
+  void (*drive)(Stage&) = nullptr;  // BirthRequest::drive
+  const void* driven = nullptr;
+  int host_mounts = -1;  // with `drive`: the host's mount namespace, to return to
+  u64 ignored = 0;       // ignored_signals() of the parent
+  u32 live_mounts = 0;   // live_mounts.cc: so many of the plan's mounts are meant
+  u32 host_uid = 0;      // the container's root on the host
   u32 host_gid = 0;
 
   // Found on the way.

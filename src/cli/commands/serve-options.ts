@@ -20,6 +20,12 @@ export function runtimeOptions(config: ServiceConfig): RuntimeOptions {
     cgroup,
     devices: { cdiDirectories: devices.cdiSpecDirs, ownedByUser: devices.ownershipFromSecurityContext },
     snapshots: snapshotSettings(config),
+    runtimeHandlers: Object.fromEntries(
+      Object.entries(config.runtimes.named).map(([name, { path, options, timeout }]) => [
+        name,
+        { path, options, timeoutMs: timeout * 1000 },
+      ]),
+    ),
   }
 }
 

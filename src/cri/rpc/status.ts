@@ -11,7 +11,7 @@ export function statusRpcs(runtime: Runtime): Pick<RuntimeHandlers, 'status' | '
           conditions: [{ type: 'RuntimeReady', status: true }, networkReady(runtime.networks.status())],
         },
         // the handler without a name is the built-in one
-        runtimeHandlers: [{ name: '', features: { recursiveReadOnlyMounts: true, userNamespaces: true } }],
+        runtimeHandlers: [...runtime.handlers()],
         features: { supplementalGroupsPolicy: true, mountOptions: true },
         info: verbose ? { config: JSON.stringify(verboseInfo(runtime)) } : {},
       }

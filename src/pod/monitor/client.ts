@@ -49,6 +49,8 @@ export interface CreateRequest {
   stdinOnce: boolean
   targetId: string | null
   stopSignal: number
+  /** Another runtime makes it. */
+  external: boolean
 }
 
 export interface Created {
@@ -169,10 +171,17 @@ export class MonitorClient {
 
   async createContainer(
     request: CreateRequest,
-    fds: { plan: number; cgroupParent: number; exitRecord: number; logDirectory: number | null },
+    fds: {
+      plan: number
+      cgroupParent: number
+      exitRecord: number
+      logDirectory: number | null
+      external: number | null
+    },
   ): Promise<Created> {
     const passed = [fds.plan, fds.cgroupParent, fds.exitRecord]
     if (fds.logDirectory !== null) passed.push(fds.logDirectory)
+    if (fds.external !== null) passed.push(fds.external)
     const { payload } = await this.#call(frameType.containerCreate, request, passed)
     return { pid: number(payload, 'pid'), createdAt: nanoseconds(payload, 'createdAt'), ...identity(payload) }
   }

@@ -1,0 +1,85 @@
+#include "monitor/external.h"
+
+#include "core/birth_parts.h"
+#include "core/memfd.h"
+#include "core/sys.h"
+#include "monitor/external_driver.h"
+
+namespace caisson::monitor {
+
+namespace {
+
+constexpr u64 kPrSetChildSubreaper = 36;
+
+Status take(const JsonValue& root, const char* key, String& into) {
+  into = String(CAISSON_TRY(root[key].string(key)));
+  if (into.empty()) return Error(EINVAL, "runtime handler", key);
+  return ok();
+}
+
+Result<Vec<u8>> read_sealed(int memfd) {
+  const size_t size = CAISSON_TRY(sealed_memfd_size(memfd, ExternalRuntime::kTextMax));
+  Vec<u8> bytes;
+  bytes.reserve(size);
+  for (size_t i = 0; i < size; ++i) bytes.push(0);
+  CAISSON_TRY(read_memfd(memfd, {bytes.data(), bytes.size()}));
+  return bytes;
+}
+
+Result<Birth> give_driver(const Driven& driven, const int stdio[3], void (*drive)(Stage&)) {
+  if (sys::prctl(kPrSetChildSubreaper, 1) != 0) return Error::last("prctl", "PR_SET_CHILD_SUBREAPER");
+  Stage s;
+  s.driven = &driven;
+  for (int i = 0; i < 3; ++i) s.stdio[i] = stdio[i];
+  return give_birth(s, 0, -1, -1, drive);
+}
+
+}  // namespace
+
+Result<Box<ExternalRuntime>> ExternalRuntime::load(Fd memfd) {
+  const Vec<u8> bytes = CAISSON_TRY(read_sealed(memfd.get()));
+  const JsonLimits limits{static_cast<u32>(kTextMax), 4, 256};
+  auto document = CAISSON_TRY(JsonDocument::parse({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, limits));
+  const JsonValue& root = document.root();
+  auto runtime = Box<ExternalRuntime>::make();
+  CAISSON_TRY(take(root, "name", runtime->name));
+  CAISSON_TRY(take(root, "path", runtime->path));
+  CAISSON_TRY(take(root, "root", runtime->root));
+  CAISSON_TRY(take(root, "bundle", runtime->bundle));
+  CAISSON_TRY(take(root, "cgroupRoot", runtime->cgroup_root));
+  CAISSON_TRY(take(root, "cgroup", runtime->cgroup));
+  CAISSON_TRY(take(root, "head", runtime->head));
+  CAISSON_TRY(take(root, "tail", runtime->tail));
+  runtime->timeout_ms = CAISSON_TRY(root["timeoutMs"].u32_value("timeoutMs"));
+  const JsonValue& options = root["options"];
+  if (options.size() > kOptionsMax) return Error(EINVAL, "runtime handler", "options");
+  for (u32 i = 0; i < options.size(); ++i) runtime->options.push(String(CAISSON_TRY(options.at(i).string("options"))));
+  runtime->memfd = static_cast<Fd&&>(memfd);
+  return runtime;
+}
+
+Result<Birth> begin_external_birth(BirthRequest request, const ExternalRuntime& runtime, string_view id) {
+  if (sys::prctl(kPrSetChildSubreaper, 1) != 0) return Error::last("prctl", "PR_SET_CHILD_SUBREAPER");
+  Driven driven{runtime, id, {}, {}, (request.plan->process().flags & kProcessTerminal) != 0};
+  request.cgroup = -1;
+  request.drive = drive_create;
+  request.driven = &driven;
+  return begin_birth(request);
+}
+
+Result<Birth> begin_external_exec(const ExternalRuntime& runtime, const ExternalExec& exec) {
+  const Vec<u8> bytes = CAISSON_TRY(read_sealed(exec.process));
+  const string_view process(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  auto document = CAISSON_TRY(JsonDocument::parse(process));
+  const bool terminal = document.root()["terminal"].bool_or(false);
+  const Driven driven{runtime, exec.id, exec.leaf, process, terminal};
+  return give_driver(driven, exec.stdio, drive_exec);
+}
+
+Result<Birth> begin_external_delete(const ExternalRuntime& runtime, string_view id) {
+  const Driven driven{runtime, id, {}, {}, false};
+  constexpr int kNone[] = {-1, -1, -1};
+  return give_driver(driven, kNone, drive_delete);
+}
+
+}  // namespace caisson::monitor
