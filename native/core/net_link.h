@@ -69,7 +69,8 @@ Result<u32> link_index(Netlink& netlink, string_view name);  // ENODEV
 // of the main table, a default one as "0.0.0.0/0" or "::/0". Without `whole`, the links alone.
 Result<String> survey_network(Netlink& host, bool whole);
 
-// Those of a pod's network, loopback left out, as a list; `links_max` are looked at: a pod may make as many as it likes.
+// Those of a pod's network, loopback left out, as a list; `links_max` are looked at: a pod may make as many as it
+// likes.
 Result<String> survey_links(Netlink& pod, size_t links_max);
 
 }  // namespace caisson
