@@ -19,6 +19,7 @@ import { Containers } from './pod/containers.ts'
 import type { CgroupDriver, CgroupSettings, Context, DeviceSettings, Logger } from './pod/context.ts'
 import { LifecycleEvents } from './pod/events.ts'
 import { RuntimeHandlers, type HandlerStatus, type RuntimeHandlerSettings } from './pod/handlers/index.ts'
+import type { LifecycleHooks } from './pod/hooks.ts'
 import { readHost, requireDriver, type HostFacts } from './pod/host.ts'
 import { Layout } from './pod/layout.ts'
 import { defaultPodCgroup } from './pod/placement.ts'
@@ -64,6 +65,7 @@ export type { LifecycleEvent, LifecycleEvents, LifecycleEventType } from './pod/
 export type { CgroupDriver, CgroupSettings, DeviceSettings, Logger } from './pod/context.ts'
 export type { HandlerFeatures, HandlerStatus, RuntimeHandlerSettings } from './pod/handlers/index.ts'
 export type { HostFacts } from './pod/host.ts'
+export type { ContainerAdjustment, ContainerDraft, LifecycleHooks } from './pod/hooks.ts'
 export type { Attachment, ExecOptions, StreamedExec } from './pod/exec-stream.ts'
 export type { ExecResult, WantedStreams } from './pod/monitor/client.ts'
 export type { CgroupDetails, Disk, MetricSource, PodMetricSource } from './pod/stats/details.ts'
@@ -217,6 +219,7 @@ export class Runtime {
         },
         devices: { cdiDirectories: ['/etc/cdi', '/var/run/cdi'], ownedByUser: false, ...options.devices },
         handlers: await RuntimeHandlers.open(options.runtimeHandlers ?? {}, logger),
+        hooks: null,
         apparmor: await AppArmor.open(options.apparmorProfile ?? defaultApparmorProfile, logger),
         selinux: await readSelinux(),
         rootfsSize: options.rootfsSize ?? 0,
@@ -259,6 +262,11 @@ export class Runtime {
     context.rootfsSize = rootfsSize ?? context.rootfsSize
     context.cgroup.missingController = cgroup?.missingController ?? context.cgroup.missingController
     if (network?.spareSandboxes !== undefined) await this.pods.spares.resize(network.spareSandboxes)
+  }
+
+  /** Who is asked and told at the steps in the life of pods and containers: one at most. */
+  set hooks(hooks: LifecycleHooks | null) {
+    this.#context.hooks = hooks
   }
 
   /** Lets go of everything; detached pods go on, bound ones end. Closing twice is harmless. */

@@ -12,6 +12,7 @@ import { devmapper } from './sections/devmapper.ts'
 import { images } from './sections/images.ts'
 import { log } from './sections/log.ts'
 import { network } from './sections/network.ts'
+import { nri } from './sections/nri.ts'
 import { registry } from './sections/registry.ts'
 import { runtimes } from './sections/runtimes.ts'
 import { security } from './sections/security.ts'
@@ -28,6 +29,7 @@ export const sections = {
   images,
   log,
   network,
+  nri,
   registry,
   runtimes,
   security,

@@ -4,7 +4,7 @@ import { dirname } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 
 import type { Runtime } from '../index.ts'
-import { claimSocket, listenUnix } from './grpc/socket.ts'
+import { claimSocket, listenUnix } from '../unix-socket.ts'
 import type { Container, Pod } from './rpc/selection.ts'
 
 /** A cgroup can be seen a moment before its container is: cAdvisor asks once, and again after a minute. */

@@ -7,6 +7,7 @@ interface Limits {
   cpuShares?: number
   memoryLimit?: number
   memorySwapLimit?: number
+  memoryReservation?: number
   cpusetCpus?: string
   cpusetMems?: string
   hugepageLimits?: { pageSize: string; limit: number }[]
@@ -26,6 +27,7 @@ export function containerResources(limits: Limits): Omit<LinuxResources, 'device
   const memory: NonNullable<LinuxResources['memory']> = {}
   if (limits.memoryLimit) memory.limit = limits.memoryLimit
   if (limits.memorySwapLimit) memory.swap = limits.memorySwapLimit
+  if (limits.memoryReservation) memory.reservation = limits.memoryReservation
 
   const resources: Omit<LinuxResources, 'devices'> = {}
   if (Object.keys(cpu).length > 0) resources.cpu = cpu

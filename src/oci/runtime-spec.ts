@@ -20,7 +20,18 @@ export interface Process {
   env: string[]
   cwd: string
   capabilities: CapabilitySets
+  /** 2^64: no limit (spec-json.ts). */
   rlimits?: { type: string; soft: number; hard: number }[]
+  ioPriority?: { class: string; priority: number }
+  scheduler?: {
+    policy: string
+    nice: number
+    priority: number
+    flags: string[]
+    runtime: number
+    deadline: number
+    period: number
+  }
   noNewPrivileges: boolean
   oomScoreAdj?: number
   apparmorProfile?: string
@@ -63,6 +74,7 @@ export interface Linux {
   maskedPaths: string[]
   readonlyPaths: string[]
   sysctl?: Record<string, string>
+  memoryPolicy?: { mode: string; nodes: string; flags: string[] }
 }
 
 export interface SpecIdMapping {
@@ -91,7 +103,7 @@ export interface DeviceRule {
 
 export interface LinuxResources {
   devices: DeviceRule[]
-  memory?: { limit?: number; swap?: number }
+  memory?: { limit?: number; swap?: number; reservation?: number }
   cpu?: { shares?: number; quota?: number; period?: number; cpus?: string; mems?: string }
   pids?: { limit: number }
   hugepageLimits?: { pageSize: string; limit: number }[]

@@ -130,6 +130,8 @@ export interface Resources {
   memoryLimit?: number
   /** Bytes of memory and swap together; equal to the limit: no swap. */
   memorySwapLimit?: number
+  /** memory.low, bytes. */
+  memoryReservation?: number
   oomScoreAdj?: number
   cpusetCpus?: string
   cpusetMems?: string

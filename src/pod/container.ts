@@ -63,6 +63,8 @@ export class Container {
   commit: Promise<void> = Promise.resolve()
   /** Shared by concurrent removals. */
   removal: Promise<void> | null = null
+  /** Hooks have heard that it has ended. */
+  stopTold: Promise<void> = Promise.resolve()
   /** It has started, or ended. */
   onEvent: (type: 'started' | 'stopped') => void = () => undefined
   #state: ContainerState = 'created'

@@ -67,6 +67,7 @@ export class Containers {
       const container = await createContainer(this.#context, pod, config, target)
       this.adopt(container)
       this.#context.events.publish('created', container)
+      await this.#context.hooks?.containerCreated(container)
       return container.id
     })
   }
@@ -93,6 +94,13 @@ export class Containers {
   }
 
   async #start(container: Container): Promise<void> {
+    const { hooks } = this.#context
+    await hooks?.containerStarting(container)
+    await this.#execute(container)
+    await hooks?.containerStarted(container)
+  }
+
+  async #execute(container: Container): Promise<void> {
     const monitor = this.#monitorOf(container)
     try {
       container.markRunning(await monitor.startContainer(container.id))
@@ -118,7 +126,12 @@ export class Containers {
    */
   async stop(idOrPrefix: string, timeoutSeconds: number, signal?: AbortSignal): Promise<void> {
     const container = this.find(idOrPrefix)
-    if (container === undefined || container.state !== 'running') return
+    if (container === undefined) return
+    if (container.state === 'running') await this.#stop(container, timeoutSeconds, signal)
+    await container.stopTold
+  }
+
+  async #stop(container: Container, timeoutSeconds: number, signal: AbortSignal | undefined): Promise<void> {
     try {
       if (timeoutSeconds > 0) {
         if (!container.stopSignalled) {
@@ -165,7 +178,11 @@ export class Containers {
     await renameIfPresent(layout.container(pod.id, id), trashed)
     this.#containers.delete(id)
     // a removal of its pod has told that already
-    if (pod.containers.delete(id)) this.#context.events.publish('deleted', container)
+    if (pod.containers.delete(id)) {
+      this.#context.events.publish('deleted', container)
+      await container.stopTold
+      await this.#context.hooks?.containerRemoved(container)
+    }
     await images.snapshotters.of(container.snapshotter).remove({ id, directory: trashed })
     await releaseImages(this.#context, container)
     await rm(trashed, { recursive: true, force: true })
@@ -195,6 +212,14 @@ export class Containers {
    *   and of a memory limit that is not above what is used
    */
   async update(idOrPrefix: string, change: Resources): Promise<void> {
+    const container = this.require(idOrPrefix)
+    const { hooks } = this.#context
+    await this.updateDirectly(container.id, hooks === null ? change : await hooks.containerUpdating(container, change))
+    await hooks?.containerUpdated(container)
+  }
+
+  /** The same without asking hooks: for what they want themselves. */
+  async updateDirectly(idOrPrefix: string, change: Resources): Promise<void> {
     const container = this.require(idOrPrefix)
     const result = container.updating.then(() => updateContainer(this.#context, container, change))
     container.updating = result.catch(() => undefined) // whose it is hears of it
@@ -286,7 +311,9 @@ export class Containers {
 
   adopt(container: Container): void {
     container.onEvent = (type) => {
-      this.#context.events.publish(type, container)
+      const { events, hooks } = this.#context
+      events.publish(type, container)
+      if (type === 'stopped' && hooks !== null) container.stopTold = hooks.containerStopped(container)
     }
     this.#containers.set(container.id, container)
     container.pod.containers.set(container.id, container)

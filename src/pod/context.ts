@@ -5,6 +5,7 @@ import type { AppArmor } from './apparmor.ts'
 import type { LifecycleEvents } from './events.ts'
 import type { RuntimeHandlers } from './handlers/index.ts'
 import type { HostFacts } from './host.ts'
+import type { LifecycleHooks } from './hooks.ts'
 import type { Layout } from './layout.ts'
 import type { Selinux } from './selinux.ts'
 
@@ -48,6 +49,8 @@ export interface Context {
   readonly cgroup: CgroupSettings
   readonly devices: DeviceSettings
   readonly handlers: RuntimeHandlers
+  /** Who is asked and told of what happens to pods and containers; null: nobody. */
+  hooks: LifecycleHooks | null
   /** Changes when the runtime is configured anew; so do `rootfsSize` and `cgroup.missingController`. */
   apparmor: AppArmor
   /** Null: the host has none. */

@@ -2,14 +2,16 @@ import { mkdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 
 import { CaissonError } from '../errors.ts'
+import { now } from '../clock.ts'
 import { parseSignal } from '../oci/process.ts'
+import { specJson } from '../oci/spec-json.ts'
 import type { Seccomp } from '../oci/runtime-spec.ts'
 import type { NativeFd } from '../native/types.ts'
 import { cdiParts } from './cdi/apply.ts'
-import type { ContainerConfig } from './config.ts'
+import type { ContainerConfig, Resources } from './config.ts'
 import { Container } from './container.ts'
 import { writeContainerRecord } from './container-record.ts'
-import { containerSpec, processUser } from './container-spec.ts'
+import { containerSpec, processUser, type ContainerFacts } from './container-spec.ts'
 import type { Context } from './context.ts'
 import { externalInput } from './handlers/bundle.ts'
 import { hostDevices } from './host-devices.ts'
@@ -40,6 +42,7 @@ export async function createContainer(
   }
   const handler = context.handlers.get(pod.config.runtimeHandler)
   const id = newId()
+  const { hooks } = context
   const undo = new UndoStack()
   const held: NativeFd[] = []
   const hold = (fd: NativeFd): NativeFd => {
@@ -53,28 +56,29 @@ export async function createContainer(
     const { config: imageConfig, chain } = await images.resolveLayers(image.id)
 
     const volumes = await holdImageVolumes(context, id, config, undo)
-    const cdi = await cdiParts(config, context.devices.cdiDirectories)
-    const own = await hostDevices(config, context.devices.ownedByUser)
-    const devices = [
-      ...own.devices.filter(({ path }) => !cdi.devices.some((other) => other.path === path)),
-      ...cdi.devices,
-    ]
-    const spec = containerSpec(
-      pod.config,
-      config,
-      {
-        image: imageConfig,
-        podFiles: join(layout.podState(pod.id), 'etc'),
-        seccompProfile: config.seccomp.type === 'localhost' ? await seccompProfile(config.seccomp.path) : null,
-        devices,
-        deviceRules: [...own.rules, ...cdi.rules],
-        deviceEnv: cdi.env,
-        deviceMounts: cdi.mounts,
-        apparmorProfile: await context.apparmor.profileOf(config),
-        selinux: selinuxOf(context, pod, config),
-      },
-      host,
-    )
+    const facts = {
+      image: imageConfig,
+      podFiles: join(layout.podState(pod.id), 'etc'),
+      seccompProfile: config.seccomp.type === 'localhost' ? await seccompProfile(config.seccomp.path) : null,
+      apparmorProfile: await context.apparmor.profileOf(config),
+      selinux: selinuxOf(context, pod, config),
+    }
+    let devices = await devicesOf(context, config)
+    let spec = containerSpec(pod.config, config, { ...facts, ...devices.facts }, host)
+    let { resources } = config
+    if (hooks !== null) {
+      undo.push('lifecycle hooks', () => {
+        hooks.containerFailed({ id, pod, config })
+      })
+      const named = { name: config.image, digest: image.repoDigests[0]?.split('@')[1] ?? '', configDigest: image.id }
+      const adjustment = await hooks.containerCreating({ id, pod, config, spec, createdAt: now(), image: named })
+      if (adjustment !== null) {
+        resources = adjustment.resources
+        const adjusted = { ...config, resources, cdiDevices: [...(config.cdiDevices ?? []), ...adjustment.cdiDevices] }
+        if (adjustment.cdiDevices.length > 0) devices = await devicesOf(context, adjusted)
+        spec = adjustment.apply(containerSpec(pod.config, adjusted, { ...facts, ...devices.facts }, host))
+      }
+    }
     const directory = layout.container(pod.id, id)
     // not recursive: a pod that is removed meanwhile must not come back as a directory
     await mkdir(directory, { mode: 0o700 })
@@ -85,12 +89,12 @@ export async function createContainer(
     const rootfs = await snapshotter.prepare(key, chain, { size: rootfsSizeOf(context, config) })
 
     const { plan, warnings } = native.compileContainer(
-      JSON.stringify({
+      specJson({
         spec,
         rootfs,
-        user: processUser(config, imageConfig, cdi.groups),
+        user: processUser(config, imageConfig, devices.groups),
         imageVolumes: volumes.inputs,
-        deviceSources: devices.map(({ hostPath }) => hostPath),
+        deviceSources: spec.linux.devices.map(({ path }) => devices.hostPaths.get(path) ?? path),
         volumes: imageConfig.volumes,
         createMountSources: true,
         checkPropagation: true,
@@ -110,7 +114,7 @@ export async function createContainer(
         : hold(
             native.sealedMemfd(
               'caisson-runtime',
-              Buffer.from(JSON.stringify(externalInput(context, pod, handler, id, spec))),
+              Buffer.from(specJson(externalInput(context, pod, handler, id, spec))),
             ),
           )
     const logDirectory = await openLogDirectory(native, pod.config, config)
@@ -120,7 +124,7 @@ export async function createContainer(
     // a stop has let go of the parent already, and nobody would close another one
     if (monitor === null) throw new CaissonError('ERR_SANDBOX_STATE', `pod ${pod.id} has stopped`)
     undo.push('container', () => endContainer(context, pod, id))
-    const place = await placeContainer(context, pod, id, { plan, late: limitsProcesses(config) }, { undo, hold })
+    const place = await placeContainer(context, pod, id, { plan, late: limitsProcesses(resources) }, { undo, hold })
     const stopSignal = stopSignalOf(config, imageConfig.stopSignal)
     const created = await monitor.createContainer(
       {
@@ -155,6 +159,7 @@ export async function createContainer(
       user: { uid: created.uid, gid: created.gid, groups: created.groups },
       snapshotter: snapshotter.name,
       stopSignal,
+      resources,
       process: spec.process,
       seccomp: spec.linux.seccomp ?? null,
       pid: created.pid,
@@ -173,6 +178,28 @@ export async function createContainer(
   }
 }
 
+interface DeviceParts {
+  facts: Pick<ContainerFacts, 'devices' | 'deviceRules' | 'deviceEnv' | 'deviceMounts'>
+  /** By the path in the container. */
+  hostPaths: ReadonlyMap<string, string>
+  groups: number[]
+}
+
+/** What the host's nodes and devices of CDI bring; where both have a path, the latter. */
+async function devicesOf({ devices: settings }: Context, config: ContainerConfig): Promise<DeviceParts> {
+  const cdi = await cdiParts(config, settings.cdiDirectories)
+  const own = await hostDevices(config, settings.ownedByUser)
+  const devices = [
+    ...own.devices.filter(({ path }) => !cdi.devices.some((other) => other.path === path)),
+    ...cdi.devices,
+  ]
+  return {
+    facts: { devices, deviceRules: [...own.rules, ...cdi.rules], deviceEnv: cdi.env, deviceMounts: cdi.mounts },
+    hostPaths: new Map(devices.map(({ path, hostPath }) => [path, hostPath])),
+    groups: cdi.groups,
+  }
+}
+
 function selinuxOf({ selinux, logger }: Context, pod: Pod, config: ContainerConfig): SelinuxLabels | null {
   checkSelinux(config.selinux)
   if (selinux !== null) return selinuxLabels(selinux, pod.config, pod.selinuxLevel, config)
@@ -182,7 +209,7 @@ function selinuxOf({ selinux, logger }: Context, pod: Pod, config: ContainerConf
 }
 
 /** A bound of a few tasks is written only when the container is there. */
-function limitsProcesses({ resources }: ContainerConfig): boolean {
+function limitsProcesses(resources: Resources): boolean {
   return Boolean(resources.pids) || resources.unified?.['pids.max'] !== undefined
 }
 

@@ -2,6 +2,7 @@ import type { Writable } from 'node:stream'
 
 import { CaissonError } from '../errors.ts'
 import type { Process } from '../oci/runtime-spec.ts'
+import { specJson } from '../oci/spec-json.ts'
 import { notRunning, type Container } from './container.ts'
 import type { Context } from './context.ts'
 import { externalProcess } from './handlers/bundle.ts'
@@ -39,7 +40,7 @@ export function execPlan(context: Context, container: Container, args: readonly 
     return native.sealedMemfd('caisson-exec', Buffer.from(JSON.stringify(externalProcess(process, container.user))))
   }
   const { plan } = native.compileExec(
-    JSON.stringify({
+    specJson({
       process,
       user: { text: String(uid), gid, supplementalGroups: groups, policy: 'strict', setHome: true },
       ...(container.seccomp === null ? {} : { seccomp: container.seccomp }),

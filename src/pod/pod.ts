@@ -25,6 +25,8 @@ export class Pod {
   cgroupParent: Promise<NativeFd> | null = null
   /** Whether nothing is left of it but its records: a stop that fails half-way is tried again by the next one. */
   tornDown = false
+  /** Whether hooks have heard that it has stopped. */
+  stopTold = false
   /** Under way after the connection to its monitor was lost; ends with a new one, or with the pod's end. */
   recovery: Promise<void> | null = null
   readonly #held: NativeFd[] = []

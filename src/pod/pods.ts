@@ -7,7 +7,7 @@ import { now } from '../clock.ts'
 import { CaissonError } from '../errors.ts'
 import { renameIfPresent } from '../files.ts'
 import type { PodConfig, PodResources, PodStatus } from './config.ts'
-import { exitOf } from './container.ts'
+import { exitOf, type Container } from './container.ts'
 import type { Attachment } from '../network/types.ts'
 import type { NativeFd } from '../native/types.ts'
 import type { Context } from './context.ts'
@@ -69,7 +69,7 @@ export class Pods {
   }
 
   async #create(config: PodConfig): Promise<string> {
-    const { native, layout, host, logger, networks, cgroup, handlers } = this.#context
+    const { native, layout, host, logger, networks, cgroup, handlers, hooks } = this.#context
     if (config.runtimeHandler !== '') {
       const wanted = { userNamespace: config.user !== null, systemd: cgroup.driver === 'systemd' }
       await handlers.require(config.runtimeHandler, wanted)
@@ -102,6 +102,12 @@ export class Pods {
         cgroupDriver: cgroup.driver,
       })
       pod.attachment = attachment
+      if (hooks !== null) {
+        undo.push('lifecycle hooks', () => {
+          hooks.podFailed(pod)
+        })
+        await hooks.podStarting(pod)
+      }
       const directory = layout.pod(id)
       await mkdir(join(directory, 'containers'), { recursive: true, mode: 0o700 })
       undo.push('pod directory', () => rm(directory, { recursive: true, force: true }))
@@ -109,6 +115,7 @@ export class Pods {
       this.#pods.set(id, pod)
       this.onMonitor(pod)
       undo.commit()
+      hooks?.podStarted(pod)
       for (const type of ['created', 'started'] as const) this.#context.events.publish(type, pod)
       logger.info({ pod: id, name: config.metadata.name, namespace: config.metadata.namespace }, 'pod is ready')
       return id
@@ -182,13 +189,24 @@ export class Pods {
   async #stop(pod: Pod): Promise<void> {
     // from here on nothing new is created in it, even when this fails: it is not ready any more, and stopped again
     pod.state = 'notready'
+    const ips = pod.attachment?.ips ?? []
     await detachPod(this.#context, pod)
     await endContainers(this.#context, pod)
+    await this.#tellStopped(pod, ips)
     await tearDownPod(this.#context, pod)
     await writePodRecord(this.#context, pod)
     pod.tornDown = true
     this.#context.events.publish('stopped', pod)
     this.#context.logger.info({ pod: pod.id }, 'pod has stopped')
+  }
+
+  /** Once, also when what follows has to be tried again. */
+  async #tellStopped(pod: Pod, ips: readonly string[]): Promise<void> {
+    const { hooks } = this.#context
+    if (hooks === null || pod.stopTold) return
+    pod.stopTold = true
+    await Promise.all([...pod.containers.values()].map(({ stopTold }) => stopTold))
+    await hooks.podStopped(pod, ips)
   }
 
   /**
@@ -199,10 +217,13 @@ export class Pods {
   async updateResources(idOrPrefix: string, resources: PodResources): Promise<void> {
     const pod = this.require(idOrPrefix)
     if (pod.state !== 'ready') throw new CaissonError('ERR_SANDBOX_STATE', `pod ${pod.id} is not ready`)
+    const { hooks } = this.#context
+    await hooks?.podUpdating(pod, resources)
     pod.resources = { ...pod.resources, ...resources }
     await writePodRecord(this.#context, pod)
     // a stop may have written meanwhile what this has overwritten
     if (!isReady(pod)) await writePodRecord(this.#context, pod)
+    await hooks?.podUpdated(pod)
   }
 
   /** Removes the pod with its containers, stopping them first; an unknown pod is fine. */
@@ -228,11 +249,20 @@ export class Pods {
     }
     this.#pods.delete(pod.id)
     this.onRemoved(pod)
+    const containers = [...pod.containers.values()]
     this.#tellRemoved(pod)
+    await this.#tellHooksRemoved(pod, containers)
     await Promise.all([
       rm(layout.podState(pod.id), { recursive: true, force: true }),
       rm(trashed, { recursive: true, force: true }),
     ])
+  }
+
+  async #tellHooksRemoved(pod: Pod, containers: readonly Container[]): Promise<void> {
+    const { hooks } = this.#context
+    if (hooks === null) return
+    for (const container of containers) await hooks.containerRemoved(container)
+    await hooks.podRemoved(pod)
   }
 
   #tellRemoved(pod: Pod): void {

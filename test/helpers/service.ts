@@ -28,7 +28,7 @@ export interface ServiceOptions {
   network?: string
   /** Its network namespace is this one, not the host's. */
   host?: NetHost
-  /** Sections after [cgroup]. */
+  /** Sections after [cgroup]; `@DIR@` is the directory. */
   config?: string
   /** Where cAdvisor's pages are served: true for `cadvisorSocket`. */
   cadvisor?: boolean | string
@@ -131,7 +131,7 @@ export class TestService {
     await mkdir(this.state, { recursive: true, mode: 0o700 })
     const cadvisorSocket = typeof cadvisor === 'string' ? cadvisor : cadvisor ? this.cadvisorSocket : ''
     const pods = cgroup.includes('driver = "systemd"') ? this.systemdSlice : `${this.slice}/pods`
-    const text = `[cgroup]\nmonitors = "${this.slice}"\npods = "${pods}"\n${cgroup}\n[cadvisor]\nsocket = "${cadvisorSocket}"\n[network]\n${network}\n${config}\n`
+    const text = `[cgroup]\nmonitors = "${this.slice}"\npods = "${pods}"\n${cgroup}\n[cadvisor]\nsocket = "${cadvisorSocket}"\n[network]\n${network}\n${config.replaceAll('@DIR@', this.directory)}\n`
     await writeFile(this.configFile, text)
   }
 

@@ -10,6 +10,7 @@ import {
   type RuntimeOptions,
   type SnapshotSettings,
 } from '../../index.ts'
+import type { NriOptions } from '../../nri/service.ts'
 import type { StreamingOptions } from '../../streaming/server.ts'
 
 /** What the configuration comes to for the runtime. */
@@ -50,6 +51,19 @@ export async function streamingOptions({ streaming }: ServiceConfig, logger: Log
   }
   const tls = tlsCert === '' ? null : { cert: await readFile(tlsCert), key: await readFile(tlsKey) }
   return { address, port, tls, idleTimeoutMs: idleTimeout * 1000, logger }
+}
+
+/** And for plugins; null: there are none. */
+export function nriOptions({ nri }: ServiceConfig, logger: Logger): NriOptions | null {
+  if (!nri.enable) return null
+  return {
+    socketPath: nri.disableConnections ? null : nri.socketPath,
+    pluginPath: nri.pluginPath,
+    pluginConfigPath: nri.pluginConfigPath,
+    required: nri.requiredPlugins,
+    timeouts: { registrationMs: nri.pluginRegistrationTimeout, requestMs: nri.pluginRequestTimeout },
+    logger,
+  }
 }
 
 function snapshotSettings({ images, devmapper }: ServiceConfig): SnapshotSettings {

@@ -6,10 +6,11 @@ import { logLevels } from '../../config/sections/log.ts'
 import { CadvisorServer } from '../../cri/cadvisor.ts'
 import { serveCri } from '../../cri/server.ts'
 import { Runtime } from '../../index.ts'
+import { NriService } from '../../nri/service.ts'
 import { StreamingServer } from '../../streaming/server.ts'
 import { parseMixed, UsageError } from '../args.ts'
 import type { Command } from '../command.ts'
-import { runtimeOptions, streamingOptions } from './serve-options.ts'
+import { nriOptions, runtimeOptions, streamingOptions } from './serve-options.ts'
 import { ServiceManager } from './service-manager.ts'
 import { reload, type Reloadable } from './serve-reload.ts'
 import { socketGroup } from './socket-group.ts'
@@ -50,7 +51,11 @@ service takes them over. SIGHUP reads the configuration again.
     })
     let streaming: StreamingServer | null = null
     let cadvisor: CadvisorServer | null = null
+    let nri: NriService | null = null
     try {
+      const plugins = nriOptions(config, log)
+      // before the first request: none passes them by
+      if (plugins !== null) nri = await NriService.open(runtime, plugins)
       streaming = await StreamingServer.listen(runtime, await streamingOptions(config, log))
       const facts = {
         startedAt,
@@ -78,6 +83,7 @@ service takes them over. SIGHUP reads the configuration again.
     } finally {
       await streaming?.close()
       await cadvisor?.close()
+      await nri?.close()
       await runtime.close()
     }
     return 0

@@ -12,7 +12,7 @@ import { CaissonError } from '../../errors.ts'
 import { messageMax, untilAborted } from './adapters.ts'
 import type { Calls, ServiceSpec } from './definition.ts'
 import { fromServiceError } from './errors.ts'
-import { assertSocketPath } from './socket.ts'
+import { assertSocketPath } from '../../unix-socket.ts'
 
 export interface CallOptions {
   /** Ends the call; it then rejects with the signal's reason. */

@@ -8,7 +8,7 @@ import type { CallContext } from './context.ts'
 import type { Handlers, ServiceSpec } from './definition.ts'
 import type { Encoded } from './encoded.ts'
 import { type Peer, type PeerCredentials, peerOf, tagConnection } from './peer.ts'
-import { claimSocket, listenUnix, type LockFile } from './socket.ts'
+import { claimSocket, listenUnix, type LockFile } from '../../unix-socket.ts'
 
 export interface GrpcServerOptions {
   /** Absolute path of the socket; its directory has to exist. */

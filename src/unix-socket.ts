@@ -2,8 +2,8 @@ import { access, lstat, unlink } from 'node:fs/promises'
 import { chmodSync, chownSync } from 'node:fs'
 import { connect, type Server } from 'node:net'
 import { dirname } from 'node:path'
-import { CaissonError, isSystemError } from '../../errors.ts'
-import { ifPresent } from '../../files.ts'
+import { CaissonError, isSystemError } from './errors.ts'
+import { ifPresent } from './files.ts'
 
 /** sun_path of unix(7) without its final NUL. libuv cuts longer paths without a word. */
 const pathMax = 107
