@@ -42,7 +42,10 @@ t.test('a mistake is told with file, key and what is allowed', async (t) => {
     ],
     ['[[cgroup]]\nmonitors = "/a"\n', /cgroup is a section: its keys are written below \[cgroup\]/],
     ['cgroup = 1\n', /cgroup is a section/],
-    ['[cgroups]\nmonitors = "/a"\n', /unknown section \[cgroups\]; did you mean \[cgroup\]\?; known: \[cadvisor\], \[cgroup\], /],
+    [
+      '[cgroups]\nmonitors = "/a"\n',
+      /unknown section \[cgroups\]; did you mean \[cgroup\]\?; known: \[cadvisor\], \[cgroup\], /,
+    ],
     [
       '[cgroup]\nmissing_controler = "warn"\n',
       /"cgroup\.missing_controler"; did you mean cgroup\.missing_controller\?/,
