@@ -194,3 +194,22 @@ t.test('hostile runtimes', { skip: needsRoot }, async (t) => {
     t.same(containers, [], `${name}: nothing is left`)
   }
 })
+
+for (const [handler, path] of Object.entries(peers)) {
+  const skip = needsRoot || (existsSync(path) ? false : `${path} is not installed`)
+  t.test(`${handler}: streams, and the service killed in the middle of a creation`, { skip }, async (t) => {
+    const service = await startService(t, { config: section(handler, path) })
+    const pod = await runPod(service, {}, handler)
+    const id = await startShell(service, pod, 'echo up; sleep 1000')
+    await said(service, id, 'up')
+    const tty = await service.cli(['exec', id, 'sh', '-c', 'echo in; exit 4'])
+    t.match(tty, { status: 4, stdout: 'in\n' })
+    for (const ms of [5, 20, 60]) {
+      const creation = create(service, pod, { args: ['sleep', '1000'] }).catch(() => null)
+      await new Promise((resolve) => setTimeout(resolve, ms))
+      await service.restart()
+      await creation
+    }
+    t.match((await exec(service, id, ['echo', 'still'])).stdout, 'still')
+  })
+}
