@@ -30,7 +30,7 @@ constexpr double kUnlimited = std::numeric_limits<double>::infinity();
 struct Reading {
   u64 time = 0;  // microseconds since the epoch; 0: it is gone
   CgroupStats stats;
-  u64 processes = 0;
+  double processes = kAbsent;
   bool detailed = false;
   ProcessUsage open;
   double open_files = kAbsent;  // RLIMIT_NOFILE of the first process
@@ -84,7 +84,7 @@ constexpr Field kFields[] = {
        return r.stats.pids_present && r.stats.pids_limit == 0 ? kUnlimited
                                                               : if_there(r.stats.pids_present, r.stats.pids_limit);
      }},
-    {"processes", [](const Reading& r) { return amount(r.processes); }},
+    {"processes", [](const Reading& r) { return r.processes; }},
     {"threads", [](const Reading& r) { return if_there(r.detailed, r.open.threads); }},
     {"descriptors", [](const Reading& r) { return if_there(r.detailed, r.open.descriptors); }},
     {"sockets", [](const Reading& r) { return if_there(r.detailed, r.open.sockets); }},
@@ -146,11 +146,12 @@ Result<Reading> read_one(int root, const std::string& path, const int* pid) {
   Reading reading;
   reading.stats = CAISSON_TRY(cgroup_stats(cgroup.get()));
   reading.time = now_microseconds();
-  const Vec<int> processes = CAISSON_TRY(cgroup_processes(cgroup.get()));
-  reading.processes = processes.size();
-  if (pid == nullptr) return reading;
+  // a container that may make cgroups can make too many of them: it hides its processes then, and nothing else
+  const auto processes = cgroup_processes(cgroup.get());
+  if (processes) reading.processes = amount((*processes).size());
+  if (pid == nullptr || !processes) return reading;
   reading.detailed = true;
-  reading.open = CAISSON_TRY(process_usage(processes));
+  reading.open = CAISSON_TRY(process_usage(*processes));
   rlimit limit = {};
   if (*pid > 0 && prlimit(*pid, RLIMIT_NOFILE, nullptr, &limit) == 0) reading.open_files = amount(limit.rlim_cur);
   return reading;

@@ -36,8 +36,10 @@ class Files {
   // The text of a file; "" where the controller is not enabled or the kernel has none such.
   Result<string_view> read(const char* file) {
     auto text = cgroup_read(cgroup_, file, {text_.data(), kCgroupFileMax});
-    // EOPNOTSUPP: pressure is compiled in and turned off
-    if (!text && (text.error().err == ENOENT || text.error().err == EOPNOTSUPP)) return string_view();
+    if (text) return text;
+    const int err = text.error().err;
+    // EOPNOTSUPP: pressure is compiled in and turned off. EFBIG: thousands of devices in io.stat, say; the rest is told
+    if (err == ENOENT || err == EOPNOTSUPP || err == EFBIG) return string_view();
     return text;
   }
   // The number in a file, or `fallback`.

@@ -84,7 +84,7 @@ struct CgroupStats {
   Vec<RdmaStats> rdma_limit;
 };
 
-// ENODEV or ENOENT: the cgroup is gone. EFBIG: a file over kCgroupFileMax.
+// ENODEV or ENOENT: the cgroup is gone. A file over kCgroupFileMax leaves its part zero.
 Result<CgroupStats> cgroup_stats(int cgroup);
 
 // The parsers, pure: lines that are not as the kernel writes them are passed over.

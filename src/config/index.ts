@@ -11,6 +11,7 @@ import { devices } from './sections/devices.ts'
 import { devmapper } from './sections/devmapper.ts'
 import { images } from './sections/images.ts'
 import { log } from './sections/log.ts'
+import { metrics } from './sections/metrics.ts'
 import { network } from './sections/network.ts'
 import { nri } from './sections/nri.ts'
 import { registry } from './sections/registry.ts'
@@ -28,6 +29,7 @@ export const sections = {
   devmapper,
   images,
   log,
+  metrics,
   network,
   nri,
   registry,

@@ -3,7 +3,7 @@ import { dirname } from 'node:path'
 
 import type { Runtime } from '../index.ts'
 import type { StreamingServer } from '../streaming/server.ts'
-import type { Log } from './grpc/call-log.ts'
+import type { CallObserver, Log } from './grpc/call-log.ts'
 import { GrpcServer } from './grpc/server.ts'
 import { caissonService, healthService, imageService, runtimeService } from './grpc/services.ts'
 import { attachRpc } from './rpc/attach.ts'
@@ -39,14 +39,21 @@ import { versionRpc } from './rpc/version.ts'
  */
 export async function serveCri(
   runtime: Runtime,
-  options: { log: Log; facts: ServiceFacts; streaming: StreamingServer; group?: number | null },
+  options: {
+    log: Log
+    facts: ServiceFacts
+    streaming: StreamingServer
+    group?: number | null
+    observer?: CallObserver | null
+  },
 ): Promise<GrpcServer> {
-  const { log, facts, streaming, group = null } = options
+  const { log, facts, streaming, group = null, observer = null } = options
   await mkdir(dirname(facts.socket), { recursive: true, mode: 0o700 })
   if (group !== null) await letThrough(dirname(facts.socket), group)
   const server = new GrpcServer({
     socketPath: facts.socket,
     log,
+    observer,
     peerCredentials: runtime.peerCredentials,
     lockFile: runtime.lockFile,
     // the kernel has judged by the file's mode whoever is not root

@@ -33,6 +33,8 @@ const currentDirectory = -100
 
 /** The pods of one instance: RunPodSandbox and its kin, free of gRPC. */
 export class Pods {
+  /** How many monitors have died under their pods since this runtime was opened. */
+  monitorsLost = 0
   readonly #context: Context
   readonly #pods = new Map<string, Pod>()
   readonly #joins = new Joins<PodConfig>()
@@ -328,6 +330,7 @@ export class Pods {
       logger.warn({ pod: pod.id, err: error }, 'the monitor of the pod does not answer')
     }
     if (this.#closed || pod.tornDown) return
+    this.monitorsLost++
     logger.error({ pod: pod.id }, 'the monitor of the pod has died; ending the pod')
     await this.stop(pod.id).catch((error: unknown) => {
       this.#context.logger.error({ pod: pod.id, err: error }, 'cannot take down the pod of a dead monitor')

@@ -29,6 +29,10 @@ export class Spares {
   }
 
   /** One that stands ready; another takes its place when there is time. */
+  get ready(): number {
+    return this.#ready.length
+  }
+
   take(): PodBirth | undefined {
     const spare = this.#ready.shift()
     if (spare !== undefined) spare.client.onGone = null

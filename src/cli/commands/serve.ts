@@ -4,9 +4,11 @@ import { now } from '../../clock.ts'
 import { loadConfig } from '../../config/index.ts'
 import { logLevels } from '../../config/sections/log.ts'
 import { CadvisorServer } from '../../cri/cadvisor.ts'
+import type { CallObserver } from '../../cri/grpc/call-log.ts'
 import { serveCri } from '../../cri/server.ts'
 import { Runtime } from '../../index.ts'
 import { NriService } from '../../nri/service.ts'
+import type { MetricsServer } from '../../metrics/server.ts'
 import { StreamingServer } from '../../streaming/server.ts'
 import { parseMixed, UsageError } from '../args.ts'
 import type { Command } from '../command.ts'
@@ -52,6 +54,7 @@ service takes them over. SIGHUP reads the configuration again.
     let streaming: StreamingServer | null = null
     let cadvisor: CadvisorServer | null = null
     let nri: NriService | null = null
+    let metrics: Metrics | null = null
     try {
       const plugins = nriOptions(config, log)
       // before the first request: none passes them by
@@ -66,7 +69,8 @@ service takes them over. SIGHUP reads the configuration again.
       }
       // a service that belongs to a command has no kubelet
       if (!values['until-stdin-ends']) cadvisor = await cadvisorServer(runtime, config.cadvisor.socket, log)
-      const server = await serveCri(runtime, { log, facts, group, streaming })
+      metrics = await serveMetrics(runtime, config.metrics.listen, log)
+      const server = await serveCri(runtime, { log, facts, group, streaming, observer: metrics?.observer ?? null })
       log.info({ socket: globals.listen, pods: [...runtime.pods.all()].length }, 'serving')
       const service: Reloadable = { runtime, facts, log, globals, config }
       const status = `serving on ${globals.listen}`
@@ -84,10 +88,26 @@ service takes them over. SIGHUP reads the configuration again.
       await streaming?.close()
       await cadvisor?.close()
       await nri?.close()
+      await metrics?.server.close()
       await runtime.close()
     }
     return 0
   },
+}
+
+interface Metrics {
+  observer: CallObserver
+  server: MetricsServer
+}
+
+/** Their code is loaded only where somebody wants them. */
+async function serveMetrics(runtime: Runtime, place: string, logger: Logger): Promise<Metrics | null> {
+  if (place === '') return null
+  const { ServiceMetrics } = await import('../../metrics/service-metrics.ts')
+  const { MetricsServer } = await import('../../metrics/server.ts')
+  const metrics = new ServiceMetrics(runtime)
+  const server = await MetricsServer.listen(metrics, place, { logger, lockFile: runtime.lockFile })
+  return { observer: metrics.calls, server }
 }
 
 /** Null: it is turned off, or its place is taken, as by a CRI-O on the same node: everything else works without. */

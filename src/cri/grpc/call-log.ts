@@ -14,24 +14,30 @@ const ours: ReadonlySet<status> = new Set([
   status.DATA_LOSS,
 ])
 
+/** Hears of every call. */
+export interface CallObserver {
+  /** @param path `/runtime.v1.RuntimeService/RunPodSandbox` */
+  began(path: string): void
+  /** @param code `OK`, `NOT_FOUND` */
+  ended(path: string, code: string, seconds: number): void
+}
+
 /**
  * Logs every call when it ends: success at debug, failures at info, failures of ours at warn with the error they came from.
  * Requests and replies are not logged: they hold credentials and environments.
  */
-export function callLog(log: Log): ServerInterceptor {
+export function callLog(log: Log, observer: CallObserver | null = null): ServerInterceptor {
   return (method, call) => {
     const started = performance.now()
+    observer?.began(method.path)
     const peer = call.getPeer()
     let ended = false
     const end = (code: status, details: string, cause?: unknown): void => {
       if (ended) return
       ended = true
-      const fields = {
-        method: method.path,
-        code: status[code],
-        ms: Math.round((performance.now() - started) * 10) / 10,
-        peer,
-      }
+      const ms = performance.now() - started
+      observer?.ended(method.path, status[code], ms / 1000)
+      const fields = { method: method.path, code: status[code], ms: Math.round(ms * 10) / 10, peer }
       if (code === status.OK) log.debug(fields, 'call')
       else if (ours.has(code)) log.warn({ ...fields, err: cause }, details)
       else log.info(fields, details)

@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { type ConnectionInjector, Server, ServerCredentials, type UntypedServiceImplementation } from '@grpc/grpc-js'
 import { CaissonError } from '../../errors.ts'
 import { clientStream, messageMax, serverStream, unary } from './adapters.ts'
-import { callLog, type Log } from './call-log.ts'
+import { callLog, type CallObserver, type Log } from './call-log.ts'
 import type { CallContext } from './context.ts'
 import type { Handlers, ServiceSpec } from './definition.ts'
 import type { Encoded } from './encoded.ts'
@@ -14,6 +14,8 @@ export interface GrpcServerOptions {
   /** Absolute path of the socket; its directory has to exist. */
   socketPath: string
   log: Log
+  /** Null or absent: nobody counts calls. */
+  observer?: CallObserver | null
   /** The addon's `peerCredentials`. */
   peerCredentials: PeerCredentials
   /** The addon's `lockFile`. */
@@ -40,12 +42,12 @@ export class GrpcServer {
   #closed: Promise<void> | null = null
 
   constructor(options: GrpcServerOptions) {
-    this.#options = { mode: 0o660, group: null, authorize: ({ uid }) => uid === 0, ...options }
+    this.#options = { observer: null, mode: 0o660, group: null, authorize: ({ uid }) => uid === 0, ...options }
     this.#grpc = new Server({
       'grpc.max_receive_message_length': messageMax,
       'grpc.max_send_message_length': messageMax,
       'grpc.enable_channelz': 0,
-      interceptors: [callLog(options.log)],
+      interceptors: [callLog(options.log, options.observer)],
     })
     this.#injector = this.#grpc.createConnectionInjector(ServerCredentials.createInsecure())
     this.#net = createServer((socket) => this.#accept(socket))
