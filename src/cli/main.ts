@@ -14,6 +14,7 @@ const commands: Record<string, () => Promise<Command>> = {
   stats: async () => (await import('./commands/stats.ts')).stats,
   logs: async () => (await import('./commands/logs.ts')).logs,
   exec: async () => (await import('./commands/exec.ts')).exec,
+  attach: async () => (await import('./commands/attach.ts')).attach,
   stop: async () => (await import('./commands/stop.ts')).stop,
   rm: async () => (await import('./commands/rm.ts')).rm,
   pull: async () => (await import('./commands/pull.ts')).pull,
@@ -42,7 +43,8 @@ const usage = `usage: caisson [--listen SOCKET] [--root DIR] [--state DIR] [--co
   ps                  list containers (-a: those that have ended too)
   stats               show what containers use (-w: again and again)
   logs CONTAINER      show a container's output (-f: as it comes)
-  exec CONTAINER CMD  run a command in a container
+  exec CONTAINER CMD  run a command in a container (-it: with a terminal)
+  attach CONTAINER    show what a container puts out, and give it input
   stop CONTAINER…     stop containers
   rm CONTAINER…       remove containers (-f: running ones too)
   pull IMAGE          fetch an image

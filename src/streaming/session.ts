@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Readable, Writable } from 'node:stream'
 
-import { errorMessage, type ProcessStreams, type Runtime } from '../index.ts'
+import { errorMessage, isCaissonError, type ProcessStreams, type Runtime } from '../index.ts'
 import { pump, quiet, type Pump } from './pump.ts'
 import type { StreamingRequest } from './requests.ts'
 import type { ClientWindow } from './client-window.ts'
@@ -33,7 +33,7 @@ export async function serveSession(
   try {
     end = request.kind === 'exec' ? await runExec(runtime, request, client) : await runAttach(runtime, request, client)
   } catch (error) {
-    end = failed(errorMessage(error))
+    end = failed(errorMessage(error), isCaissonError(error) ? error.code : undefined)
   }
   await client.finish(end)
 }

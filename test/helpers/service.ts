@@ -240,8 +240,8 @@ export class TestService {
   }
 
   /** The same, running: for signals and for output as it comes. */
-  spawnCli(args: readonly string[]): ChildProcess {
-    return spawn(process.execPath, [main, ...this.globals, ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
+  spawnCli(args: readonly string[], stdin: 'ignore' | 'pipe' = 'ignore'): ChildProcess {
+    return spawn(process.execPath, [main, ...this.globals, ...args], { stdio: [stdin, 'pipe', 'pipe'] })
   }
 
   /** scripts/leaks on this service's directories: what it found. */

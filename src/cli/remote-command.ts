@@ -1,0 +1,141 @@
+import { once } from 'node:events'
+import { WebSocket, type RawData } from 'ws'
+
+import { CaissonError, isErrorCode } from '../errors.ts'
+import { commandChannel } from '../streaming/websocket/remote-command.ts'
+
+const protocol = 'v5.channel.k8s.io'
+/** Message {255, channel}: nothing more comes on that channel. */
+const closeSignal = 255
+const connectTimeoutMs = 10_000
+/** Ctrl-p ctrl-q: the way out of a terminal that is attached to, as users of container tools know it. */
+const detachKeys = Buffer.from([0x10, 0x11])
+
+/** Stands for an end that the user asked for: the process goes on. */
+export const detached = Symbol('detached')
+
+export interface RemoteCommandOptions {
+  /** Standard input goes there. */
+  readonly stdin: boolean
+  /** There is a terminal at the other end. */
+  readonly tty: boolean
+  /** Ctrl-p ctrl-q leaves it alone. */
+  readonly detachable?: boolean
+}
+
+/**
+ * Puts standard input and output, and the terminal, at the other end of a URL of Exec or Attach.
+ *
+ * @returns the exit status of the command, 0 for Attach
+ * @throws CaissonError what has kept it from running; ERR_SERVICE_UNREACHABLE when the connection is lost
+ */
+export async function remoteCommand(url: string, options: RemoteCommandOptions): Promise<number | typeof detached> {
+  // the URL came by the service's own socket, and names loopback: a certificate of one's own is good enough
+  const socket = new WebSocket(url.replace(/^http/, 'ws'), protocol, {
+    perMessageDeflate: false,
+    handshakeTimeout: connectTimeoutMs,
+    rejectUnauthorized: false,
+  })
+  const { stdin, stdout } = process
+  const raw = options.tty && options.stdin && stdin.isTTY
+  let status = ''
+  const user = { left: false }
+  socket.on('message', (data) => {
+    const message = bytesOf(data)
+    const content = message.subarray(1)
+    if (message[0] === commandChannel.error) status += content.toString()
+    else if (message[0] === commandChannel.stdout) write(socket, stdout, content)
+    else if (message[0] === commandChannel.stderr) write(socket, process.stderr, content)
+  })
+  const closed = new Promise<void>((resolve) => socket.once('close', resolve))
+  const resize = (): void => {
+    socket.send(message(commandChannel.resize, JSON.stringify({ Width: stdout.columns, Height: stdout.rows })))
+  }
+  try {
+    await once(socket, 'open').catch((cause: unknown) => {
+      throw new CaissonError('ERR_SERVICE_UNREACHABLE', 'the streaming server of the service does not answer', {
+        cause,
+      })
+    })
+    socket.on('error', () => undefined) // "close" follows, and there is no status then
+    if (raw) stdin.setRawMode(true)
+    if (options.tty && stdout.isTTY) {
+      resize()
+      stdout.on('resize', resize)
+    }
+    if (options.stdin) {
+      void sendInput(socket, options.detachable === true && raw).then((byUser) => {
+        user.left = byUser
+        if (byUser) socket.close(1000)
+      })
+    }
+    await closed
+  } finally {
+    stdout.off('resize', resize)
+    if (raw) stdin.setRawMode(false)
+    // else an open input would keep this process
+    if (options.stdin) stdin.destroy()
+    socket.terminate()
+  }
+  return user.left ? detached : exitCodeOf(status)
+}
+
+/** @returns whether the user wants to leave */
+async function sendInput(socket: WebSocket, detachable: boolean): Promise<boolean> {
+  let last: number | undefined
+  try {
+    for await (const chunk of process.stdin as AsyncIterable<Buffer>) {
+      if (detachable) {
+        const keys = last === undefined ? chunk : Buffer.concat([Buffer.of(last), chunk])
+        if (keys.includes(detachKeys)) return true
+        last = chunk.at(-1) === detachKeys[0] ? detachKeys[0] : undefined
+      }
+      await new Promise<void>((resolve, reject) => {
+        socket.send(message(commandChannel.stdin, chunk), (error) => (error ? reject(error) : resolve()))
+      })
+    }
+    socket.send(Buffer.of(closeSignal, commandChannel.stdin))
+  } catch (error) {
+    // the other end has gone, and with it who would read
+    if (socket.readyState === WebSocket.OPEN) throw error
+  }
+  return false
+}
+
+/** A terminal or a pipe that is slow holds the sender up, not our memory. */
+function write(socket: WebSocket, to: NodeJS.WriteStream, content: Buffer): void {
+  if (content.length === 0 || to.write(content)) return
+  socket.pause()
+  to.once('drain', () => {
+    socket.resume()
+  })
+}
+
+function message(channel: number, content: string | Buffer): Buffer {
+  return Buffer.concat([Buffer.of(channel), Buffer.from(content)])
+}
+
+function bytesOf(data: RawData): Buffer {
+  if (Buffer.isBuffer(data)) return data
+  return Array.isArray(data) ? Buffer.concat(data) : Buffer.from(data)
+}
+
+/** metav1.Status, as src/streaming/status.ts writes it. */
+function exitCodeOf(text: string): number {
+  if (text === '') {
+    throw new CaissonError(
+      'ERR_SERVICE_UNREACHABLE',
+      'the connection to the command was lost; what became of it is unknown',
+    )
+  }
+  const { status, message, details } = JSON.parse(text) as {
+    status?: string
+    message?: string
+    details?: { causes?: { reason?: string; message?: string }[] }
+  }
+  if (status === 'Success') return 0
+  const [cause] = details?.causes ?? []
+  if (cause?.reason === 'ExitCode') return Number(cause.message)
+  const code = isErrorCode(cause?.reason) ? cause.reason : 'ERR_INTERNAL'
+  throw new CaissonError(code, message ?? 'the command could not be run')
+}
