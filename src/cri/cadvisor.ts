@@ -8,8 +8,8 @@ import { claimSocket, listenUnix } from '../unix-socket.ts'
 import type { Container, Pod } from './rpc/selection.ts'
 
 /** A cgroup can be seen a moment before its container is: cAdvisor asks once, and again after a minute. */
-const patienceMs = 1000
-const lookAgainMs = 20
+const patienceMs = 5000
+const lookAgainMs = 50
 const connectionsMax = 64
 const requestTimeoutMs = 10_000
 
