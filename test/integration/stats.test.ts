@@ -225,9 +225,13 @@ t.test('what containers and pods use', { skip: needsRoot }, async (t) => {
       t.equal(byId.get(pod.id)?.network, null, 'its network is not known yet')
       t.equal(byId.get(pod.id)?.containers?.[0]?.attributes?.id, id, 'its containers are')
       t.equal(byId.get(other.id)?.network?.defaultInterface?.name, 'eth0')
-      const again = performance.now()
-      await service.runtime.listPodSandboxStats({})
-      t.ok(performance.now() - again < 200, 'and is waited for once')
+      const times: number[] = []
+      for (let tries = 0; tries < 5; tries++) {
+        const again = performance.now()
+        await service.runtime.listPodSandboxStats({})
+        times.push(performance.now() - again)
+      }
+      t.ok(Math.min(...times) < 150, `and is waited for once: ${times.map(Math.round).join(', ')} ms`)
     } finally {
       process.kill(monitorPid, 'SIGCONT')
     }
