@@ -99,7 +99,8 @@ t.test('exec', { skip: needsRoot, timeout: 120_000 }, async (t) => {
     await client.until(() => stdout?.text.includes('INT') === true, 'the interrupt')
     client.send(stdin, 'go\n')
     t.equal(exitCodeOf(await commandEnd(command)), 0)
-    t.match(stdout?.text, /33 111\r\n(go\r\n)?\/dev\/pts\/\d+\r\n$/)
+    // the terminal echoes its input whenever it comes
+    t.match(stdout?.text.replace('go\r\n', ''), /33 111\r\n\/dev\/pts\/\d+\r\n$/)
   })
 
   t.test('100 MB to a peer that never opens a window, and 20 MB to the command', async (t) => {
