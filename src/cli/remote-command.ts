@@ -1,18 +1,14 @@
 import { once } from 'node:events'
-import { WebSocket, type RawData } from 'ws'
+import { WebSocket } from 'ws'
 
 import { CaissonError, isErrorCode } from '../errors.ts'
+import { asBuffer, closeSignal } from '../streaming/websocket/channels.ts'
 import { commandChannel } from '../streaming/websocket/remote-command.ts'
 
 const protocol = 'v5.channel.k8s.io'
-/** Message {255, channel}: nothing more comes on that channel. */
-const closeSignal = 255
 const connectTimeoutMs = 10_000
 /** Ctrl-p ctrl-q: the way out of a terminal that is attached to, as users of container tools know it. */
 const detachKeys = Buffer.from([0x10, 0x11])
-
-/** Stands for an end that the user asked for: the process goes on. */
-export const detached = Symbol('detached')
 
 export interface RemoteCommandOptions {
   /** Standard input goes there. */
@@ -26,10 +22,10 @@ export interface RemoteCommandOptions {
 /**
  * Puts standard input and output, and the terminal, at the other end of a URL of Exec or Attach.
  *
- * @returns the exit status of the command, 0 for Attach
+ * @returns the exit status of the command, 0 for Attach; null: the user has left it, and it goes on
  * @throws CaissonError what has kept it from running; ERR_SERVICE_UNREACHABLE when the connection is lost
  */
-export async function remoteCommand(url: string, options: RemoteCommandOptions): Promise<number | typeof detached> {
+export async function remoteCommand(url: string, options: RemoteCommandOptions): Promise<number | null> {
   // the URL came by the service's own socket, and names loopback: a certificate of one's own is good enough
   const socket = new WebSocket(url.replace(/^http/, 'ws'), protocol, {
     perMessageDeflate: false,
@@ -41,7 +37,7 @@ export async function remoteCommand(url: string, options: RemoteCommandOptions):
   let status = ''
   const user = { left: false }
   socket.on('message', (data) => {
-    const message = bytesOf(data)
+    const message = asBuffer(data)
     const content = message.subarray(1)
     if (message[0] === commandChannel.error) status += content.toString()
     else if (message[0] === commandChannel.stdout) write(socket, stdout, content)
@@ -77,7 +73,7 @@ export async function remoteCommand(url: string, options: RemoteCommandOptions):
     if (options.stdin) stdin.destroy()
     socket.terminate()
   }
-  return user.left ? detached : exitCodeOf(status)
+  return user.left ? null : exitCodeOf(status)
 }
 
 /** @returns whether the user wants to leave */
@@ -113,11 +109,6 @@ function write(socket: WebSocket, to: NodeJS.WriteStream, content: Buffer): void
 
 function message(channel: number, content: string | Buffer): Buffer {
   return Buffer.concat([Buffer.of(channel), Buffer.from(content)])
-}
-
-function bytesOf(data: RawData): Buffer {
-  if (Buffer.isBuffer(data)) return data
-  return Array.isArray(data) ? Buffer.concat(data) : Buffer.from(data)
 }
 
 /** metav1.Status, as src/streaming/status.ts writes it. */

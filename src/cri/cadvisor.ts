@@ -1,17 +1,13 @@
-import { mkdir } from 'node:fs/promises'
-import { createServer, type Server } from 'node:http'
-import { dirname } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 
 import type { Runtime } from '../index.ts'
-import { claimSocket, listenUnix } from '../unix-socket.ts'
+import { PageServer } from '../page-server.ts'
 import type { Container, Pod } from './rpc/selection.ts'
 
 /** A cgroup can be seen a moment before its container is: cAdvisor asks once, and again after a minute. */
 const patienceMs = 5000
 const lookAgainMs = 50
 const connectionsMax = 64
-const requestTimeoutMs = 10_000
 
 /** What cAdvisor reads of a container (google/cadvisor, container/crio/client.go). */
 interface ContainerInfo {
@@ -27,47 +23,18 @@ interface ContainerInfo {
 }
 
 /**
- * The two read-only pages of CRI-O from which cAdvisor, inside of an unmodified kubelet, takes the labels of a cgroup: it knows
+ * Serves the two read-only pages of CRI-O from which cAdvisor, inside of an unmodified kubelet, takes the labels of a cgroup: it knows
  * containerd, whose gRPC services would be asked for much more, and CRI-O. Peers are root's by the mode of the socket.
+ *
+ * @throws CaissonError ERR_SOCKET_IN_USE: a CRI-O is there, ERR_SOCKET_PATH
  */
-export class CadvisorServer {
-  readonly #http: Server
-  readonly #lock: { close(): void }
-
-  private constructor(runtime: Runtime, lock: { close(): void }) {
-    const limits = { requestTimeout: requestTimeoutMs, headersTimeout: requestTimeoutMs, maxHeaderSize: 8 << 10 }
-    this.#lock = lock
-    this.#http = createServer(limits, (request, response) => {
-      void answer(runtime, request.method ?? '', request.url ?? '').then(([status, body]) => {
-        response.writeHead(status, { 'content-type': 'application/json' }).end(`${JSON.stringify(body)}\n`)
-      })
-      request.resume()
-    })
-    this.#http.maxConnections = connectionsMax
-  }
-
-  /** @throws CaissonError ERR_SOCKET_IN_USE: a CRI-O is there, ERR_SOCKET_PATH */
-  static async listen(runtime: Runtime, path: string): Promise<CadvisorServer> {
-    await mkdir(dirname(path), { recursive: true, mode: 0o755 })
-    const server = new CadvisorServer(runtime, await claimSocket(path, runtime.lockFile))
-    try {
-      await listenUnix(server.#http, path, 0o600, null)
-      return server
-    } catch (error) {
-      server.#lock.close()
-      throw error
-    }
-  }
-
-  async close(): Promise<void> {
-    await new Promise<void>((resolve) => {
-      this.#http.close(() => {
-        resolve()
-      })
-      this.#http.closeAllConnections()
-    })
-    this.#lock.close()
-  }
+export async function serveCadvisor(runtime: Runtime, path: string): Promise<PageServer> {
+  const server = new PageServer(connectionsMax, async (method, url) => {
+    const [status, body] = await answer(runtime, method, url)
+    return { status, headers: { 'content-type': 'application/json' }, body: `${JSON.stringify(body)}\n` }
+  })
+  await server.listenUnix(path, runtime.lockFile)
+  return server
 }
 
 async function answer(runtime: Runtime, method: string, url: string): Promise<[number, object]> {

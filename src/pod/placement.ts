@@ -22,6 +22,11 @@ export function cgroupParentOf(context: Context, pod: Pod): string {
   return context.native.systemdSlicePath(sliceOf(context, pod))
 }
 
+/** Of a container, below the cgroup root. */
+export function containerCgroupPath(context: Context, pod: Pod, id: string): string {
+  return `${cgroupParentOf(context, pod)}/${containerCgroupName(pod, id)}`
+}
+
 /** @throws CaissonError ERR_INVALID_ARGUMENT: a parent that the driver cannot have */
 export function checkCgroupParent(driver: CgroupDriver, native: Native, { cgroupParent: text }: PodConfig): void {
   const invalid = (why: string): CaissonError =>

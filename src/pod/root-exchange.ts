@@ -9,7 +9,7 @@ import type { NativeFd } from '../native/types.ts'
 import type { Container } from './container.ts'
 import { containerMounts } from './container-mounts.ts'
 import type { Context } from './context.ts'
-import { cgroupParentOf, containerCgroupName } from './placement.ts'
+import { containerCgroupPath } from './placement.ts'
 
 export interface CommitOptions extends ImageDescription {
   /** A name with a tag; default: none, the image is found by its id. */
@@ -110,7 +110,7 @@ function markerOf({ layout }: Context, { id, pod }: Container): string {
 
 async function cgroupOf(context: Context, { id, pod }: Container): Promise<NativeFd> {
   const { host, native } = context
-  const path = join(host.cgroupRoot, cgroupParentOf(context, pod), containerCgroupName(pod, id))
+  const path = join(host.cgroupRoot, containerCgroupPath(context, pod, id))
   try {
     return await native.openDirectory(path)
   } catch (cause) {

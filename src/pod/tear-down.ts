@@ -5,7 +5,7 @@ import { lostExit } from './container.ts'
 import { readExitRecord, writeContainerRecord } from './container-record.ts'
 import type { Context } from './context.ts'
 import { isMonitorGone } from './monitor/client.ts'
-import { cgroupParentOf, containerCgroupName } from './placement.ts'
+import { containerCgroupName, containerCgroupPath } from './placement.ts'
 import { destroyMonitorCgroup } from './pod-birth.ts'
 import type { Pod } from './pod.ts'
 import { podNetwork } from './pod-network.ts'
@@ -64,7 +64,7 @@ export async function endContainer(context: Context, pod: Pod, id: string): Prom
 async function destroyContainerCgroup(context: Context, pod: Pod, id: string): Promise<void> {
   const { native, host } = context
   const name = containerCgroupName(pod, id)
-  const path = `${cgroupParentOf(context, pod)}/${name}`
+  const path = containerCgroupPath(context, pod, id)
   // a scope goes with its last process, most often before this; systemd would not hear of a cgroup that was removed under it
   if (pod.cgroupDriver === 'systemd' && (await isPresent(join(host.cgroupRoot, path)))) {
     await native.systemdStopUnit(name)

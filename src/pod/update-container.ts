@@ -6,7 +6,7 @@ import { notRunning, type Container } from './container.ts'
 import { writeContainerRecord } from './container-record.ts'
 import { oomScoreAdj } from './container-spec.ts'
 import type { Context } from './context.ts'
-import { cgroupParentOf, containerCgroupName } from './placement.ts'
+import { containerCgroupPath } from './placement.ts'
 
 /** Puts new limits in force, and then into the record: one that cannot be applied leaves all as it was. */
 export async function updateContainer(context: Context, container: Container, change: Resources): Promise<void> {
@@ -31,7 +31,7 @@ export async function updateContainer(context: Context, container: Container, ch
   try {
     const warnings = await native.cgroupUpdate(
       host.cgroupRoot,
-      `${cgroupParentOf(context, pod)}/${containerCgroupName(pod, id)}`,
+      containerCgroupPath(context, pod, id),
       JSON.stringify(document),
       cgroup.missingController === 'warn',
       ...(adjust ? [score] : []),

@@ -2,7 +2,7 @@ import { parseMixed, UsageError } from '../args.ts'
 import type { Command } from '../command.ts'
 import { connect } from '../context.ts'
 import { findContainer } from '../lookup.ts'
-import { detached, remoteCommand } from '../remote-command.ts'
+import { remoteCommand } from '../remote-command.ts'
 
 export const attach: Command = {
   usage: `usage: caisson attach [--no-stdin] CONTAINER
@@ -22,7 +22,7 @@ Ends with it; ctrl-p ctrl-q leaves a terminal before.
       const stdin = config.stdin && !values['no-stdin']
       const { tty } = config
       const { url } = await service.runtime.attach({ containerId, tty, stdin, stdout: true, stderr: !tty })
-      if ((await remoteCommand(url, { stdin, tty, detachable: true })) === detached) return 0
+      if ((await remoteCommand(url, { stdin, tty, detachable: true })) === null) return 0
       const { status } = await service.runtime.containerStatus({ containerId })
       return status?.exitCode ?? 0
     } finally {

@@ -12,7 +12,7 @@ Runs a command in a running container, with its user and limits; ends with the c
   --timeout SECONDS  kill it, and all that it started, after that time; its output comes when it has ended then
 `,
   async run(args, globals) {
-    const { values, operands } = parseLeading(spread(args), {
+    const { values, operands } = parseLeading(args, {
       interactive: { type: 'boolean', short: 'i', default: false },
       tty: { type: 'boolean', short: 't', default: false },
       timeout: { type: 'string', default: '0' },
@@ -33,14 +33,9 @@ Runs a command in a running container, with its user and limits; ends with the c
         return exitCode
       }
       const { url } = await service.runtime.exec({ containerId, cmd, tty, stdin, stdout: true, stderr: !tty })
-      return Number(await remoteCommand(url, { stdin, tty }))
+      return (await remoteCommand(url, { stdin, tty })) ?? 0
     } finally {
       await service.close()
     }
   },
-}
-
-/** `-it` as two: everybody's fingers write it so. */
-function spread(args: readonly string[]): string[] {
-  return args.flatMap((arg, index) => (index === 0 && (arg === '-it' || arg === '-ti') ? ['-i', '-t'] : [arg]))
 }

@@ -3,12 +3,12 @@ import { pino, type Logger } from 'pino'
 import { now } from '../../clock.ts'
 import { loadConfig } from '../../config/index.ts'
 import { logLevels } from '../../config/sections/log.ts'
-import { CadvisorServer } from '../../cri/cadvisor.ts'
+import { serveCadvisor } from '../../cri/cadvisor.ts'
 import type { CallObserver } from '../../cri/grpc/call-log.ts'
 import { serveCri } from '../../cri/server.ts'
 import { Runtime } from '../../index.ts'
 import { NriService } from '../../nri/service.ts'
-import type { MetricsServer } from '../../metrics/server.ts'
+import type { PageServer } from '../../page-server.ts'
 import { StreamingServer } from '../../streaming/server.ts'
 import { parseMixed, UsageError } from '../args.ts'
 import type { Command } from '../command.ts'
@@ -52,7 +52,7 @@ service takes them over. SIGHUP reads the configuration again.
       logger: log,
     })
     let streaming: StreamingServer | null = null
-    let cadvisor: CadvisorServer | null = null
+    let cadvisor: PageServer | null = null
     let nri: NriService | null = null
     let metrics: Metrics | null = null
     try {
@@ -69,7 +69,7 @@ service takes them over. SIGHUP reads the configuration again.
       }
       // a service that belongs to a command has no kubelet
       if (!values['until-stdin-ends']) cadvisor = await cadvisorServer(runtime, config.cadvisor.socket, log)
-      metrics = await serveMetrics(runtime, config.metrics.listen, log)
+      metrics = await openMetrics(runtime, config.metrics.listen, log)
       const server = await serveCri(runtime, { log, facts, group, streaming, observer: metrics?.observer ?? null })
       log.info({ socket: globals.listen, pods: [...runtime.pods.all()].length }, 'serving')
       const service: Reloadable = { runtime, facts, log, globals, config }
@@ -97,24 +97,24 @@ service takes them over. SIGHUP reads the configuration again.
 
 interface Metrics {
   observer: CallObserver
-  server: MetricsServer
+  server: PageServer
 }
 
 /** Their code is loaded only where somebody wants them. */
-async function serveMetrics(runtime: Runtime, place: string, logger: Logger): Promise<Metrics | null> {
+async function openMetrics(runtime: Runtime, place: string, logger: Logger): Promise<Metrics | null> {
   if (place === '') return null
   const { ServiceMetrics } = await import('../../metrics/service-metrics.ts')
-  const { MetricsServer } = await import('../../metrics/server.ts')
+  const { serveMetrics } = await import('../../metrics/server.ts')
   const metrics = new ServiceMetrics(runtime)
-  const server = await MetricsServer.listen(metrics, place, { logger, lockFile: runtime.lockFile })
+  const server = await serveMetrics(metrics, place, { logger, lockFile: runtime.lockFile })
   return { observer: metrics.calls, server }
 }
 
 /** Null: it is turned off, or its place is taken, as by a CRI-O on the same node: everything else works without. */
-async function cadvisorServer(runtime: Runtime, socket: string, log: Logger): Promise<CadvisorServer | null> {
+async function cadvisorServer(runtime: Runtime, socket: string, log: Logger): Promise<PageServer | null> {
   if (socket === '') return null
   try {
-    return await CadvisorServer.listen(runtime, socket)
+    return await serveCadvisor(runtime, socket)
   } catch (error) {
     log.warn({ err: error, socket }, 'cAdvisor will not know the names of containers')
     return null

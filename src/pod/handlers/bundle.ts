@@ -4,7 +4,7 @@ import { CaissonError } from '../../errors.ts'
 import { allowAll } from '../../oci/devices.ts'
 import type { Mount, Namespace, Process, Spec } from '../../oci/runtime-spec.ts'
 import type { Context } from '../context.ts'
-import { cgroupParentOf, containerCgroupName } from '../placement.ts'
+import { containerCgroupName, containerCgroupPath } from '../placement.ts'
 import type { Pod } from '../pod.ts'
 import type { RuntimeHandler } from './index.ts'
 
@@ -35,7 +35,7 @@ export function externalInput(context: Context, pod: Pod, handler: RuntimeHandle
       ...spec.linux,
       namespaces: spec.linux.namespaces.map((each) => joined(each, bundle)),
       resources: { devices: [allowAll] },
-      cgroupsPath: `${cgroupParentOf(context, pod)}/${containerCgroupName(pod, id)}`,
+      cgroupsPath: containerCgroupPath(context, pod, id),
       // as other services have it: "rshared" leaves the peer groups of volumes whole
       rootfsPropagation: propagationOf(spec.mounts),
     },

@@ -1,8 +1,7 @@
-import { setTimeout as delay } from 'node:timers/promises'
-
 import type { Native, NativeFd } from '../../native/types.ts'
 import type { MonitorClient } from '../monitor/client.ts'
 import type { Pod } from '../pod.ts'
+import { patiently } from './patience.ts'
 
 /** Traffic of an interface of a pod since it was made, as the pod counts. */
 export interface InterfaceTraffic {
@@ -53,11 +52,7 @@ export class PodNetworks {
       this.#asked.set(pod.monitor, answer)
       return [answer]
     })
-    if (asked.length > 0) {
-      const enough = new AbortController()
-      await Promise.race([Promise.all(asked), delay(patienceMs, undefined, { signal: enough.signal })])
-      enough.abort()
-    }
+    await patiently(asked, patienceMs)
     const reachable = own.flatMap((pod) => {
       const socket = pod.monitor === null ? undefined : this.#sockets.get(pod.monitor)
       return socket === undefined ? [] : [{ pod, socket }]

@@ -3,7 +3,7 @@ import { ifPresent } from '../../files.ts'
 import type { SnapshotUsage } from '../../image/index.ts'
 import type { Container } from '../container.ts'
 import type { Context } from '../context.ts'
-import { cgroupParentOf, containerCgroupName } from '../placement.ts'
+import { cgroupParentOf, containerCgroupPath } from '../placement.ts'
 import type { Pod } from '../pod.ts'
 import { makeInfraCgroup } from '../pod-birth.ts'
 import { CgroupReader, type CgroupReading } from './cgroups.ts'
@@ -157,7 +157,7 @@ export class Statistics {
 
   /** Below the cgroup root. */
   cgroupOf(container: Container): string {
-    return `${cgroupParentOf(this.#context, container.pod)}/${containerCgroupName(container.pod, container.id)}`
+    return containerCgroupPath(this.#context, container.pod, container.id)
   }
 
   /** Those that named a parent cgroup, as a kubelet makes one for every pod; one that several name is nobody's own. */

@@ -1,8 +1,7 @@
-import { setTimeout as delay } from 'node:timers/promises'
-
 import { now } from '../../clock.ts'
 import type { SnapshotUsage } from '../../image/index.ts'
 import type { Nanoseconds } from '../config.ts'
+import { patiently } from './patience.ts'
 
 /** What a container has written to its root file system. */
 export interface WritableLayer extends SnapshotUsage {
@@ -46,11 +45,7 @@ export class WritableLayers<Owner extends object> {
       const done = this.#refresh(container)
       if (known === undefined) unknown.push(done)
     }
-    if (unknown.length > 0) {
-      const enough = new AbortController()
-      await Promise.race([Promise.all(unknown), delay(patienceMs, undefined, { signal: enough.signal })])
-      enough.abort()
-    }
+    await patiently(unknown, patienceMs)
     return new Map(
       containers.flatMap((container): [Owner, WritableLayer][] => {
         const known = this.#known.get(container)

@@ -116,7 +116,8 @@ export class Channel extends Duplex {
   }
 }
 
-function asBuffer(data: RawData): Buffer {
+/** A message, however the library gives it. */
+export function asBuffer(data: RawData): Buffer {
   if (Buffer.isBuffer(data)) return data
   return Array.isArray(data) ? Buffer.concat(data) : Buffer.from(data)
 }
