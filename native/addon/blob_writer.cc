@@ -11,6 +11,7 @@
 
 #include "addon/arguments.h"
 #include "addon/groups.h"
+#include "addon/growth.h"
 #include "addon/job.h"
 #include "addon/sha256.h"
 
@@ -25,22 +26,25 @@ struct Blob {
   std::shared_ptr<const Fd> file;  // shared with the step that is on its way; none once closed
   u64 size = 0;                    // bytes that are in the file and in the hash
   Sha256 hash;
+  const std::shared_ptr<Growth> growth = std::make_shared<Growth>();
   bool busy = false;  // for the main thread; stays so after a failure, since what the hash has taken is unknown
 };
 
 Error refused() { return Error(ENOTSUP, "EVP_DigestUpdate", "SHA-256"); }
 
-// What is in the file after `size` goes through the hash, about `step` bytes of it.
+// What is in the file after `size` goes through the hash, `step` bytes of it at most.
 Result<u64> resume(Blob& blob, int file, u64 step) {
   std::vector<u8> buffer(kReadSize);
   const u64 end = blob.size + step;
   while (blob.size < end) {
-    const ssize_t n = pread(file, buffer.data(), buffer.size(), static_cast<off_t>(blob.size));
+    const size_t wanted = end - blob.size < buffer.size() ? end - blob.size : buffer.size();
+    const ssize_t n = pread(file, buffer.data(), wanted, static_cast<off_t>(blob.size));
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return Error::last("pread", "blob");
     if (n == 0) break;
     if (!blob.hash.update({buffer.data(), static_cast<size_t>(n)})) return refused();
     blob.size += static_cast<u64>(n);
+    blob.growth->reached(blob.size);
   }
   return blob.size;
 }
@@ -61,6 +65,7 @@ Result<u64> append(Blob& blob, int file, std::vector<iovec> parts) {
     at->iov_base = static_cast<u8*>(at->iov_base) + done;
     at->iov_len -= done;
   }
+  blob.growth->reached(blob.size);
   return blob.size;
 }
 
@@ -96,12 +101,15 @@ Napi::Value append_chunks(const Napi::CallbackInfo& info, const std::shared_ptr<
   });
 }
 
-// blobWriter(file): { resume(step), append(chunks), digest(), close() }
+// blobWriter(file): { growth, resume(step), append(chunks), digest(), close() }
 Napi::Value blob_writer(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   auto blob = std::make_shared<Blob>();
   blob->file = std::make_shared<const Fd>(fd_copy_argument(info[0], "file"));
   Napi::Object writer = Napi::Object::New(env);
+  auto* const growth = new std::shared_ptr<Growth>(blob->growth);
+  const auto drop = [](Napi::Env, std::shared_ptr<Growth>* dropped) { delete dropped; };
+  writer.Set("growth", Napi::External<std::shared_ptr<Growth>>::New(env, growth, drop));
   auto method = [&](const char* name, auto body) {
     writer.Set(name, Napi::Function::New(
                          env, [blob, body](const Napi::CallbackInfo& call) { return body(call, blob); }, name));
@@ -119,6 +127,7 @@ Napi::Value blob_writer(const Napi::CallbackInfo& info) {
   });
   method("close", [](const Napi::CallbackInfo& call, const std::shared_ptr<Blob>& of) -> Napi::Value {
     of->file.reset();
+    of->growth->end();
     return call.Env().Undefined();
   });
   return writer;

@@ -15,9 +15,21 @@ constexpr u8 kZstdMagic[] = {0x28, 0xb5, 0x2f, 0xfd};
 // Of skippable frames, with which zstd:chunked and others begin: 0x184D2A50 to 5F, little endian (RFC 8878, 3.1.2).
 constexpr u8 kSkippableMagic[] = {0x2a, 0x4d, 0x18};
 
+// What there is from `offset` on, at most; of a blob that grows, once there is something. Nothing: it has ended.
+Result<size_t> read_at(const BlobInput& input, u64 offset, span<u8> to) {
+  for (;;) {
+    if (input.cancelled) return Error(ECANCELED, "unpack", "layer");
+    const ssize_t n = pread(input.fd, to.data(), to.size(), static_cast<off_t>(offset));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return Error::last("pread", "layer");
+    if (n != 0 || input.growth == nullptr || !input.growth->wait(offset, input.cancelled))
+      return static_cast<size_t>(n);
+  }
+}
+
 class Plain : public Decoder {
  public:
-  Plain(int fd, const std::atomic<bool>& cancelled) : Decoder(fd, cancelled) {}
+  explicit Plain(const BlobInput& input) : Decoder(input) {}
   Result<size_t> read(span<u8> out) override {
     if (rest_.empty()) rest_ = CAISSON_TRY(more());
     const size_t n = rest_.size() < out.size() ? rest_.size() : out.size();
@@ -33,7 +45,7 @@ class Plain : public Decoder {
 // RFC 1952, with several members one after the other, as pigz and eStargz write them.
 class Gzip : public Decoder {
  public:
-  Gzip(int fd, const std::atomic<bool>& cancelled) : Decoder(fd, cancelled) { begin(); }
+  explicit Gzip(const BlobInput& input) : Decoder(input) { begin(); }
 
   Result<size_t> read(span<u8> out) override {
     state_.next_out = out.data();
@@ -98,7 +110,7 @@ class Gzip : public Decoder {
 
 class Zstd : public Decoder {
  public:
-  Zstd(int fd, const std::atomic<bool>& cancelled) : Decoder(fd, cancelled), stream_(ZSTD_createDStream()) {}
+  explicit Zstd(const BlobInput& input) : Decoder(input), stream_(ZSTD_createDStream()) {}
   ~Zstd() override { ZSTD_freeDStream(stream_); }
 
   Result<size_t> read(span<u8> out) override {
@@ -129,18 +141,17 @@ class Zstd : public Decoder {
 
 }  // namespace
 
-Result<std::unique_ptr<Decoder>> Decoder::open(int fd, const std::atomic<bool>& cancelled) {
+Result<std::unique_ptr<Decoder>> Decoder::open(const BlobInput& input) {
   u8 head[sizeof kZstdMagic] = {};
-  const ssize_t n = pread(fd, head, sizeof head, 0);
-  if (n < 0) return Error::last("pread", "layer");
+  CAISSON_TRY(read_at(input, 0, head));
   std::unique_ptr<Decoder> decoder;
   const bool skippable = (head[0] & 0xf0) == 0x50 && memcmp(head + 1, kSkippableMagic, sizeof kSkippableMagic) == 0;
   if (memcmp(head, kGzipMagic, sizeof kGzipMagic) == 0)
-    decoder.reset(new Gzip(fd, cancelled));
+    decoder.reset(new Gzip(input));
   else if (skippable || memcmp(head, kZstdMagic, sizeof kZstdMagic) == 0)
-    decoder.reset(new Zstd(fd, cancelled));
+    decoder.reset(new Zstd(input));
   else
-    decoder.reset(new Plain(fd, cancelled));
+    decoder.reset(new Plain(input));
   return decoder;
 }
 
@@ -154,14 +165,9 @@ Result<size_t> Decoder::read(span<u8> out, const ExpansionLimits& limits) {
 }
 
 Result<span<u8>> Decoder::more() {
-  for (;;) {
-    if (cancelled_) return Error(ECANCELED, "unpack", "layer");
-    const ssize_t n = pread(fd_, input_.data(), input_.size(), static_cast<off_t>(offset_));
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return Error::last("pread", "layer");
-    offset_ += static_cast<u64>(n);
-    return span<u8>(input_.data(), static_cast<size_t>(n));
-  }
+  const size_t n = CAISSON_TRY(read_at(input_, offset_, {buffer_.data(), buffer_.size()}));
+  offset_ += n;
+  return span<u8>(buffer_.data(), n);
 }
 
 }  // namespace caisson

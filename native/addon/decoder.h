@@ -6,6 +6,7 @@
 #include <memory>
 #include <vector>
 
+#include "addon/growth.h"
 #include "core/base.h"
 #include "core/result.h"
 
@@ -18,10 +19,16 @@ struct ExpansionLimits {
   u64 ratio_floor = 0;
 };
 
+// The blob's file.
+struct BlobInput {
+  int fd;                              // stays the caller's; read from its beginning on (pread(2))
+  const std::atomic<bool>& cancelled;  // asked before each read
+  Growth* growth = nullptr;            // it is still being written, and waited for; none: it is whole
+};
+
 class Decoder {
  public:
-  // Reads `fd`, which stays the caller's, from its beginning on (pread(2)). `cancelled`: asked before each read.
-  static Result<std::unique_ptr<Decoder>> open(int fd, const std::atomic<bool>& cancelled);
+  static Result<std::unique_ptr<Decoder>> open(const BlobInput& input);
   virtual ~Decoder() = default;
   Decoder(const Decoder&) = delete;
   Decoder& operator=(const Decoder&) = delete;
@@ -37,17 +44,16 @@ class Decoder {
   u64 consumed() const { return offset_; }
 
  protected:
-  Decoder(int fd, const std::atomic<bool>& cancelled) : fd_(fd), cancelled_(cancelled), input_(kInputSize) {}
+  explicit Decoder(const BlobInput& input) : input_(input), buffer_(kInputSize) {}
   // The next bytes of the blob; none is its end.
   Result<span<u8>> more();
 
  private:
   static constexpr size_t kInputSize = 256 * 1024;
-  int fd_;
-  const std::atomic<bool>& cancelled_;
+  BlobInput input_;
   u64 offset_ = 0;
   u64 expanded_ = 0;
-  std::vector<u8> input_;
+  std::vector<u8> buffer_;
 };
 
 }  // namespace caisson

@@ -76,7 +76,7 @@ Napi::Value recode_blob(const Napi::CallbackInfo& info) {
   const ExpansionLimits limits{number(options, "maxExpanded", 0), number(options, "maxRatio", 1),
                                number(options, "ratioFloor", 0)};
   auto work = [gzip, limits, from](int to, const std::atomic<bool>& cancelled) -> Result<SunkLayer> {
-    const std::unique_ptr<Decoder> decoder = CAISSON_TRY(Decoder::open(from->get(), cancelled));
+    const std::unique_ptr<Decoder> decoder = CAISSON_TRY(Decoder::open({from->get(), cancelled}));
     LayerSink sink(to, gzip, cancelled);
     std::vector<u8> chunk(kChunk);
     for (;;) {

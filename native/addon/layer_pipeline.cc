@@ -69,9 +69,8 @@ Status hash_more(Sha256& hash, span<const u8> bytes) {
 }
 
 // The first thread: from the blob into the ring.
-Status expand(int blob, const PipelineLimits& limits, const std::atomic<bool>& cancelled, Ring& ring, Sha256* hash,
-              PipelineResult& result) {
-  const std::unique_ptr<Decoder> decoder = CAISSON_TRY(Decoder::open(blob, cancelled));
+Status expand(const BlobInput& blob, const PipelineLimits& limits, Ring& ring, Sha256* hash, PipelineResult& result) {
+  const std::unique_ptr<Decoder> decoder = CAISSON_TRY(Decoder::open(blob));
   for (;;) {
     u8* const slot = ring.fill();
     if (slot == nullptr) return ok();  // the other thread has failed, and says why
@@ -89,21 +88,20 @@ enum class Hasher { kExpanding, kApplying };
 
 // The second thread, the caller's: what comes through the ring goes to `target`, a LayerApply or what does as it does.
 template <typename Target>
-Result<PipelineResult> run(int blob, Target& target, Hasher hasher, const PipelineLimits& limits,
-                           const std::atomic<bool>& cancelled) {
+Result<PipelineResult> run(const BlobInput& blob, Target& target, Hasher hasher, const PipelineLimits& limits) {
   PipelineResult result;
   Ring ring;
   Sha256 hash;
   const bool own = hasher == Hasher::kApplying;
   std::optional<Error> failed;
   std::thread producer([&] {
-    const Status expanded = expand(blob, limits, cancelled, ring, own ? nullptr : &hash, result);
+    const Status expanded = expand(blob, limits, ring, own ? nullptr : &hash, result);
     if (!expanded) failed = expanded.error();
     ring.close();
   });
   while (const std::optional<span<const u8>> chunk = ring.next()) {
     const auto take = [&]() -> Status {
-      if (cancelled) return Error(ECANCELED, "unpack", "layer");
+      if (blob.cancelled) return Error(ECANCELED, "unpack", "layer");
       if (own) CAISSON_TRY(hash_more(hash, *chunk));
       return target.write(*chunk);
     };
@@ -124,14 +122,14 @@ Result<PipelineResult> run(int blob, Target& target, Hasher hasher, const Pipeli
 
 }  // namespace
 
-Result<PipelineResult> run_layer_pipeline(int blob, int directory, const LayerForm& form, const PipelineLimits& limits,
-                                          const std::atomic<bool>& cancelled) {
+Result<PipelineResult> run_layer_pipeline(const BlobInput& blob, int directory, const LayerForm& form,
+                                          const PipelineLimits& limits) {
   if (form) {
     IndexedLayer target = CAISSON_TRY(IndexedLayer::create(directory, *form, limits.tar));
-    return run(blob, target, Hasher::kApplying, limits, cancelled);
+    return run(blob, target, Hasher::kApplying, limits);
   }
   LayerApply target = CAISSON_TRY(LayerApply::create(directory, limits.tar));
-  return run(blob, target, Hasher::kExpanding, limits, cancelled);
+  return run(blob, target, Hasher::kExpanding, limits);
 }
 
 }  // namespace caisson

@@ -3,7 +3,6 @@
 // is short.
 #pragma once
 
-#include <atomic>
 #include <optional>
 
 #include "addon/decoder.h"
@@ -29,7 +28,7 @@ struct PipelineResult {
 
 // Blocks until the layer is in `directory`, or has failed. Both descriptors stay the caller's. Errors: those of
 // Decoder, LayerApply and LayerIndex; EFBIG "expand": over a limit of the expansion; ECANCELED.
-Result<PipelineResult> run_layer_pipeline(int blob, int directory, const LayerForm& form, const PipelineLimits& limits,
-                                          const std::atomic<bool>& cancelled);
+Result<PipelineResult> run_layer_pipeline(const BlobInput& blob, int directory, const LayerForm& form,
+                                          const PipelineLimits& limits);
 
 }  // namespace caisson

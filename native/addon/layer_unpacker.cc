@@ -6,9 +6,9 @@
 
 #include "addon/arguments.h"
 #include "addon/error.h"
-#include "addon/job.h"
 #include "addon/layer_pipeline.h"
 #include "addon/sha256.h"
+#include "addon/thread_job.h"
 
 namespace caisson {
 namespace {
@@ -28,7 +28,7 @@ Napi::Value to_object(Napi::Env env, PipelineResult result) {
   return object;
 }
 
-// unpackLayer(blob, directory, { ...limits, erofs? }): { done: Promise<LayerStats>, abort() }
+// unpackLayer(blob, directory, { ...limits, erofsBlock?, growth? }): { done: Promise<LayerStats>, abort() }
 Napi::Value unpack_layer(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   auto from = std::make_shared<Fd>(fd_copy_argument(info[0], "blob"));
@@ -51,14 +51,24 @@ Napi::Value unpack_layer(const Napi::CallbackInfo& info) {
     form = erofs::IndexForm{size == 512 ? 9u : 12u, size == 512};
   }
 
+  std::shared_ptr<Growth> growth;
+  const Napi::Value growing = object.Get("growth");
+  if (growing.IsExternal())
+    growth = *growing.As<Napi::External<std::shared_ptr<Growth>>>().Data();
+  else if (!growing.IsUndefined())
+    throw Napi::TypeError::New(env, "argument 'growth' must be a blob writer's");
+
   auto cancelled = std::make_shared<std::atomic<bool>>(false);
-  auto work = [cancelled, form, limits, from, to] {
-    return run_layer_pipeline(from->get(), to->get(), form, limits, *cancelled);
+  auto work = [cancelled, form, limits, growth, from, to] {
+    return run_layer_pipeline({from->get(), *cancelled, growth.get()}, to->get(), form, limits);
+  };
+  auto abort = [cancelled, growth](const Napi::CallbackInfo&) {
+    *cancelled = true;
+    if (growth != nullptr) growth->wake();
   };
   Napi::Object handle = Napi::Object::New(env);
-  handle.Set("done", run_job(env, std::move(work), to_object));
-  handle.Set("abort", Napi::Function::New(
-                          env, [cancelled](const Napi::CallbackInfo&) { *cancelled = true; }, "abort"));
+  handle.Set("done", run_on_thread(env, std::move(work), to_object));
+  handle.Set("abort", Napi::Function::New(env, std::move(abort), "abort"));
   return handle;
 }
 

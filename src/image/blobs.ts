@@ -1,13 +1,13 @@
-import { constants, createReadStream } from 'node:fs'
+import { constants } from 'node:fs'
 import { open, readdir, readFile, rename, rm, stat, type FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Readable } from 'node:stream'
 import { CaissonError } from '../errors.ts'
 import { ifPresent } from '../files.ts'
-import type { BlobWriter, Native } from '../native/types.ts'
+import type { BlobGrowth, BlobWriter, Native } from '../native/types.ts'
 import { writeAtomically } from './atomic-file.ts'
 import { BatchWriter } from './batch-writer.ts'
 import { digestMismatch, digestOfHex, hexOf, isDigest, verifyDigest, type Digest } from './digest.ts'
+import { hashBegun } from './file-digest.ts'
 import { withLockFile } from './lock.ts'
 import type { Descriptor } from './manifest.ts'
 import type { ImagePaths } from './paths.ts'
@@ -17,12 +17,25 @@ import type { Workspace } from './workspace.ts'
 
 /** Of st_blocks: stat(3type). */
 const blockBytes = 512
-const chunkBytes = 256 << 10
 /** What has come is written after this time at the latest: a killed pull goes on from there. */
 const writtenWithinMs = 50
-const resumeBytes = 16 << 20
 /** A blob on its way: blob-<hex> in tmp/. */
 const partialPattern = /^blob-([0-9a-f]{64})$/
+
+/** A blob on its way, which can be read as it comes: nothing of it is verified. */
+export interface GrowingBlob {
+  readonly path: string
+  readonly growth: BlobGrowth
+}
+
+export interface ObtainOptions {
+  readonly what: string
+  readonly signal: AbortSignal
+  /** How many bytes are there. */
+  readonly onBytes?: (received: number) => void
+  /** Its bytes begin to come; of a transfer that turns out to be torn, not once more. */
+  readonly onGrowing?: (blob: GrowingBlob) => void
+}
 
 /** Content by digest: `blobs/sha256` of the layout. A blob is seen whole and verified, or not at all. */
 export class BlobStore {
@@ -75,10 +88,6 @@ export class BlobStore {
     return data
   }
 
-  stream(digest: Digest): Readable {
-    return createReadStream(this.#paths.blob(digest), { highWaterMark: chunkBytes })
-  }
-
   async write(digest: Digest, data: Buffer, what: string): Promise<void> {
     verifyDigest(data, digest, what)
     await writeAtomically(this.#paths.blob(digest), data, this.#workspace.path())
@@ -91,13 +100,12 @@ export class BlobStore {
    * read again for its digest, and only the rest is asked for. What a failure leaves there goes with the lease that names the blob.
    *
    * @param source the bytes from `offset` on
-   * @param options.onBytes how many are there
    * @throws CaissonError ERR_DIGEST_MISMATCH
    */
   async obtain(
     expected: Pick<Descriptor, 'digest' | 'size'>,
     source: (offset: number) => Promise<AsyncIterable<Buffer>>,
-    options: { what: string; signal: AbortSignal; onBytes?: (received: number) => void },
+    options: ObtainOptions,
   ): Promise<void> {
     const lockFile = join(this.#paths.locks, `blob-${hexOf(expected.digest)}`)
     await withLockFile(this.#native, lockFile, options.signal, async () => {
@@ -105,7 +113,7 @@ export class BlobStore {
       if (await this.has(expected)) return this.removePartial(expected.digest)
       const begun = await this.#transfer(expected, source, options)
       // what was begun was not what the digest promises: a power cut may have torn it
-      if (begun === 'torn') await this.#transfer(expected, source, options)
+      if (begun === 'torn') await this.#transfer(expected, source, { ...options, onGrowing: () => undefined })
       await this.#count(expected.digest)
     })
   }
@@ -119,7 +127,7 @@ export class BlobStore {
   async #transfer(
     { digest, size }: Pick<Descriptor, 'digest' | 'size'>,
     source: (offset: number) => Promise<AsyncIterable<Buffer>>,
-    { what, signal, onBytes }: { what: string; signal: AbortSignal; onBytes?: (received: number) => void },
+    { what, signal, onBytes, onGrowing }: ObtainOptions,
   ): Promise<'whole' | 'torn'> {
     const partial = this.#partial(digest)
     const file = await open(partial, constants.O_RDWR | constants.O_CREAT, 0o600)
@@ -129,7 +137,9 @@ export class BlobStore {
       begun = await resume(file, size, writer, signal)
       // a stream of nothing may be refused as a range that cannot be satisfied
       if (begun < size || size === 0) {
-        const received = await take(writer, await source(begun), { begun, size, what, onBytes })
+        const chunks = await source(begun)
+        onGrowing?.({ path: partial, growth: writer.growth })
+        const received = await take(writer, chunks, { begun, size, what, onBytes })
         if (received < size) throw wrongSize(what, `${received} instead of the ${size}`)
       }
     } catch (error) {
@@ -194,14 +204,7 @@ async function resume(file: FileHandle, size: number, writer: BlobWriter, signal
     await file.truncate(0)
     return 0
   }
-  let hashed = 0
-  while (hashed < begun) {
-    signal.throwIfAborted()
-    const more = await writer.resume(resumeBytes)
-    if (more === hashed) break
-    hashed = more
-  }
-  return hashed
+  return hashBegun(writer, begun, signal)
 }
 
 /** Writes in the background what has come, while more comes. @returns how many bytes there are */

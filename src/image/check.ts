@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto'
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { CaissonError, errorMessage, isCaissonError } from '../errors.ts'
@@ -6,7 +5,8 @@ import type { BlobStore } from './blobs.ts'
 import { indexDepthMax, type Catalog } from './catalog.ts'
 import { layerDirectory } from './chain.ts'
 import { parseImageConfig } from './config.ts'
-import { digestOfHex, type Digest } from './digest.ts'
+import type { Digest } from './digest.ts'
+import { fileDigest, type HashNative } from './file-digest.ts'
 import type { RootEntry } from './index-file.ts'
 import { indexProblem } from './layer-form.ts'
 import type { LayerStore } from './layers.ts'
@@ -46,6 +46,7 @@ interface Finding extends Omit<CheckProblem, 'repaired'> {
 
 /** The parts of the store that are looked at. */
 export interface CheckParts {
+  readonly native: HashNative
   readonly paths: ImagePaths
   readonly blobs: BlobStore
   readonly layers: LayerStore
@@ -188,31 +189,26 @@ export class Checker {
     }
   }
 
-  /** @returns bytes that were read */
+  /** @returns bytes that were hashed */
   async #hash(digest: Digest, signal: AbortSignal): Promise<number> {
-    const hash = createHash('sha256')
-    let bytes = 0
+    const { native, paths, removeBlob } = this.#parts
     try {
-      for await (const chunk of this.#parts.blobs.stream(digest) as AsyncIterable<Buffer>) {
-        signal.throwIfAborted()
-        hash.update(chunk)
-        bytes += chunk.length
+      const actual = await fileDigest(native, paths.blob(digest), { signal })
+      if (actual.digest !== digest) {
+        this.#found('blob', digest, `its content has digest ${actual.digest}`, () => removeBlob(digest))
       }
+      return actual.bytes
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException
-      if (code === 'ENOENT') return bytes // removed meanwhile
+      if (code === 'ENOENT') return 0 // removed meanwhile
       if (code !== 'EIO') throw error
-      this.#found('blob', digest, `it cannot be read: ${errorMessage(error)}`, () => this.#parts.removeBlob(digest))
-      return bytes
+      this.#found('blob', digest, `it cannot be read: ${errorMessage(error)}`, () => removeBlob(digest))
+      return 0
     }
-    const actual = digestOfHex(hash.digest('hex'))
-    if (actual === digest) return bytes
-    this.#found('blob', digest, `its content has digest ${actual}`, () => this.#parts.removeBlob(digest))
-    return bytes
   }
 
   async #layer(chainId: Digest, signal: AbortSignal): Promise<void> {
-    const { layers, paths } = this.#parts
+    const { native, layers, paths } = this.#parts
     const directory = layerDirectory(chainId)
     const wrong = (message: string): void => this.#found('layer', directory, message, () => layers.discard(chainId))
     const record = await layers.record(chainId)
@@ -227,7 +223,7 @@ export class Checker {
       else if (content !== (record.content ?? content)) {
         wrong(`its files hold ${content} bytes instead of ${record.content}`)
       } else if (record.erofs !== undefined) {
-        const problem = await indexProblem(join(paths.layers, directory), record.erofs, record.diffId, signal)
+        const problem = await indexProblem(native, join(paths.layers, directory), record.erofs, record.diffId, signal)
         if (problem !== null) wrong(problem)
       }
     } catch (error) {

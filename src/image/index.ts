@@ -10,25 +10,24 @@ import type { LoadedImage } from './exchange/load.ts'
 import type { SaveOptions } from './exchange/save.ts'
 import { imageUsage, type ImageUsage } from './image-usage.ts'
 import { inspectImage, type ImageDetails } from './inspect.ts'
-import { LayoutSource } from './layout-source.ts'
 import type { ImageLogger } from './logger.ts'
-import { parseReferrers, type Descriptor, type Referrer } from './manifest.ts'
+import type { Referrer } from './manifest.ts'
 import { tagImage, untagImage, type Untagged } from './naming.ts'
 import { pruneImages, type Pruned } from './prune.ts'
-import { Puller, type PullProgress } from './pull.ts'
-import { repositoriesOf, rootOf } from './push-names.ts'
-import { Pusher, type PushProgress } from './push.ts'
-import { formatReference, parseReference, repositoryName, storeName, type Reference } from './reference.ts'
-import { credentialsKey, type RegistryAuth } from './registry/credentials.ts'
-import { cancelled } from './registry/errors.ts'
-import { RegistryClient, type RegistryOptions } from './registry/client.ts'
-import { SingleFlight } from './single-flight.ts'
+import { Puller } from './pull.ts'
 import type { Image } from './snapshot.ts'
 import type { SnapshotSettings } from './snapshot/open.ts'
 import type { SnapshotterName } from './snapshot/snapshotter.ts'
 import type { Snapshotters } from './snapshot/snapshotters.ts'
-import { ImageStore, type StoreNative } from './store.ts'
-import { Trust } from './trust/trust.ts'
+import { ImageStore } from './store.ts'
+import type { StoreNative } from './store-parts.ts'
+import {
+  Transfers,
+  type PullOptions,
+  type PushOptions,
+  type ReferrerOptions,
+  type TransferOptions,
+} from './transfers.ts'
 import type { FsInfo } from './usage.ts'
 
 export type { CheckProblem, CheckReport, CheckSubject } from './check.ts'
@@ -52,9 +51,10 @@ export type { RegistryAuth } from './registry/credentials.ts'
 export type { Image } from './snapshot.ts'
 export type { SnapshotSettings } from './snapshot/open.ts'
 export type * from './snapshot/snapshotter.ts'
+export type { PullOptions, PushOptions } from './transfers.ts'
 export type { FsInfo } from './usage.ts'
 
-export interface ImageServiceOptions {
+export interface ImageServiceOptions extends TransferOptions {
   /** `<root>` of docs/architecture.md, "On disk". */
   root: string
   native: StoreNative
@@ -67,24 +67,6 @@ export interface ImageServiceOptions {
   pinned?: readonly string[]
   /** Directory names of layers that containers' records list; see StoreOptions. */
   recordedLayers?: () => Promise<ReadonlySet<string>>
-  registry?: RegistryOptions
-  /** File of the policy who may be pulled; default: none, everything. */
-  trustPolicy?: string
-}
-
-export interface PullOptions {
-  auth?: RegistryAuth
-  /** Leaves the pull; the transfer stops when nobody else waits for it. */
-  signal?: AbortSignal
-  onProgress?: (progress: PullProgress) => void
-}
-
-export interface PushOptions {
-  /** The name at the registry. */
-  to?: string
-  auth?: RegistryAuth
-  signal?: AbortSignal
-  onProgress?: (progress: PushProgress) => void
 }
 
 export interface ResolvedLayers {
@@ -99,26 +81,21 @@ export interface ResolvedLayers {
 /** Images: pulled, kept, looked up, removed. Everything that only reads answers from memory (law 4). */
 export class ImageService {
   readonly #store: ImageStore
-  readonly #client: RegistryClient
-  #trust: Trust
-  readonly #puller: Puller
-  readonly #pusher: Pusher
+  readonly #transfers: Transfers
   readonly #exchange: ImageExchange
   readonly #logger: ImageLogger
-  readonly #pulls = new SingleFlight<string, Image>()
-  /** Who wants to hear of each pull under way. */
-  readonly #listeners = new Map<string, Set<(progress: PullProgress) => void>>()
   readonly #closing = new AbortController()
   #collecting: Promise<void> = Promise.resolve()
 
   private constructor(store: ImageStore, options: ImageServiceOptions) {
     this.#store = store
     this.#logger = options.logger
-    this.#client = new RegistryClient(options.registry ?? {}, options.logger)
-    this.#trust = new Trust(options.trustPolicy ?? '', options.logger)
-    this.#puller = new Puller(store)
-    this.#pusher = new Pusher(store)
-    this.#exchange = new ImageExchange({ store, puller: this.#puller, native: options.native })
+    const puller = new Puller(store)
+    this.#transfers = new Transfers(
+      { store, puller, logger: options.logger, closing: this.#closing.signal },
+      { ...options },
+    )
+    this.#exchange = new ImageExchange({ store, puller, native: options.native })
   }
 
   static async open(options: ImageServiceOptions): Promise<ImageService> {
@@ -128,7 +105,7 @@ export class ImageService {
       ...(recordedLayers !== undefined && { recordedLayers }),
     })
     const service = new ImageService(store, options)
-    await service.#verifyTrust()
+    await service.#transfers.verifyTrust()
     return service
   }
 
@@ -139,18 +116,7 @@ export class ImageService {
    */
   async configure(options: Pick<ImageServiceOptions, 'pinned' | 'registry' | 'trustPolicy'>): Promise<void> {
     if (options.pinned !== undefined) await this.#store.pin(options.pinned)
-    if (options.registry !== undefined) this.#client.configure(options.registry)
-    if (options.trustPolicy !== undefined) {
-      this.#trust = new Trust(options.trustPolicy, this.#logger)
-      await this.#verifyTrust()
-    }
-  }
-
-  /** Containers go on whatever the policy is like: only pulls wait for it to be mended. */
-  async #verifyTrust(): Promise<void> {
-    await this.#trust.verify().catch((error: unknown) => {
-      this.#logger.warn({ err: error }, 'the trust policy cannot be used: every pull is refused')
-    })
+    await this.#transfers.configure(options)
   }
 
   /**
@@ -161,20 +127,7 @@ export class ImageService {
    *   ERR_CANCELLED
    */
   async pull(text: string, options: PullOptions = {}): Promise<Image> {
-    const reference = parseReference(text)
-    const admission = await this.#trust.for(reference)
-    const credentials = await this.#client.credentials(reference, options.auth)
-    const source = await this.#client.repository(reference, credentials)
-    const key = `${storeName(reference)} ${credentialsKey(credentials)}`
-    return this.#shared(key, source.label, options, (signal, onProgress) =>
-      this.#puller.pull(source, {
-        signal,
-        onProgress,
-        resumable: true,
-        names: (found) => namesOf(reference, found),
-        admit: (digests) => admission.admit(source, digests, signal),
-      }),
-    )
+    return this.#transfers.pull(text, options)
   }
 
   /**
@@ -187,33 +140,32 @@ export class ImageService {
    *   ERR_REGISTRY_DENIED, ERR_REGISTRY_PROTOCOL, ERR_CANCELLED
    */
   async push(text: string, options: PushOptions = {}): Promise<{ reference: string; digest: Digest }> {
-    const { root, named } = rootOf(this.#store.catalog, text)
-    if (!named && options.to === undefined) {
-      throw new CaissonError('ERR_IMAGE_REFERENCE', `"${text}" is no name of the image: say what it is to be called`)
-    }
-    const reference = parseReference(options.to ?? text)
-    if (reference.digest !== null && reference.digest !== root.digest) {
-      throw new CaissonError(
-        'ERR_IMAGE_REFERENCE',
-        `"${formatReference(reference)}" cannot be pushed: the image's digest is ${root.digest}`,
-      )
-    }
-    const credentials = await this.#client.credentials(reference, options.auth)
-    const target = await this.#client.pushTarget(reference, credentials, (blob) =>
-      repositoriesOf(this.#store.catalog, blob, reference),
-    )
-    const signal = this.#signal(options.signal)
-    try {
-      await this.#pusher.push(root, target, {
-        tag: reference.tag,
-        signal,
-        onProgress: options.onProgress ?? (() => {}),
-      })
-    } catch (error) {
-      if (signal.aborted) throw cancelled(`push of image "${target.label}"`, error)
-      throw error
-    }
-    return { reference: `${repositoryName(reference)}@${root.digest}`, digest: root.digest }
+    return this.#transfers.push(text, options)
+  }
+
+  /**
+   * What refers to an image at its registry: signatures, lists of contents, attestations (distribution-spec, "Listing Referrers").
+   * Their content is not verified, and they are not in the store.
+   *
+   * @param text a name
+   * @throws CaissonError ERR_IMAGE_REFERENCE, ERR_IMAGE_NOT_FOUND, ERR_IMAGE_INVALID, ERR_REGISTRY_*, ERR_CANCELLED
+   */
+  async referrers(text: string, options: ReferrerOptions = {}): Promise<Referrer[]> {
+    return this.#transfers.referrers(text, options)
+  }
+
+  /**
+   * Takes an image from an OCI image layout directory and names it.
+   *
+   * @param name a name with a tag
+   * @param reference the image's name inside the layout, when there are several
+   */
+  async importLayout(
+    directory: string,
+    name: string,
+    options: Omit<PullOptions, 'auth'> & { reference?: string } = {},
+  ): Promise<Image> {
+    return this.#transfers.importLayout(directory, name, options)
   }
 
   /**
@@ -263,83 +215,6 @@ export class ImageService {
 
   #signal(signal: AbortSignal | undefined): AbortSignal {
     return signal === undefined ? this.#closing.signal : AbortSignal.any([signal, this.#closing.signal])
-  }
-
-  /**
-   * What refers to an image at its registry: signatures, lists of contents, attestations (distribution-spec, "Listing Referrers").
-   * Their content is not verified, and they are not in the store.
-   *
-   * @param text a name
-   * @throws CaissonError ERR_IMAGE_REFERENCE, ERR_IMAGE_NOT_FOUND, ERR_IMAGE_INVALID, ERR_REGISTRY_*, ERR_CANCELLED
-   */
-  async referrers(
-    text: string,
-    options: { artifactType?: string; auth?: RegistryAuth; signal?: AbortSignal } = {},
-  ): Promise<Referrer[]> {
-    const reference = parseReference(text)
-    const credentials = await this.#client.credentials(reference, options.auth)
-    const repository = await this.#client.repository(reference, credentials)
-    const signal = options.signal ?? this.#closing.signal
-    const { digest } = await repository.resolve(signal)
-    const wanted = options.artifactType ?? null
-    const pages = await repository.referrers(digest, wanted, signal)
-    return pages
-      .flatMap((page) => parseReferrers(page, `referrers of image "${text}"`))
-      .filter(({ artifactType }) => wanted === null || artifactType === wanted)
-  }
-
-  /**
-   * Takes an image from an OCI image layout directory and names it.
-   *
-   * @param name a name with a tag
-   * @param reference the image's name inside the layout, when there are several
-   */
-  async importLayout(
-    directory: string,
-    name: string,
-    options: Omit<PullOptions, 'auth'> & { reference?: string } = {},
-  ): Promise<Image> {
-    const reference = parseReference(name)
-    if (reference.digest !== null) {
-      throw new CaissonError(
-        'ERR_IMAGE_REFERENCE',
-        `"${name}": an image from a directory is named by a tag, not by a digest`,
-      )
-    }
-    const source = new LayoutSource(directory, options.reference)
-    return this.#shared(`${source.label} as ${storeName(reference)}`, source.label, options, (signal, onProgress) =>
-      this.#puller.pull(source, {
-        signal,
-        onProgress,
-        names: ({ manifest }) => [{ name: storeName(reference), root: manifest }],
-      }),
-    )
-  }
-
-  async #shared(
-    key: string,
-    label: string,
-    options: Omit<PullOptions, 'auth'>,
-    work: (signal: AbortSignal, onProgress: (progress: PullProgress) => void) => Promise<Image>,
-  ): Promise<Image> {
-    const signal = this.#signal(options.signal)
-    const listeners = this.#listeners.get(key) ?? new Set()
-    this.#listeners.set(key, listeners)
-    const listener = options.onProgress
-    if (listener !== undefined) listeners.add(listener)
-    try {
-      return await this.#pulls.run(key, signal, (shared) =>
-        work(shared, (progress) => {
-          for (const listen of listeners) listen(progress)
-        }),
-      )
-    } catch (error) {
-      if (signal.aborted) throw cancelled(`pull of image "${label}"`, error)
-      throw error
-    } finally {
-      if (listener !== undefined) listeners.delete(listener)
-      if (listeners.size === 0 && this.#listeners.get(key) === listeners) this.#listeners.delete(key)
-    }
   }
 
   /** All images, or the one that `filter` (as in `status`) names. */
@@ -490,18 +365,9 @@ export class ImageService {
   /** Ends pulls that are under way. */
   async close(): Promise<void> {
     this.#closing.abort(new CaissonError('ERR_SERVICE_STOPPING', 'the image service is closing'))
-    await this.#pulls.idle()
+    await this.#transfers.idle()
     await this.#collecting
     await this.#store.close()
-    await this.#client.close()
+    await this.#transfers.close()
   }
-}
-
-/** By tag: the tag, and the digest that it stands for at the registry. By digest: that alone (critest expects no tags then). */
-function namesOf(
-  reference: Reference,
-  found: { root: Descriptor; manifest: Descriptor },
-): { name: string; root: Descriptor }[] {
-  const byDigest = { name: `${repositoryName(reference)}@${found.root.digest}`, root: found.root }
-  return reference.digest !== null ? [byDigest] : [{ name: storeName(reference), root: found.manifest }, byDigest]
 }

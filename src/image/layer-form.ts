@@ -1,12 +1,11 @@
-import { createReadStream } from 'node:fs'
 import { mkdir, open, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { createHash } from 'node:crypto'
 
 import { CaissonError } from '../errors.ts'
 import { withDirectory } from '../files.ts'
 import type { ErofsBlock, Native } from '../native/types.ts'
-import { digestOfHex, isDigest, type Digest } from './digest.ts'
+import { isDigest, type Digest } from './digest.ts'
+import { fileDigest, type HashNative } from './file-digest.ts'
 import { defaultUnpackLimits } from './unpack.ts'
 import type { Workspace } from './workspace.ts'
 
@@ -24,9 +23,14 @@ export interface IndexedForm {
 }
 
 /** Of what was just made in `directory`. */
-export async function indexedForm(directory: string, block: ErofsBlock, archive: number): Promise<IndexedForm> {
+export async function indexedForm(
+  native: HashNative,
+  directory: string,
+  block: ErofsBlock,
+  archive: number,
+): Promise<IndexedForm> {
   if (block !== 512) return { block }
-  return { block, archive, index: await fileDigest(join(directory, indexFile)) }
+  return { block, archive, index: (await fileDigest(native, join(directory, indexFile))).digest }
 }
 
 export function isIndexedForm(form: unknown): boolean {
@@ -37,28 +41,17 @@ export function isIndexedForm(form: unknown): boolean {
 
 /** What is wrong with the files of a layer that is not unpacked, by their digests; null: nothing. */
 export async function indexProblem(
+  native: HashNative,
   directory: string,
   { archive, index }: IndexedForm,
   diffId: Digest,
   signal: AbortSignal,
 ): Promise<string | null> {
   if (archive === undefined) return null
-  const actual = await fileDigest(join(directory, archiveFile), archive, signal)
-  if (actual !== diffId) return `its archive has digest ${actual}`
-  const own = await fileDigest(join(directory, indexFile), Infinity, signal)
-  return own === index ? null : `its index has digest ${own}`
-}
-
-/** @param bytes of the file, from its beginning on; default: all. @throws the signal's reason */
-export async function fileDigest(path: string, bytes = Infinity, signal?: AbortSignal): Promise<Digest> {
-  const hash = createHash('sha256')
-  if (bytes > 0) {
-    for await (const chunk of createReadStream(path, { end: bytes - 1 }) as AsyncIterable<Buffer>) {
-      signal?.throwIfAborted()
-      hash.update(chunk)
-    }
-  }
-  return digestOfHex(hash.digest('hex'))
+  const actual = await fileDigest(native, join(directory, archiveFile), { bytes: archive, signal })
+  if (actual.digest !== diffId) return `its archive has digest ${actual.digest}`
+  const own = await fileDigest(native, join(directory, indexFile), { signal })
+  return own.digest === index ? null : `its index has digest ${own.digest}`
 }
 
 export type ErofsNative = Pick<Native, 'openDirectory' | 'unpackLayer' | 'mountErofs'>

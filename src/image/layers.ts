@@ -5,19 +5,24 @@ import { CaissonError } from '../errors.ts'
 import { ifPresent, renameIfPresent, withDirectory } from '../files.ts'
 import type { ErofsBlock, Native, TreeUsage, UnpackedLayer } from '../native/types.ts'
 import { writeAtomically } from './atomic-file.ts'
+import type { GrowingBlob } from './blobs.ts'
 import { layerDirectory, type ChainLink } from './chain.ts'
 import { digestOfHex, hexOf, isDigest, type Digest } from './digest.ts'
 import { indexedForm, isIndexedForm, type IndexedForm } from './layer-form.ts'
 import { withLockFile } from './lock.ts'
 import type { LayerDescriptor } from './manifest.ts'
 import type { ImagePaths } from './paths.ts'
-import { SingleFlight } from './single-flight.ts'
+import { orAborted, SingleFlight } from './single-flight.ts'
+import { Slots } from './slots.ts'
 import type { Trash } from './trash.ts'
 import { defaultUnpackLimits, unpackBlob, type UnpackLimits } from './unpack.ts'
 import type { Usage } from './usage.ts'
 import type { Workspace } from './workspace.ts'
 
-export type LayerNative = Pick<Native, 'lockFile' | 'openDirectory' | 'removeTree' | 'treeUsage' | 'unpackLayer'>
+export type LayerNative = Pick<
+  Native,
+  'blobWriter' | 'lockFile' | 'openDirectory' | 'removeTree' | 'treeUsage' | 'unpackLayer'
+>
 
 /** An unpacked layer's record; its presence commits the layer. Fields that a later version adds are kept by never rewriting it. */
 export interface LayerMeta {
@@ -34,6 +39,21 @@ export interface LayerMeta {
   /** It is not unpacked; absent: it is. */
   erofs?: IndexedForm
 }
+
+/** A blob on its way, which is unpacked as it comes. */
+export interface ArrivingBlob extends GrowingBlob {
+  /** Resolves when it is whole and verified. */
+  readonly whole: Promise<unknown>
+}
+
+export interface UnpackOptions {
+  /** Indexes the layer instead. */
+  readonly erofsBlock?: ErofsBlock
+  readonly arriving?: ArrivingBlob
+}
+
+/** Layers that are unpacked while they come: they wait for registries, and hold up nobody who has a whole one. */
+const followers = new Slots(6)
 
 /** What a layer's directory holds: its tree, or the files that its tree is mounted from. */
 export type LayerKind = 'tree' | 'erofs'
@@ -119,14 +139,21 @@ export class LayerStore {
   /**
    * Unpacks the blob of a layer unless it is there, in either form. Calls for one chain share the work, across processes too.
    *
-   * @param erofsBlock indexes it instead
+   * @param options.arriving unpacks it as it comes, and makes it the layer once the blob is verified. This is shared with nobody, and
+   *   what fails here says nothing: whoever needs the layer then asks for that of the whole blob
    * @returns whether this call (or one that it shared) made the layer
    */
-  async unpack(link: ChainLink, blob: LayerDescriptor, signal: AbortSignal, erofsBlock?: ErofsBlock): Promise<boolean> {
+  async unpack(
+    link: ChainLink,
+    blob: LayerDescriptor,
+    signal: AbortSignal,
+    options: UnpackOptions = {},
+  ): Promise<boolean> {
     if (await this.has(link.chainId)) return false
-    return this.#flights.run(link.chainId, signal, (shared) =>
-      this.#locked(link, shared, () => this.#make(link, blob, shared, erofsBlock)),
-    )
+    const make = (own: AbortSignal): Promise<boolean> =>
+      this.#locked(link, own, () => this.#make(link, blob, own, options))
+    if (options.arriving === undefined) return this.#flights.run(link.chainId, signal, make)
+    return (await followers.tryRun(() => make(signal))) ?? false
   }
 
   /** What a layer's record says that its directory holds; null: it has none, as far as this process knows. */
@@ -143,12 +170,14 @@ export class LayerStore {
     })
   }
 
-  async #make(link: ChainLink, blob: LayerDescriptor, signal: AbortSignal, erofsBlock?: ErofsBlock): Promise<void> {
+  async #make(link: ChainLink, blob: LayerDescriptor, signal: AbortSignal, options: UnpackOptions): Promise<void> {
+    const { erofsBlock, arriving } = options
     const draft = this.#workspace.path()
     await mkdir(draft, { mode: 0o755 })
     try {
-      const { expanded } = await this.#apply(draft, link, blob, signal, erofsBlock)
-      await this.#commit(link, draft, erofsBlock && (await indexedForm(draft, erofsBlock, expanded)))
+      const { expanded } = await this.#apply(draft, link, blob, signal, options)
+      if (arriving !== undefined) await orAborted(arriving.whole, signal)
+      await this.#commit(link, draft, erofsBlock && (await indexedForm(this.#native, draft, erofsBlock, expanded)))
     } catch (error) {
       await this.#removeDraft(draft)
       throw error
@@ -187,12 +216,15 @@ export class LayerStore {
     link: ChainLink,
     blob: LayerDescriptor,
     signal: AbortSignal,
-    erofsBlock?: ErofsBlock,
+    { erofsBlock, arriving }: UnpackOptions,
   ): Promise<UnpackedLayer> {
-    const what = `layer ${blob.digest}`
-    const options = { diffId: link.diffId, what, limits: this.#limits, signal, ...(erofsBlock && { erofsBlock }) }
+    const path = arriving?.path ?? this.#paths.blob(blob.digest)
     return withDirectory(this.#native, draft, ({ fd }) =>
-      unpackBlob(this.#native, this.#paths.blob(blob.digest), fd, options),
+      unpackBlob(this.#native, path, fd, {
+        ...{ diffId: link.diffId, what: `layer ${blob.digest}`, limits: this.#limits, signal },
+        ...(erofsBlock !== undefined && { erofsBlock }),
+        ...(arriving !== undefined && { growth: arriving.growth }),
+      }),
     )
   }
 

@@ -5,6 +5,7 @@ import { indexDepthMax, nestedTooDeep } from './catalog.ts'
 import { layerChain, type ChainLink } from './chain.ts'
 import { parseImageConfig, requirePlatform, type ImageConfig } from './config.ts'
 import { verifyDigest, type Digest } from './digest.ts'
+import type { ArrivingBlob } from './layers.ts'
 import {
   choosePlatform,
   configSizeMax,
@@ -211,10 +212,19 @@ export class Puller {
   ): Promise<void> {
     const report = (state: LayerState, bytes: number): void =>
       onProgress({ layer: layer.digest, state, bytes, size: layer.size })
-    await this.#obtain(source, layer, signal, (bytes) => report('downloading', bytes))
-    report('unpacking', layer.size)
-    await this.#store.snapshotters.chosen.unpack(link, layer, signal)
-    report('done', layer.size)
+    const { chosen } = this.#store.snapshotters
+    const early: { made?: Promise<boolean> } = {}
+    const begin = (arriving: ArrivingBlob): void => {
+      early.made = chosen.unpack(link, layer, signal, { arriving }).catch(() => false)
+    }
+    try {
+      await this.#obtain(source, layer, signal, (bytes) => report('downloading', bytes), begin)
+      report('unpacking', layer.size)
+      if ((await early.made) !== true) await chosen.unpack(link, layer, signal)
+      report('done', layer.size)
+    } finally {
+      await early.made
+    }
   }
 
   async #obtain(
@@ -222,9 +232,12 @@ export class Puller {
     blob: Descriptor,
     signal: AbortSignal,
     onBytes: (bytes: number) => void,
+    onArriving?: (arriving: ArrivingBlob) => void,
   ): Promise<void> {
     if (await this.#store.blobs.has(blob)) return
-    await this.#transfers.run(blob.digest, signal, (shared) => this.#transfer(source, blob, shared, onBytes))
+    await this.#transfers.run(blob.digest, signal, (shared) =>
+      this.#transfer(source, blob, shared, onBytes, onArriving),
+    )
   }
 
   async #transfer(
@@ -232,6 +245,7 @@ export class Puller {
     layer: Descriptor,
     signal: AbortSignal,
     onBytes: (bytes: number) => void,
+    onArriving?: (arriving: ArrivingBlob) => void,
   ): Promise<void> {
     if (source.take !== undefined) {
       const path = await source.take(layer)
@@ -241,7 +255,11 @@ export class Puller {
     }
     const what = `layer ${layer.digest} of image "${source.label}"`
     const bytes = (offset: number): Promise<AsyncIterable<Buffer>> => source.blob(layer, signal, offset)
-    await this.#store.blobs.obtain(layer, bytes, { what, signal, onBytes })
+    const whole = this.#store.blobs.obtain(layer, bytes, {
+      ...{ what, signal, onBytes },
+      ...(onArriving !== undefined && { onGrowing: (blob) => onArriving({ ...blob, whole }) }),
+    })
+    await whole
   }
 }
 

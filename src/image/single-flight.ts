@@ -18,21 +18,13 @@ export class SingleFlight<K, V> {
     const flight = this.#flights.get(key) ?? this.#start(key, work)
     flight.waiters++
     if (signal === undefined) return flight.result
-    let leave: (() => void) | undefined
-    const left = new Promise<never>((_resolve, reject) => {
-      leave = () => {
-        flight.waiters--
-        // the last to leave waits for the clean-up, so that nothing is left behind when it returns
-        if (flight.waiters === 0) this.#cancel(key, flight, signal.reason)
-        else reject(signal.reason as Error)
-      }
-      signal.addEventListener('abort', leave, { once: true })
+    return orAborted(flight.result, signal, () => {
+      flight.waiters--
+      if (flight.waiters > 0) return true
+      // the last to leave waits for the clean-up, so that nothing is left behind when it returns
+      this.#cancel(key, flight, signal.reason)
+      return false
     })
-    try {
-      return await Promise.race([flight.result, left])
-    } finally {
-      if (leave !== undefined) signal.removeEventListener('abort', leave)
-    }
   }
 
   /** Resolves when nothing is under way. */
@@ -61,5 +53,27 @@ export class SingleFlight<K, V> {
 
   #forget(key: K, flight: Flight<V>): void {
     if (this.#flights.get(key) === flight) this.#flights.delete(key)
+  }
+}
+
+/**
+ * Waits for what goes on without this caller.
+ *
+ * @param leave called when the signal is aborted first; whether to wait no longer
+ * @throws the signal's reason then
+ */
+export async function orAborted<T>(result: Promise<T>, signal: AbortSignal, leave = (): boolean => true): Promise<T> {
+  let stop: (() => void) | undefined
+  const left = new Promise<never>((_resolve, reject) => {
+    stop = () => {
+      if (leave()) reject(signal.reason as Error)
+    }
+    if (signal.aborted) stop()
+    else signal.addEventListener('abort', stop, { once: true })
+  })
+  try {
+    return await Promise.race([result, left])
+  } finally {
+    if (stop !== undefined) signal.removeEventListener('abort', stop)
   }
 }

@@ -1,55 +1,27 @@
-import { join } from 'node:path'
 import { CaissonError, isCaissonError } from '../errors.ts'
-import { BlobStore } from './blobs.ts'
+import type { BlobStore } from './blobs.ts'
 import { Checker, type CheckReport } from './check.ts'
-import { CatalogReader, type Catalog } from './catalog.ts'
+import type { Catalog, CatalogReader } from './catalog.ts'
 import { layerChain } from './chain.ts'
+import { Collector, type Made } from './collector.ts'
 import { parseImageConfig, type ImageConfig } from './config.ts'
 import type { Digest } from './digest.ts'
-import {
-  createLayout,
-  indexVersion,
-  readIndexFile,
-  rootEntry,
-  touchIndexFile,
-  writeIndexFile,
-  type RootEntry,
-} from './index-file.ts'
-import { LayerStore, type LayerNative } from './layers.ts'
+import type { HashNative } from './file-digest.ts'
+import { indexVersion, readIndexFile, rootEntry, touchIndexFile, writeIndexFile, type RootEntry } from './index-file.ts'
+import type { LayerStore } from './layers.ts'
 import { IndexWatch } from './index-watch.ts'
-import { Leases, type HeldLease, type Lease } from './leases.ts'
-import { StoreLock, sweepLocks } from './lock.ts'
+import type { HeldLease, Lease, Leases } from './leases.ts'
+import type { StoreLock } from './lock.ts'
 import { isInterruption, type Hold } from './hold.ts'
 import type { ImageLogger } from './logger.ts'
 import { configSizeMax, type Descriptor, type ImageManifest } from './manifest.ts'
-import type { Native } from '../native/types.ts'
-import { ImagePaths } from './paths.ts'
-import { thisProcess } from './process-identity.ts'
 import type { Image, ImageSnapshot } from './snapshot.ts'
-import type { SnapshotNative } from './snapshot/directory.ts'
-import { openSnapshotters, type SnapshotSettings } from './snapshot/open.ts'
+import type { ImagePaths } from './paths.ts'
 import type { Snapshotters } from './snapshot/snapshotters.ts'
-import { Trash } from './trash.ts'
-import { Usage } from './usage.ts'
-import { Workspace } from './workspace.ts'
-
-export type StoreNative = LayerNative & SnapshotNative & Pick<Native, 'blobWriter' | 'packTree' | 'pipe' | 'recodeBlob'>
-
-export interface StoreOptions {
-  root: string
-  native: StoreNative
-  logger: ImageLogger
-  /** Leases of containers belong to it; instances share the store. */
-  instance: string
-  snapshots?: SnapshotSettings
-  /**
-   * Directory names of layers that the records of containers list, of every instance that shares the root: what they hold stays,
-   * also when the store's own metadata is lost. Default: none.
-   */
-  recordedLayers?: () => Promise<ReadonlySet<string>>
-  /** Names of images that are never collected: whole, or beginnings that end with `*`. */
-  pinned?: readonly string[]
-}
+import { openParts, type StoreOptions, type StoreParts } from './store-parts.ts'
+import type { Trash } from './trash.ts'
+import type { Usage } from './usage.ts'
+import type { Workspace } from './workspace.ts'
 
 /**
  * The image store: an OCI image layout and the layers unpacked from it, shared by many processes. Reading is from a snapshot in
@@ -61,6 +33,7 @@ export class ImageStore {
   readonly layers: LayerStore
   readonly snapshotters: Snapshotters
   readonly usage: Usage
+  readonly #native: HashNative
   readonly #logger: ImageLogger
   readonly #lock: StoreLock
   readonly #leases: Leases
@@ -68,6 +41,7 @@ export class ImageStore {
   readonly #workspace: Workspace
   readonly #reader: CatalogReader
   readonly #recordedLayers: () => Promise<ReadonlySet<string>>
+  readonly #collector: Collector
   #catalog: Catalog
   #version = ''
   /** The version that usage was counted for. */
@@ -75,23 +49,14 @@ export class ImageStore {
   #adopted = false
   #watch: IndexWatch | null = null
 
-  private constructor(
-    parts: Pick<ImageStore, 'paths' | 'blobs' | 'layers' | 'snapshotters' | 'usage'> & {
-      logger: ImageLogger
-      lock: StoreLock
-      leases: Leases
-      trash: Trash
-      workspace: Workspace
-      reader: CatalogReader
-      recordedLayers: () => Promise<ReadonlySet<string>>
-      catalog: Catalog
-    },
-  ) {
-    this.paths = parts.paths
-    this.blobs = parts.blobs
-    this.layers = parts.layers
-    this.snapshotters = parts.snapshotters
-    this.usage = parts.usage
+  private constructor(parts: StoreParts, catalog: Catalog) {
+    const { paths, blobs, layers, snapshotters, usage } = parts
+    this.paths = paths
+    this.blobs = blobs
+    this.layers = layers
+    this.snapshotters = snapshotters
+    this.usage = usage
+    this.#native = parts.native
     this.#logger = parts.logger
     this.#lock = parts.lock
     this.#leases = parts.leases
@@ -99,49 +64,23 @@ export class ImageStore {
     this.#workspace = parts.workspace
     this.#reader = parts.reader
     this.#recordedLayers = parts.recordedLayers
-    this.#catalog = parts.catalog
+    this.#collector = new Collector(parts)
+    this.#catalog = catalog
   }
 
   static async open(options: StoreOptions): Promise<ImageStore> {
-    const { native, logger } = options
-    const paths = new ImagePaths(options.root)
-    await paths.create()
-    await createLayout(paths)
-    const self = await thisProcess()
-    const usage = new Usage()
-    const workspace = new Workspace(paths, self)
-    const trash = new Trash(native, paths)
-    await workspace.sweep(trash)
-    await sweepLocks(native, paths.locks)
-    const blobs = new BlobStore({ native, paths, workspace, usage })
-    const reader = new CatalogReader(blobs, logger, options.pinned ?? [])
-    const layers = new LayerStore({ native, paths, workspace, usage })
-    const snapshotters = await openSnapshotters({ native, paths, layers, workspace }, options.snapshots)
-    const store = new ImageStore({
-      paths,
-      blobs,
-      layers,
-      snapshotters,
-      usage,
-      logger,
-      lock: new StoreLock(native, join(paths.locks, 'store')),
-      leases: new Leases(paths, workspace, self, options.instance),
-      trash,
-      workspace,
-      reader,
-      recordedLayers: options.recordedLayers ?? (() => Promise.resolve(new Set())),
-      catalog: await reader.read([]),
-    })
+    const parts = await openParts(options)
+    const store = new ImageStore(parts, await parts.reader.read([]))
     await store.#measure()
     try {
       await store.#refresh()
     } catch (error) {
       if (!isCaissonError(error)) throw error
       // containers must be adopted all the same; pulls and collection will say what is wrong
-      logger.warn({ err: error }, 'the index of the image store is damaged: no image is known')
+      parts.logger.warn({ err: error }, 'the index of the image store is damaged: no image is known')
     }
-    store.#watch = new IndexWatch(paths, logger, () => store.#refresh())
-    await trash.empty()
+    store.#watch = new IndexWatch(parts.paths, parts.logger, () => store.#refresh())
+    await parts.trash.empty()
     return store
   }
 
@@ -259,7 +198,7 @@ export class ImageStore {
     }
   }
 
-  async #undo(hold: Hold, made: { blobs: ReadonlySet<Digest>; layers: ReadonlySet<string> }): Promise<void> {
+  async #undo(hold: Hold, made: Made): Promise<void> {
     try {
       await this.#lock.hold(async () => {
         await this.#leases.release('pull', hold.owner)
@@ -332,32 +271,10 @@ export class ImageStore {
     await this.#trash.empty()
   }
 
-  async #collectLocked(candidates?: { blobs: ReadonlySet<Digest>; layers: ReadonlySet<string> }): Promise<void> {
+  async #collectLocked(candidates?: Made): Promise<void> {
     await this.#load()
-    const blobs = new Set(this.#catalog.blobs)
-    const layers = new Set(this.#catalog.layers)
-    const mounted = new Set<string>()
-    const pulled = new Set<Digest>()
-    for (const lease of await this.#leases.list()) {
-      for (const digest of lease.blobs) {
-        blobs.add(digest)
-        pulled.add(digest)
-      }
-      for (const directory of lease.layers) {
-        layers.add(directory)
-        if (lease.kind === 'container') mounted.add(directory)
-      }
-    }
     const before = this.usage.info('')
-    const chosen = candidates?.blobs
-    for (const digest of chosen ?? (await this.blobs.list())) {
-      if (!blobs.has(digest)) await this.blobs.remove(digest, this.#trash)
-    }
-    for (const digest of await this.blobs.partials()) {
-      // an image's blob may have come by another way since its pull was killed: only a pull needs what it has begun
-      if (!pulled.has(digest) && (chosen?.has(digest) ?? true)) await this.blobs.removePartial(digest)
-    }
-    await this.layers.collect({ needed: layers, mounted }, this.#trash, this.#recordedLayers, candidates?.layers)
+    await this.#collector.collect(this.#catalog, candidates)
     if (this.usage.info('').inodesUsed === before.inodesUsed) return
     await touchIndexFile(this.paths)
     this.#version = await indexVersion(this.paths)
@@ -366,6 +283,7 @@ export class ImageStore {
   /** Holds everything against what it should be; see Checker. */
   async check(options: { repair: boolean; signal: AbortSignal }): Promise<CheckReport> {
     const checker = new Checker({
+      native: this.#native,
       paths: this.paths,
       blobs: this.blobs,
       layers: this.layers,

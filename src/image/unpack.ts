@@ -1,9 +1,10 @@
 import { open } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import { CaissonError } from '../errors.ts'
-import type { ErofsBlock, ExpansionLimits, LayerLimits, Native, UnpackedLayer } from '../native/types.ts'
+import type { BlobGrowth, ErofsBlock, ExpansionLimits, LayerLimits, Native, UnpackedLayer } from '../native/types.ts'
 import { digestMismatch, digestOfHex, type Digest } from './digest.ts'
 import { taskEnd } from './native-task.ts'
+import { Slots } from './slots.ts'
 
 export type UnpackLimits = LayerLimits & ExpansionLimits
 
@@ -15,19 +16,14 @@ export const defaultUnpackLimits: UnpackLimits = {
   ratioFloor: 2 ** 30,
 }
 
-/**
- * How many layers are unpacked at once: each takes up to two processors, and one thread of libuv's four, of which containers need
- * some as well.
- */
-const unpacksMax = Math.min(availableParallelism(), 3)
-
-let running = 0
-const waiting: (() => void)[] = []
+/** Whole layers that are unpacked at once: each takes up to two processors. */
+const unpacks = new Slots(Math.min(availableParallelism(), 3))
 
 /**
  * Applies a layer blob to a directory, and checks its diff id.
  *
  * @param directory descriptor of an empty directory, which is to be thrown away after a failure
+ * @param options.growth the blob is still being written; the caller bounds how many of these there are
  * @param options.erofsBlock indexes it instead (src/image/layer-form.ts)
  * @throws CaissonError ERR_LAYER_INVALID, ERR_DIGEST_MISMATCH; errors of the disk as they are
  */
@@ -35,23 +31,33 @@ export async function unpackBlob(
   native: Pick<Native, 'unpackLayer'>,
   path: string,
   directory: number,
-  options: { diffId: Digest; what: string; limits?: UnpackLimits; erofsBlock?: ErofsBlock; signal: AbortSignal },
+  options: {
+    diffId: Digest
+    what: string
+    limits?: UnpackLimits
+    erofsBlock?: ErofsBlock
+    growth?: BlobGrowth
+    signal: AbortSignal
+  },
 ): Promise<UnpackedLayer> {
-  const { diffId, what, limits = defaultUnpackLimits, erofsBlock, signal } = options
+  const { diffId, what, limits = defaultUnpackLimits, erofsBlock, growth, signal } = options
   const file = await open(path, 'r')
-  try {
-    if (running >= unpacksMax) await new Promise<void>((resolve) => waiting.push(resolve))
-    running++
+  const unpack = async (): Promise<UnpackedLayer> => {
     signal.throwIfAborted()
-    const task = native.unpackLayer(file.fd, directory, { ...limits, ...(erofsBlock !== undefined && { erofsBlock }) })
-    const unpacked = await taskEnd(task, signal, (error) => layerError(error, what, limits))
+    const task = native.unpackLayer(file.fd, directory, {
+      ...limits,
+      ...(erofsBlock !== undefined && { erofsBlock }),
+      ...(growth !== undefined && { growth }),
+    })
+    return taskEnd(task, signal, (error) => layerError(error, what, limits))
+  }
+  try {
+    const unpacked = await (growth === undefined ? unpacks.run(unpack) : unpack())
     const actual = digestOfHex(unpacked.diffId)
     if (actual === diffId) return unpacked
     signal.throwIfAborted()
     throw digestMismatch(`${what}, uncompressed`, diffId, actual)
   } finally {
-    running--
-    waiting.shift()?.()
     await file.close()
   }
 }

@@ -115,15 +115,19 @@ export interface ExpansionLimits {
   maxRatio: number
   ratioFloor: number
 }
+/** How far a blob has come: for `unpackLayer`, which waits for what is missing. */
+export type BlobGrowth = object & { readonly __blobGrowth: never }
+
 /** One call at a time, each after the one before it; after a failure none. */
 export interface BlobWriter {
-  /** Takes about `step` bytes more of what the file holds into the hash. @returns how many there are in it; no more: that is all */
+  readonly growth: BlobGrowth
+  /** Takes `step` bytes more, at most, of what the file holds into the hash. @returns how many there are in it; no more: that is all */
   resume(step: number): Promise<number>
   /** Writes the chunks after what is in the hash. They stay as they are until it is done. @returns how many bytes there are */
   append(chunks: readonly Buffer[]): Promise<number>
   /** The SHA-256 of all, 64 lower-case hex digits; the last call but `close`. */
   digest(): string
-  /** Lets go of the file, at once or when the step that is on its way is done. */
+  /** Lets go of the file, at once or when the step that is on its way is done. Who follows its growth takes it for whole. */
   close(): void
 }
 
@@ -356,13 +360,14 @@ export interface Native {
   /**
    * Applies a layer blob to a directory, safely: whiteouts become overlayfs' own. With `erofsBlock` the directory gets, instead of
    * the tree, what `mountErofs` makes the same tree of. gzip, zstd or uncompressed, as its first bytes say;
-   * decompressed and hashed in one thread, applied in another. Rejects with EBADMSG (damaged), EFBIG (over a limit; syscall `expand`
-   * for those of the expansion), ECANCELED after `abort`, and what the disk says.
+   * decompressed and hashed in one thread, applied in another, both its own. With `growth` the blob is still being written, and what is
+   * missing is waited for. Rejects with EBADMSG (damaged), EFBIG (over a limit; syscall `expand` for those of the expansion), ECANCELED
+   * after `abort`, and what the disk says.
    */
   unpackLayer(
     blob: number,
     directory: number,
-    options: LayerLimits & ExpansionLimits & { erofsBlock?: ErofsBlock },
+    options: LayerLimits & ExpansionLimits & { erofsBlock?: ErofsBlock; growth?: BlobGrowth },
   ): { done: Promise<UnpackedLayer>; abort: () => void }
   /**
    * Writes a blob (gzip, zstd or uncompressed, as its first bytes say) to a descriptor, uncompressed or as gzip, by a thread of its own;

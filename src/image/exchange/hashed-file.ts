@@ -1,12 +1,10 @@
 import { constants } from 'node:fs'
 import { open } from 'node:fs/promises'
-import type { Native } from '../../native/types.ts'
 import { BatchWriter } from '../batch-writer.ts'
 import { digestOfHex, type Digest } from '../digest.ts'
+import type { HashNative } from '../file-digest.ts'
 import type { LayerCompression } from '../media-types.ts'
 import { compressionOf, magicBytes } from './compression.ts'
-
-export type HashNative = Pick<Native, 'blobWriter'>
 
 /** A file of the store's tmp/. */
 export interface HashedFile {

@@ -4,7 +4,8 @@ import { CaissonError } from '../../errors.ts'
 import { digestMismatch, digestOfHex, type Digest } from '../digest.ts'
 import { ArchiveReader, type ArchiveEntry } from './archive-reader.ts'
 import { compressionOf, magicBytes } from './compression.ts'
-import { writeHashed, type HashedFile, type HashNative } from './hashed-file.ts'
+import type { HashNative } from '../file-digest.ts'
+import { writeHashed, type HashedFile } from './hashed-file.ts'
 import { expandedBlob, type RecodeNative } from './native-blobs.ts'
 
 /** Links of an archive that lead to links. */

@@ -18,6 +18,7 @@ import { withLayerTrees } from './layer-trees.ts'
 import type {
   Changes,
   LayerDirectory,
+  LayerOptions,
   DeviceRoot,
   PrepareOptions,
   SnapshotKey,
@@ -60,8 +61,13 @@ export class DevmapperSnapshotter implements Snapshotter {
     this.#pool = parts.pool
   }
 
-  async unpack(link: ChainLink, blob: LayerDescriptor, signal: AbortSignal): Promise<boolean> {
-    return this.#parts.layers.unpack(link, blob, signal)
+  async unpack(
+    link: ChainLink,
+    blob: LayerDescriptor,
+    signal: AbortSignal,
+    options: LayerOptions = {},
+  ): Promise<boolean> {
+    return this.#parts.layers.unpack(link, blob, signal, options)
   }
 
   async prepare(key: SnapshotKey, layers: readonly ChainLink[], options: PrepareOptions = {}): Promise<DeviceRoot> {

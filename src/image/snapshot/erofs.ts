@@ -2,6 +2,7 @@ import type { ChainLink } from '../chain.ts'
 import type { ErofsProbe } from '../layer-form.ts'
 import type { LayerDescriptor } from '../manifest.ts'
 import { OverlaySnapshotter, type OverlayParts } from './overlay.ts'
+import type { LayerOptions } from './snapshotter.ts'
 
 /**
  * An overlay of layers that are not unpacked: an archive is kept as it is, and an EROFS index, which points into it, is mounted (a file
@@ -18,7 +19,12 @@ export class ErofsSnapshotter extends OverlaySnapshotter {
     this.#probe = parts.probe
   }
 
-  override async unpack(link: ChainLink, blob: LayerDescriptor, signal: AbortSignal): Promise<boolean> {
-    return this.#layers.unpack(link, blob, signal, await this.#probe.block())
+  override async unpack(
+    link: ChainLink,
+    blob: LayerDescriptor,
+    signal: AbortSignal,
+    options: LayerOptions = {},
+  ): Promise<boolean> {
+    return this.#layers.unpack(link, blob, signal, { ...options, erofsBlock: await this.#probe.block() })
   }
 }

@@ -13,6 +13,7 @@ import { limitDirectory, removeDirectory, snapshotDirectory, UsageCache, type Sn
 import type {
   Changes,
   LayerDirectory,
+  LayerOptions,
   DirectoryRoot,
   PrepareOptions,
   SnapshotKey,
@@ -45,8 +46,8 @@ export class NativeSnapshotter implements Snapshotter {
     this.#usage = new UsageCache(parts.native)
   }
 
-  unpack(link: ChainLink, blob: LayerDescriptor, signal: AbortSignal): Promise<boolean> {
-    return this.#parts.layers.unpack(link, blob, signal)
+  unpack(link: ChainLink, blob: LayerDescriptor, signal: AbortSignal, options: LayerOptions = {}): Promise<boolean> {
+    return this.#parts.layers.unpack(link, blob, signal, options)
   }
 
   async prepare(key: SnapshotKey, layers: readonly ChainLink[], options: PrepareOptions = {}): Promise<DirectoryRoot> {

@@ -14,6 +14,7 @@ import { mountedImage } from './image.ts'
 import type {
   Changes,
   LayerDirectory,
+  LayerOptions,
   OverlayRoot,
   PrepareOptions,
   SnapshotKey,
@@ -52,8 +53,8 @@ export class OverlaySnapshotter implements Snapshotter {
     this.#usage = new UsageCache(parts.native)
   }
 
-  unpack(link: ChainLink, blob: LayerDescriptor, signal: AbortSignal): Promise<boolean> {
-    return this.#parts.layers.unpack(link, blob, signal)
+  unpack(link: ChainLink, blob: LayerDescriptor, signal: AbortSignal, options: LayerOptions = {}): Promise<boolean> {
+    return this.#parts.layers.unpack(link, blob, signal, options)
   }
 
   async prepare(key: SnapshotKey, layers: readonly ChainLink[], options: PrepareOptions = {}): Promise<OverlayRoot> {

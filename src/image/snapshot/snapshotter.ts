@@ -1,4 +1,5 @@
 import type { ChainLink } from '../chain.ts'
+import type { ArrivingBlob } from '../layers.ts'
 import type { LayerDescriptor } from '../manifest.ts'
 
 /**
@@ -27,10 +28,12 @@ export interface Snapshotter {
    * Makes the form of a layer that this snapshotter builds upon, from its blob, unless it is there. Calls for one layer share the
    * work, across processes too.
    *
+   * @param options.arriving the blob on its way: what fails then says nothing of the layer, and the caller asks once more when the
+   *   blob is whole
    * @returns whether this call (or one that it shared) made it
    * @throws CaissonError as ImageService.pull for a damaged layer
    */
-  unpack(link: ChainLink, blob: LayerDescriptor, signal: AbortSignal): Promise<boolean>
+  unpack(link: ChainLink, blob: LayerDescriptor, signal: AbortSignal, options?: LayerOptions): Promise<boolean>
 
   /** Makes a writable snapshot of the layers. */
   prepare(key: SnapshotKey, layers: readonly ChainLink[], options?: PrepareOptions): Promise<RootMount>
@@ -82,6 +85,10 @@ export interface Snapshotter {
 
   /** Lets go of what this process holds; snapshots stay. */
   close(): Promise<void>
+}
+
+export interface LayerOptions {
+  readonly arriving?: ArrivingBlob
 }
 
 /** What finds a layer that is unpacked. */
