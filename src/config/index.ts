@@ -19,6 +19,7 @@ import { runtimes } from './sections/runtimes.ts'
 import { security } from './sections/security.ts'
 import { socket } from './sections/socket.ts'
 import { streaming } from './sections/streaming.ts'
+import { tracing } from './sections/tracing.ts'
 import { explainUnknown } from './unknown-key.ts'
 
 /** Every section, by its name in the file. */
@@ -37,6 +38,7 @@ export const sections = {
   security,
   socket,
   streaming,
+  tracing,
 } satisfies Record<string, Section>
 
 export type SectionName = keyof typeof sections

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import type { Readable } from 'node:stream'
 import { CaissonError } from '../errors.ts'
+import { span } from '../tracing/span.ts'
 import { indexDepthMax, nestedTooDeep } from './catalog.ts'
 import { layerChain, type ChainLink } from './chain.ts'
 import { parseImageConfig, requirePlatform, type ImageConfig } from './config.ts'
@@ -100,7 +101,9 @@ export class Puller {
   async bring(wanted: readonly Wanted[], options: BringOptions): Promise<Image[]> {
     const { signal } = options
     const plans: Plan[] = []
-    for (const { source } of wanted) plans.push(await this.#plan(source, signal))
+    for (const { source } of wanted) {
+      plans.push(await span('image.resolve', { 'image.ref': source.label }, () => this.#plan(source, signal)))
+    }
     for (const { root, manifestDescriptor } of plans) await options.admit?.([root.digest, manifestDescriptor.digest])
     const documents = [...plans, ...wanted.map(({ beside }) => beside)].flatMap((each) => each?.documents ?? [])
     const others = wanted.flatMap(({ source, beside }) => (beside?.blobs ?? []).map((blob) => ({ source, blob })))
@@ -126,13 +129,14 @@ export class Puller {
       for (const { layer } of work)
         options.onProgress({ layer: layer.digest, state: 'waiting', bytes: 0, size: layer.size })
       await forEachParallel(work, parallelLayers, signal, ({ source, layer, link }, one) =>
-        this.#layer(source, layer, link, one, options.onProgress),
-      )
-      const displaced = await this.#store.commit(
-        plans.flatMap(
-          ({ root, manifestDescriptor }, index) => wanted[index]?.names({ root, manifest: manifestDescriptor }) ?? [],
+        span('image.layer', { 'layer.digest': layer.digest, 'layer.size': layer.size }, () =>
+          this.#layer(source, layer, link, one, options.onProgress),
         ),
       )
+      const names = plans.flatMap(
+        ({ root, manifestDescriptor }, index) => wanted[index]?.names({ root, manifest: manifestDescriptor }) ?? [],
+      )
+      const displaced = await span('image.commit', {}, () => this.#store.commit(names))
       return { images: plans.map(({ manifest }) => this.#store.require(manifest.config.digest).image), displaced }
     })
     if (displaced) await this.#store.collect()
@@ -218,9 +222,13 @@ export class Puller {
       early.made = chosen.unpack(link, layer, signal, { arriving }).catch(() => false)
     }
     try {
-      await this.#obtain(source, layer, signal, (bytes) => report('downloading', bytes), begin)
+      await span('image.layer.download', {}, () =>
+        this.#obtain(source, layer, signal, (bytes) => report('downloading', bytes), begin),
+      )
       report('unpacking', layer.size)
-      if ((await early.made) !== true) await chosen.unpack(link, layer, signal)
+      await span('image.layer.unpack', {}, async () => {
+        if ((await early.made) !== true) await chosen.unpack(link, layer, signal)
+      })
       report('done', layer.size)
     } finally {
       await early.made

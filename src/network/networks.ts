@@ -1,5 +1,6 @@
 import { CaissonError } from '../errors.ts'
 import type { RecordDirectory } from '../record-directory.ts'
+import { span } from '../tracing/span.ts'
 import type { Attachment, NetworkDriver, NetworkKind, NetworkRequest, NetworkStatus, PodNetwork } from './types.ts'
 
 /** What is told of attachments that are not any caller's business any more. */
@@ -72,7 +73,9 @@ export class Networks {
         'ports and networks of a pod need a network: [network] driver is "none"',
       )
     }
-    return await this.#exclusively(request.podId, () => this.#attach(kind, request, pod))
+    return await this.#exclusively(request.podId, () =>
+      span('network.attach', { 'network.driver': kind }, () => this.#attach(kind, request, pod)),
+    )
   }
 
   async #attach(kind: NetworkKind, request: NetworkRequest, pod: PodNetwork): Promise<Attachment> {
@@ -124,7 +127,8 @@ export class Networks {
     await this.#exclusively(podId, async () => {
       const attachment = this.#attachments.get(podId)
       if (attachment === undefined) return
-      await this.#driver(attachment.kind).detach(attachment, pod)
+      const driver = this.#driver(attachment.kind)
+      await span('network.detach', { 'network.driver': driver.kind }, () => driver.detach(attachment, pod))
       await this.#attachments.remove(podId)
       this.#leftOver.delete(podId)
     })

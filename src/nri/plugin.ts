@@ -1,6 +1,7 @@
 import type { Duplex } from 'node:stream'
 
 import type { Logger } from '../pod/context.ts'
+import { span } from '../tracing/span.ts'
 import { version } from '../version.ts'
 import { PluginGone, PluginRefusal, status } from './error.ts'
 import {
@@ -198,7 +199,9 @@ export class Plugin {
   }
 
   async #call<Q, R>(method: string, request: Encoder<Q>, reply: Decoder<R>, timeoutMs: number, message: Q): Promise<R> {
-    const bytes = await this.#client.call(pluginService, method, request.encode(message).finish(), timeoutMs)
+    const bytes = await span(`nri.${method}`, { 'nri.plugin': this.id }, () =>
+      this.#client.call(pluginService, method, request.encode(message).finish(), timeoutMs),
+    )
     return decoded(() => reply.decode(bytes))
   }
 

@@ -23,6 +23,7 @@ import { placeContainer } from './placement.ts'
 import { processError } from './process-errors.ts'
 import { checkSelinux, selinuxLabels, type SelinuxLabels } from './selinux.ts'
 import { endContainer } from './tear-down.ts'
+import { annotate, span } from '../tracing/span.ts'
 import { UndoStack } from '../undo.ts'
 
 const exitRecordSize = 4096
@@ -42,6 +43,7 @@ export async function createContainer(
   }
   const handler = context.handlers.get(pod.config.runtimeHandler)
   const id = newId()
+  annotate({ 'container.id': id, 'container.name': config.metadata.name })
   const { hooks } = context
   const undo = new UndoStack()
   const held: NativeFd[] = []
@@ -53,7 +55,8 @@ export async function createContainer(
     const image = images.require(config.image)
     await images.acquireLease(image.id, id)
     undo.push('image lease', () => images.release(id))
-    const { config: imageConfig, chain } = await images.resolveLayers(image.id)
+    annotate({ 'image.id': image.id })
+    const { config: imageConfig, chain } = await span('image.layers', {}, () => images.resolveLayers(image.id))
 
     const volumes = await holdImageVolumes(context, id, config, undo)
     const facts = {
@@ -86,7 +89,9 @@ export async function createContainer(
     const snapshotter = images.snapshotters.chosen
     const key = { id, directory }
     undo.push('snapshot', () => snapshotter.remove(key))
-    const rootfs = await snapshotter.prepare(key, chain, { size: rootfsSizeOf(context, config) })
+    const rootfs = await span('snapshot.prepare', { 'snapshotter.name': snapshotter.name }, () =>
+      snapshotter.prepare(key, chain, { size: rootfsSizeOf(context, config) }),
+    )
 
     const { plan, warnings } = native.compileContainer(
       specJson({

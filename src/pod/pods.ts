@@ -24,6 +24,7 @@ import { podPlanInput } from './pod-input.ts'
 import { writePodFiles } from './pod-files.ts'
 import { Pod } from './pod.ts'
 import { writeRecord } from '../records.ts'
+import { annotate, span } from '../tracing/span.ts'
 import { checkSelinux, freeLevel } from './selinux.ts'
 import { detachPod, endContainer, endContainers, tearDownPod } from './tear-down.ts'
 
@@ -78,7 +79,10 @@ export class Pods {
     }
     // a network namespace has to belong to the pod's user namespace, and is of use to who has one of its own
     const fits = ['pod', 'none'].includes(config.network) && config.user === null
-    const { id, client, undo } = (fits ? this.spares.take() : undefined) ?? (await bearPod(this.#context))
+    const { id, client, undo } =
+      (fits ? this.spares.take() : undefined) ?? (await span('monitor.start', {}, () => bearPod(this.#context)))
+    const { name, namespace, uid } = config.metadata
+    annotate({ 'sandbox.id': id, 'pod.name': name, 'pod.namespace': namespace, 'pod.uid': uid })
     try {
       const plan = native.compilePod(JSON.stringify(podPlanInput(id, config, host, networks.sysctls())))
       for (const warning of plan.warnings) logger.warn({ pod: id }, warning)

@@ -6,9 +6,11 @@ import type { ServiceFacts } from '../../cri/rpc/service-info.ts'
 import type { Runtime } from '../../index.ts'
 import type { Globals } from '../context.ts'
 import { runtimeChanges } from './serve-options.ts'
+import type { Tracing } from './serve-tracing.ts'
 
 export interface Reloadable {
   runtime: Runtime
+  tracing: Tracing
   facts: ServiceFacts
   log: Pino
   globals: Pick<Globals, 'config' | 'logLevel'>
@@ -21,12 +23,13 @@ export interface Reloadable {
  * is not valid everything stays as it is. Never throws.
  */
 export async function reload(service: Reloadable): Promise<void> {
-  const { runtime, facts, log, globals } = service
+  const { runtime, tracing, facts, log, globals } = service
   try {
     const config = await loadConfig(globals.config)
     const changes = changesOf(service.config, config)
     const inForce = withReloaded(service.config, config)
     await runtime.configure(runtimeChanges(inForce))
+    await tracing.configure(inForce.tracing)
     log.level = globals.logLevel ?? inForce.log.level
     facts.config = inForce.path
     facts.missingController = inForce.cgroup.missingController

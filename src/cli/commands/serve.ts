@@ -15,6 +15,7 @@ import type { Command } from '../command.ts'
 import { nriOptions, runtimeOptions, streamingOptions } from './serve-options.ts'
 import { ServiceManager } from './service-manager.ts'
 import { reload, type Reloadable } from './serve-reload.ts'
+import { Tracing } from './serve-tracing.ts'
 import { socketGroup } from './socket-group.ts'
 
 const graceMs = 5000
@@ -55,7 +56,9 @@ service takes them over. SIGHUP reads the configuration again.
     let cadvisor: PageServer | null = null
     let nri: NriService | null = null
     let metrics: Metrics | null = null
+    const tracing = new Tracing(globals.listen, log)
     try {
+      await tracing.configure(config.tracing)
       const plugins = nriOptions(config, log)
       // before the first request: none passes them by
       if (plugins !== null) nri = await NriService.open(runtime, plugins)
@@ -72,7 +75,7 @@ service takes them over. SIGHUP reads the configuration again.
       metrics = await openMetrics(runtime, config.metrics.listen, log)
       const server = await serveCri(runtime, { log, facts, group, streaming, observer: metrics?.observer ?? null })
       log.info({ socket: globals.listen, pods: [...runtime.pods.all()].length }, 'serving')
-      const service: Reloadable = { runtime, facts, log, globals, config }
+      const service: Reloadable = { runtime, tracing, facts, log, globals, config }
       const status = `serving on ${globals.listen}`
       await manager.ready(status)
       hangups.serve(async () => {
@@ -89,6 +92,7 @@ service takes them over. SIGHUP reads the configuration again.
       await cadvisor?.close()
       await nri?.close()
       await metrics?.server.close()
+      await tracing.close()
       await runtime.close()
     }
     return 0

@@ -1,5 +1,6 @@
 import { ServerInterceptingCall, type ServerInterceptor, status } from '@grpc/grpc-js'
 import type { Logger } from 'pino'
+import { traceCall } from './call-trace.ts'
 import { isPast } from './context.ts'
 import { causeOf } from './errors.ts'
 
@@ -23,13 +24,14 @@ export interface CallObserver {
 }
 
 /**
- * Logs every call when it ends: success at debug, failures at info, failures of ours at warn with the error they came from.
- * Requests and replies are not logged: they hold credentials and environments.
+ * Logs every call when it ends: success at debug, failures at info, failures of ours at warn with the error they came from. Its
+ * span, where somebody traces, ends with it. Requests and replies are not logged: they hold credentials and environments.
  */
 export function callLog(log: Log, observer: CallObserver | null = null): ServerInterceptor {
   return (method, call) => {
     const started = performance.now()
     observer?.began(method.path)
+    const trace = traceCall(method.path)
     const peer = call.getPeer()
     let ended = false
     const end = (code: status, details: string, cause?: unknown): void => {
@@ -37,6 +39,7 @@ export function callLog(log: Log, observer: CallObserver | null = null): ServerI
       ended = true
       const ms = performance.now() - started
       observer?.ended(method.path, status[code], ms / 1000)
+      trace?.end(code, details, cause)
       const fields = { method: method.path, code: status[code], ms: Math.round(ms * 10) / 10, peer }
       if (code === status.OK) log.debug(fields, 'call')
       else if (ours.has(code)) log.warn({ ...fields, err: cause }, details)
@@ -45,6 +48,7 @@ export function callLog(log: Log, observer: CallObserver | null = null): ServerI
     return new ServerInterceptingCall(call, {
       start(next) {
         next({
+          ...trace?.listener,
           // Comes after every call; what ended without a status was cancelled, or ended by grpc-js's own deadline timer.
           onCancel() {
             if (isPast(Number(call.getDeadline()))) end(status.DEADLINE_EXCEEDED, 'the deadline has passed')

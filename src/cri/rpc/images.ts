@@ -1,5 +1,6 @@
 import type { runtime as proto } from '../../gen/cri.js'
 import { CaissonError, type FsInfo, type RegistryAuth, type Runtime } from '../../index.ts'
+import { annotate } from '../../tracing/span.ts'
 import { ns } from '../grpc/int64.ts'
 import type { ImageHandlers } from '../grpc/services.ts'
 import { toImage } from '../map/image.ts'
@@ -13,6 +14,7 @@ export function imageRpcs(
     async pullImage({ image, auth }, { signal }) {
       const name = required(image)
       const pulled = await images.pull(name, { ...(auth == null ? {} : { auth: authOf(auth) }), signal })
+      annotate({ 'image.id': pulled.id })
       return { imageRef: pulled.id }
     },
     async imageStatus({ image, verbose }) {

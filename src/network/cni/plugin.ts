@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { CaissonError } from '../../errors.ts'
 import type { Native, NativeFd } from '../../native/types.ts'
 import type { JsonObject } from '../../records.ts'
+import { span } from '../../tracing/span.ts'
 
 export type Verb = 'ADD' | 'DEL' | 'CHECK' | 'GC' | 'STATUS'
 
@@ -58,7 +59,12 @@ export class PluginError extends CaissonError {
  *
  * @throws PluginError naming network, plugin and verb, with its own words
  */
-export async function runPlugin(host: PluginHost, call: Invocation): Promise<JsonObject | null> {
+export function runPlugin(host: PluginHost, call: Invocation): Promise<JsonObject | null> {
+  const attributes = { 'cni.plugin': call.type, 'cni.network': call.network }
+  return span(`cni.${call.verb}`, attributes, () => run(host, call))
+}
+
+async function run(host: PluginHost, call: Invocation): Promise<JsonObject | null> {
   const what = `network "${call.network}": plugin "${call.type}": ${call.verb}`
   call.signal?.throwIfAborted()
   const { path, interpreter, file } = await find(host, call.type, what)

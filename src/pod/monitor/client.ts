@@ -1,5 +1,6 @@
 import { CaissonError, isCaissonError } from '../../errors.ts'
 import type { Channel, Native, NativeFd } from '../../native/types.ts'
+import { span } from '../../tracing/span.ts'
 import { decodeFrame, decodePayload, encodeFrame, frameFlag, frameType, type Frame, type FrameType } from './frames.ts'
 import { identity, nanoseconds, number, remoteError, text } from './payload.ts'
 
@@ -93,6 +94,7 @@ interface Reply {
 }
 
 const payloadMax = 1 << 20
+const spanNames = new Map<number, string>(Object.entries(frameType).map(([name, type]) => [type, `monitor.${name}`]))
 /** Within this a monitor answers what takes no work: one that does not is stopped or hangs, and the connection is given up. */
 const answerTimeoutMs = 10_000
 
@@ -283,6 +285,10 @@ export class MonitorClient {
   }
 
   #call(type: FrameType, payload: object, fds: readonly number[] = []): Promise<Reply> {
+    return span(spanNames.get(type) ?? 'monitor', {}, () => this.#request(type, payload, fds))
+  }
+
+  #request(type: FrameType, payload: object, fds: readonly number[]): Promise<Reply> {
     if (this.#closed !== null) return Promise.reject(this.#closed)
     const request = this.#nextRequest
     this.#nextRequest = (request + 1) >>> 0 || 1
