@@ -1,11 +1,15 @@
-/** What the files of test/vm share: they run as root in the virtual machine of scripts/vm, where every controller is. */
-import { readFileSync } from 'node:fs'
+/** What the files of test/vm and test/systemd share: they run as root in the virtual machine of scripts/vm, where every controller is. */
+import { existsSync, readFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { cgroupRoot, type TestService } from './service.ts'
 
 /** A reason to skip, or false inside the virtual machine. These tests write where only a throw-away machine may be written. */
 export const needsVm = process.env['CAISSON_VM'] === '1' ? false : 'runs in the virtual machine: scripts/test vm'
+
+/** A reason to skip, or false where systemd is the machine's first process as well. */
+export const needsSystemd =
+  needsVm !== false || existsSync('/run/systemd/system') ? needsVm : 'systemd is not pid 1: scripts/test systemd'
 
 /** The host's directory of a container's cgroup; `parent` as the pod's cgroup_parent gave it. */
 export function containerCgroup(service: TestService, containerId: string, parent = `${service.slice}/pods`): string {

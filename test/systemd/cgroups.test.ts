@@ -1,14 +1,10 @@
 /** Control groups by way of systemd: its scopes for root, and for a user with a manager of his own. */
 import { execFileSync } from 'node:child_process'
-import { existsSync } from 'node:fs'
 import t from 'tap'
 import { nativeTest } from '../helpers/native.ts'
-import { needsVm } from '../helpers/vm.ts'
+import { needsSystemd } from '../helpers/vm.ts'
 
-const skip =
-  needsVm !== false ? needsVm : !existsSync('/run/systemd/system') && 'systemd is not pid 1: scripts/test systemd'
-
-t.test('systemd', { skip }, async (t) => {
+t.test('systemd', { skip: needsSystemd }, async (t) => {
   // placement_test places as this user
   execFileSync('useradd', ['-u', '12345', '-M', '-d', '/tmp', '-s', '/bin/sh', 'caisson-test'])
   execFileSync('systemctl', ['start', 'user@12345.service'])

@@ -1,16 +1,10 @@
-/**
- * podman with its systemd cgroup manager: the runtime under test makes scopes over D-Bus. One shell script runs it, since a process
- * costs 50 ms here; what it prints is judged afterwards.
- */
-import { execFile } from 'node:child_process'
-import { existsSync } from 'node:fs'
+/** podman with its systemd cgroup manager: the runtime under test makes scopes over D-Bus. */
 import { mkdtemp, rm } from 'node:fs/promises'
 import t from 'tap'
 import { cannotRun, runtime } from '../helpers/conformance.ts'
 import { saveBusybox } from '../helpers/image.ts'
-import { parseProbe } from '../helpers/peers.ts'
-import type { CommandResult } from '../helpers/service.ts'
-import { needsVm } from '../helpers/vm.ts'
+import { runScript } from '../helpers/script.ts'
+import { needsSystemd } from '../helpers/vm.ts'
 
 const script = `
 mkdir store || exit 1
@@ -38,22 +32,15 @@ section removed; podman rm -f -t 0 x >/dev/null; echo "$?"
 section left; systemctl list-units --plain --all --no-legend 'libpod-*'
 `
 
-const systemd = existsSync('/run/systemd/system') ? false : 'systemd is not pid 1: scripts/test systemd'
-const skip = needsVm || systemd || cannotRun('podman', 'conmon', 'skopeo')
+const skip = needsSystemd || cannotRun('podman', 'conmon', 'skopeo')
 
 void t.test('podman', { skip }, async (t) => {
   const directory = await mkdtemp('/tmp/csn-')
   // what podman leaves behind to clean up after it may still write there
   t.teardown(() => rm(directory, { recursive: true, force: true, maxRetries: 10, retryDelay: 500 }))
   await saveBusybox(directory, 'localhost/busybox:latest')
-  const result = await new Promise<CommandResult>((resolve) => {
-    const options = { cwd: directory, timeout: 400_000, env: { ...process.env, RUNTIME: runtime } }
-    const child = execFile('bash', ['-c', script], options, (_error, stdout, stderr) =>
-      resolve({ status: child.exitCode, signal: child.signalCode, stdout, stderr }),
-    )
-  })
+  const { seen, ...result } = await runScript(script, { cwd: directory, timeoutMs: 400_000, env: { RUNTIME: runtime } })
   t.equal(result.status, 0, result.stderr)
-  const seen = parseProbe(result.stdout)
   t.same(seen['once'], [String(64 << 20), '50000 100000', '3'])
   t.same(seen['missing'], ['127'])
   t.same(seen['started'], ['0'])

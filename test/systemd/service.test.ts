@@ -6,16 +6,14 @@ import t from 'tap'
 import { runtime as cri } from '#src/gen/cri.ts'
 import { create, ended, exec, pidOf, refused, run, runPod, runShell, startShell, status } from '../helpers/pods.ts'
 import { cgroupRoot, probeImage, startService, until } from '../helpers/service.ts'
-import { cgroupOf, cgroupValues, needsVm } from '../helpers/vm.ts'
+import { cgroupOf, cgroupValues, needsSystemd } from '../helpers/vm.ts'
 
-const skip =
-  needsVm !== false ? needsVm : !existsSync('/run/systemd/system') && 'systemd is not pid 1: scripts/test systemd'
 const mib = 2 ** 20
 
 const systemctl = (...args: string[]): string => execFileSync('systemctl', args, { encoding: 'utf8' })
 const property = (unit: string, name: string): string => systemctl('show', '-P', name, unit).trim()
 
-t.test('systemd as the cgroup driver', { skip }, async (t) => {
+t.test('systemd as the cgroup driver', { skip: needsSystemd }, async (t) => {
   const service = await startService(t, { cgroup: 'driver = "systemd"' })
   const { runtime } = service
   const slice = service.systemdSlice
