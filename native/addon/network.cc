@@ -238,14 +238,23 @@ Napi::Value drop_chains(const Napi::CallbackInfo& info) {
       text_value);
 }
 
-// forgetUdpFlows(ports): Promise<void>
-Napi::Value forget_flows(const Napi::CallbackInfo& info) {
+// IPPROTO_TCP where it is neither of the others.
+int protocol_number(string_view name) {
+  return name == "udp" ? IPPROTO_UDP : name == "sctp" ? IPPROTO_SCTP : IPPROTO_TCP;
+}
+
+// forgetFlows(ports): Promise<void>
+Napi::Value forget_port_flows(const Napi::CallbackInfo& info) {
   return run_job(info.Env(), [input = string_argument(info[0], "ports")]() -> Status {
     JsonDocument document = CAISSON_TRY(JsonDocument::parse(input));
-    Vec<u16> ports;
-    for (u32 i = 0; i < document.root().size(); ++i)
-      ports.push(static_cast<u16>(CAISSON_TRY(document.root().at(i).u32_value("port"))));
-    return forget_udp_flows({ports.data(), ports.size()});
+    Vec<FlowPort> ports;
+    for (u32 i = 0; i < document.root().size(); ++i) {
+      const JsonValue& entry = document.root().at(i);
+      const string_view protocol = CAISSON_TRY(entry["protocol"].string("protocol"));
+      const u32 port = CAISSON_TRY(entry["port"].u32_value("port"));
+      ports.push({static_cast<u8>(protocol_number(protocol)), static_cast<u16>(port)});
+    }
+    return forget_flows({ports.data(), ports.size()});
   });
 }
 
@@ -258,8 +267,7 @@ Napi::Value reserve_port(const Napi::CallbackInfo& info) {
        port = static_cast<u16>(integer_argument(info[2], "port", 1, 65535))]() -> Result<Fd> {
         const NetPrefix address = CAISSON_TRY(parse_prefix(text));
         const int type = protocol == "udp" ? SOCK_DGRAM : SOCK_STREAM;
-        const int number = protocol == "udp" ? IPPROTO_UDP : protocol == "sctp" ? IPPROTO_SCTP : IPPROTO_TCP;
-        Fd fd(socket(address.family, type | SOCK_CLOEXEC, number));
+        Fd fd(socket(address.family, type | SOCK_CLOEXEC, protocol_number(protocol)));
         if (!fd) return Error::last("socket", protocol);
         const int on = 1;
         const int least = 0;
@@ -303,7 +311,7 @@ void init_network(Napi::Env env, Napi::Object exports) {
   exports.Set("nftRemove", Napi::Function::New(env, remove_table, "nftRemove"));
   exports.Set("nftState", Napi::Function::New(env, table_state, "nftState"));
   exports.Set("nftDropChains", Napi::Function::New(env, drop_chains, "nftDropChains"));
-  exports.Set("forgetUdpFlows", Napi::Function::New(env, forget_flows, "forgetUdpFlows"));
+  exports.Set("forgetFlows", Napi::Function::New(env, forget_port_flows, "forgetFlows"));
   exports.Set("reservePort", Napi::Function::New(env, reserve_port, "reservePort"));
 }
 

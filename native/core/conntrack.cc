@@ -1,6 +1,5 @@
 #include "core/conntrack.h"
 
-#include <netinet/in.h>
 #include <sys/socket.h>
 
 #include "core/netlink.h"
@@ -19,20 +18,20 @@ constexpr u16 kProtocolNumber = 1;
 constexpr u16 kProtocolDestination = 3;
 constexpr size_t kTupleMax = 256;
 
-bool is_flow_to(span<const u8> tuple, span<const u16> ports) {
+bool is_flow_to(span<const u8> tuple, span<const FlowPort> ports) {
   const span<const u8> protocol = find_attribute(tuple, kTupleProtocol);
   const span<const u8> number = find_attribute(protocol, kProtocolNumber);
   const span<const u8> port = find_attribute(protocol, kProtocolDestination);
-  if (number.empty() || number[0] != IPPROTO_UDP || port.size() < 2) return false;
+  if (number.empty() || port.size() < 2) return false;
   const u16 destination = static_cast<u16>(port[0] << 8 | port[1]);
-  for (u16 wanted : ports)
-    if (wanted == destination) return true;
+  for (const FlowPort& wanted : ports)
+    if (wanted.protocol == number[0] && wanted.port == destination) return true;
   return false;
 }
 
 }  // namespace
 
-Status forget_udp_flows(span<const u16> ports) {
+Status forget_flows(span<const FlowPort> ports) {
   Fd fd(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, uapi::kNetlinkNetfilter));
   if (!fd) return Error::last("socket", "conntrack");
   Netlink netlink = CAISSON_TRY(Netlink::adopt(static_cast<Fd&&>(fd)));

@@ -76,7 +76,7 @@ Result<Found> find_link(Netlink& netlink, string_view name) {
     if (answer.type != uapi::kRtmNewlink || !answer.read(info)) return;
     found.index = static_cast<u32>(info.index);
     const span<const u8> kind = find_attribute(answer.attribute(sizeof info, uapi::kIflaLinkinfo), uapi::kIflaInfoKind);
-    found.is_bridge = string_view(reinterpret_cast<const char*>(kind.data()), kind.size()).starts_with("bridge");
+    found.is_bridge = text_of(kind) == "bridge";
   });
   if (!asked) return Error(asked.error().err, "netlink", name);
   return found;

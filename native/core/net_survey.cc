@@ -9,18 +9,6 @@ namespace {
 
 constexpr int kTriesMax = 16;
 
-string_view text_of(span<const u8> value) {
-  const char* text = reinterpret_cast<const char*>(value.data());
-  if (value.empty()) return {};
-  return {text, strnlen(text, value.size())};
-}
-
-u32 number_of(span<const u8> value) {
-  u32 number = 0;
-  if (value.size() == sizeof number) memcpy(&number, value.data(), sizeof number);
-  return number;
-}
-
 String address_text(u8 family, span<const u8> address) {
   char buffer[INET6_ADDRSTRLEN] = {};
   u8 bytes[16] = {};

@@ -38,6 +38,20 @@ span<const u8> find_attribute(span<const u8> rest, u16 type) {
   return {};
 }
 
+string_view text_of(span<const u8> attribute) {
+  if (attribute.empty()) return {};
+  const char* text = reinterpret_cast<const char*>(attribute.data());
+  return {text, strnlen(text, attribute.size())};
+}
+
+u32 number_of(span<const u8> attribute) {
+  u32 number = 0;
+  if (attribute.size() == sizeof number) memcpy(&number, attribute.data(), sizeof number);
+  return number;
+}
+
+u32 big_number_of(span<const u8> attribute) { return __builtin_bswap32(number_of(attribute)); }
+
 namespace {
 
 // struct nlmsgerr: an errno, the header of the request, what was wrong with it in words.
@@ -53,7 +67,7 @@ string_view words_of(u16 flags, span<const u8> payload) {
   if (skip > payload.size()) return {};
   span<const u8> text = find_attribute(payload.subspan(skip), uapi::kNlmsgerrAttrMsg);
   if (text.empty()) return {};
-  return {reinterpret_cast<const char*>(text.data()), strnlen(reinterpret_cast<const char*>(text.data()), text.size())};
+  return text_of(text);
 }
 
 }  // namespace

@@ -41,6 +41,11 @@ class NetlinkRequest {
 
 // The attribute `type` among those of a nest; empty where there is none.
 span<const u8> find_attribute(span<const u8> attributes, u16 type);
+// What an attribute says: a text up to its NUL; a number of 32 bits in the host's byte order, or in the network's, as
+// nfnetlink has them. Empty and 0 where it is none.
+string_view text_of(span<const u8> attribute);
+u32 number_of(span<const u8> attribute);
+u32 big_number_of(span<const u8> attribute);
 
 // The body of an answer and its attributes.
 struct NetlinkAnswer {

@@ -20,7 +20,7 @@ constexpr size_t kAnswerMax = 32 << 10;
 constexpr time_t kAnswerSeconds = 10;  // a transaction waits for those of others
 
 // The numbers of nft(8)'s data types, by which it lists a set.
-u32 number_of(NftType type) {
+u32 type_number(NftType type) {
   switch (type) {
     case NftType::kNone:
       return 0;
@@ -49,7 +49,7 @@ Concatenation concatenation(const NftType (&components)[NftSet::kComponents]) {
   u32 count = 0;
   for (NftType component : components) {
     if (component == NftType::kNone) continue;
-    all.type = (all.type << 6) | number_of(component);
+    all.type = (all.type << 6) | type_number(component);
     all.size += NftSet::size_of(component);
     all.byte_order = ++count == 1 && component == NftType::kIfname ? 1 : 0;
   }
@@ -73,18 +73,6 @@ Result<Fd> open_socket() {
 }
 
 Result<Netlink> open_netlink() { return Netlink::adopt(CAISSON_TRY(open_socket())); }
-
-string_view text_of(span<const u8> value) {
-  const char* text = reinterpret_cast<const char*>(value.data());
-  if (value.empty()) return {};
-  return {text, strnlen(text, value.size())};
-}
-
-u32 number_in(span<const u8> value) {
-  u32 number = 0;
-  if (value.size() == sizeof number) memcpy(&number, value.data(), sizeof number);
-  return __builtin_bswap32(number);
-}
 
 }  // namespace
 
@@ -265,7 +253,7 @@ Result<NftState> nft_state(string_view table) {
   const uapi::NetfilterHeader inet = {uapi::kNfprotoInet, 0, 0};
   NetlinkRequest generation(uapi::kNftGetgen, 0, uapi::NetfilterHeader{});
   CAISSON_TRY(netlink.ask(generation, [&](const NetlinkAnswer& answer) {
-    state.generation = number_in(answer.attribute(sizeof inet, uapi::kNftaGenId));
+    state.generation = big_number_of(answer.attribute(sizeof inet, uapi::kNftaGenId));
   }));
   NetlinkRequest request(uapi::kNftGettable, 0, inet);
   request.add(uapi::kNftaTableName, table);
@@ -290,11 +278,11 @@ Result<Vec<NftDropChain>> nft_drop_chains(string_view own_table) {
     const span<const u8> hook = answer.attribute(kBody, uapi::kNftaChainHook);
     const span<const u8> policy = answer.attribute(kBody, uapi::kNftaChainPolicy);
     const string_view table = text_of(answer.attribute(kBody, uapi::kNftaChainTable));
-    if (!answer.read(header) || hook.empty() || policy.empty() || number_in(policy) != uapi::kNfDrop) return;
+    if (!answer.read(header) || hook.empty() || policy.empty() || big_number_of(policy) != uapi::kNfDrop) return;
     if (table == own_table) return;
     NftDropChain chain;
     chain.family = header.family;
-    chain.hook = number_in(find_attribute(hook, uapi::kNftaHookHooknum));
+    chain.hook = big_number_of(find_attribute(hook, uapi::kNftaHookHooknum));
     chain.table = String(table);
     chain.chain = String(text_of(answer.attribute(kBody, uapi::kNftaChainName)));
     found.push(static_cast<NftDropChain&&>(chain));

@@ -466,8 +466,11 @@ export interface Native {
   nftState(table: string): Promise<string>
   /** DropChain[]: base chains of others with the policy drop. */
   nftDropChains(table: string): Promise<string>
-  /** Forgets what the kernel tracks of UDP to these ports, a JSON list: clients that go on would reach who had them before. */
-  forgetUdpFlows(ports: string): Promise<void>
+  /**
+   * Forgets what the kernel tracks of flows to these ports, a JSON list of {protocol, port}: clients that go on would reach who had
+   * them before.
+   */
+  forgetFlows(ports: string): Promise<void>
   /**
    * Takes a port of the host for as long as the descriptor is open; nobody is answered at it. Rejects with EADDRINUSE,
    * EADDRNOTAVAIL, EPROTONOSUPPORT.

@@ -34,6 +34,8 @@ export interface ServiceOptions {
   cadvisor?: boolean | string
   /** A private mount namespace whose mounts are shared: for propagation, without touching the host's table. */
   privateMounts?: boolean
+  /** Words that go before its command at each start. */
+  before?: () => readonly string[]
   /** Default: debug. Null: what the configuration says. */
   logLevel?: string | null
   /** Images to import. Default: both. */
@@ -140,7 +142,8 @@ export class TestService {
     const level = logLevel === null ? [] : ['--log-level', logLevel]
     const serve = [process.execPath, main, ...this.globals, ...level, 'serve']
     const mounts = this.#options.privateMounts === true ? ['unshare', '-m', '--propagation', 'shared'] : []
-    const [program = '', ...args] = [...(this.#options.host?.enter ?? []), ...mounts, ...serve]
+    const { host, before } = this.#options
+    const [program = '', ...args] = [...(host?.enter ?? []), ...mounts, ...(before?.() ?? []), ...serve]
     const log = openSync(this.logFile, 'a')
     const child = spawn(program, args, {
       stdio: ['ignore', 'ignore', log],

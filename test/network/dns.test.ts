@@ -2,7 +2,7 @@ import t from 'tap'
 import { answers, parseQuery, recordType, response, responseCode } from '#src/network/bridge/dns/message.ts'
 import { framed, MessageReader } from '#src/network/bridge/dns/stream.ts'
 import { lookUp } from '#src/network/bridge/dns/zone.ts'
-import type { Member } from '#src/network/bridge/driver.ts'
+import type { Member } from '#src/network/bridge/member.ts'
 import { parseResolvConf } from '#src/network/resolv-conf.ts'
 
 function query(name: string, type: number = recordType.A, flags = 0x0100): Buffer {

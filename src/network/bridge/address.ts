@@ -86,3 +86,8 @@ export function sizeOf({ family, length }: Prefix): bigint {
 export function nth(network: Prefix, number: number): Prefix {
   return { ...network, value: networkOf(network).value + BigInt(number) }
 }
+
+/** Of an address with its prefix length: `10.88.0.2/16`. */
+export function withoutLength(address: string): string {
+  return address.slice(0, address.indexOf('/'))
+}

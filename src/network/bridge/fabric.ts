@@ -1,5 +1,5 @@
 import { now } from '../../clock.ts'
-import { CaissonError, isSystemError } from '../../errors.ts'
+import { CaissonError } from '../../errors.ts'
 import type { Native } from '../../native/types.ts'
 import type { RecordDirectory } from '../../record-directory.ts'
 import type { NetworkLogger } from '../networks.ts'
@@ -16,8 +16,9 @@ import {
 import { networkElements } from './elements.ts'
 import type { Host } from './host.ts'
 import type { Names } from './names.ts'
-import type { DropChain, NetworkSurvey, TableElement, TableInput, TableState } from './native-types.ts'
+import type { NetworkSurvey, TableElement } from './native-types.ts'
 import { BridgeNetwork } from './network.ts'
+import { Table } from './table.ts'
 
 /** A network whose last pod has gone stays for as long: the next one may come. */
 const idleMs = 10_000
@@ -30,14 +31,16 @@ export class Fabric {
   readonly native: Native
   readonly names: Names
   readonly host: Host
+  readonly table: Table
   readonly #definitions: RecordDirectory<NetworkDefinition>
   readonly #logger: NetworkLogger
   readonly #networks = new Map<string, BridgeNetwork>()
   readonly #ports = new Map<string, TableElement[]>()
+  /** Networks that pods may be attached to: bridge and table are as they are to be. */
+  readonly #ready = new Set<BridgeNetwork>()
   /** Pods on the way, by network: it stays up for them. */
   readonly #pins = new Map<string, number>()
   #turn: Promise<unknown> = Promise.resolve()
-  #generation = 0
   #idle: NodeJS.Timeout | null = null
   /** A network is up, or goes down. */
   onUp: (network: BridgeNetwork) => Promise<void> = () => Promise.resolve()
@@ -53,6 +56,7 @@ export class Fabric {
     this.native = native
     this.names = names
     this.host = host
+    this.table = new Table(native, names.table, () => this.#elements())
     this.#definitions = definitions
     this.#logger = logger
     for (const definition of definitions.all()) this.#networks.set(definition.name, new BridgeNetwork(definition))
@@ -83,7 +87,7 @@ export class Fabric {
     this.#pins.set(name, (this.#pins.get(name) ?? 0) + 1)
     try {
       const network = this.#networks.get(name)
-      return network?.isUp === true ? network : await this.#inTurn(() => this.#bringUp(name))
+      return network !== undefined && this.#ready.has(network) ? network : await this.#inTurn(() => this.#bringUp(name))
     } catch (error) {
       this.unpin(name)
       throw error
@@ -133,7 +137,7 @@ export class Fabric {
   async addPorts(podId: string, elements: TableElement[]): Promise<void> {
     if (elements.length === 0) return
     this.#ports.set(podId, elements)
-    await this.#inTurn(() => this.#change({ add: elements, delete: [] }))
+    await this.#inTurn(() => this.table.add(elements))
     await this.#forgetFlows(elements)
   }
 
@@ -141,7 +145,7 @@ export class Fabric {
     const elements = this.#ports.get(podId)
     if (elements === undefined) return
     this.#ports.delete(podId)
-    await this.#inTurn(() => this.#change({ add: [], delete: elements.map(({ set, key }) => ({ set, key })) }))
+    await this.#inTurn(() => this.table.delete(elements))
     await this.#forgetFlows(elements)
   }
 
@@ -163,7 +167,8 @@ export class Fabric {
         await this.onUp(network)
       }
       await this.host.openUplinks(survey)
-      await this.#install()
+      await this.table.install()
+      for (const network of used) this.#ready.add(network)
     })
   }
 
@@ -173,7 +178,9 @@ export class Fabric {
       const up = this.all().filter(({ isUp, pool }) => isUp || pool.size > 0)
       if (up.length === 0) return
       const survey = await this.host.survey(true)
-      let changed = await this.host.openUplinks(survey)
+      const opened = await this.host.openUplinks(survey)
+      // what could not be put into the table, or taken out, is not there, or still is
+      let changed = opened || up.some((network) => !this.#ready.has(network))
       for (const network of up) {
         const { name, bridge } = network.definition
         if (network.isUp && survey.links.some((link) => link.name === bridge && link.up)) continue
@@ -182,24 +189,24 @@ export class Fabric {
         await this.onUp(network)
         changed = true
       }
-      const state = await this.#state()
-      if (state.generation !== this.#generation && !state.whole) {
+      if (!changed && (await this.table.isDamaged())) {
         this.#logger.warn({ table: this.names.table }, 'the table of nf_tables was changed by others; making it again')
         changed = true
       }
-      if (changed) await this.#install()
-      else this.#generation = state.generation
+      if (changed) await this.table.install()
+      for (const network of up) this.#ready.add(network)
     })
   }
 
-  /** Chains of others that drop what ours accept: of hook 1, input, or 2, forward. */
-  async dropChains(): Promise<DropChain[]> {
-    return JSON.parse(await this.native.nftDropChains(this.names.table)) as DropChain[]
-  }
-
-  /** Whether the kernel has what is needed. @throws CaissonError ERR_HOST_UNSUPPORTED */
+  /**
+   * Whether the kernel has what is needed, after it was found that it has not.
+   *
+   * @throws CaissonError ERR_HOST_UNSUPPORTED
+   */
   async probe(): Promise<void> {
-    await this.#state()
+    await this.#inTurn(() =>
+      this.table.probe({ thorough: !this.all().some(({ isUp, pool }) => isUp || pool.size > 0) }),
+    )
   }
 
   /** Takes everything off the host that has no pod; `all`: that has, too. */
@@ -221,7 +228,7 @@ export class Fabric {
 
   async #bringUp(name: string): Promise<BridgeNetwork> {
     const known = name === defaultNetwork ? this.#networks.get(name) : this.require(name)
-    if (known?.isUp === true) return known
+    if (known !== undefined && this.#ready.has(known)) return known
     const survey = await this.host.survey(true)
     let network = known ?? (await this.#define({ name, subnets: [], internal: false, mtu: 0 }, survey))
     const { definition } = network
@@ -233,11 +240,26 @@ export class Fabric {
         'the host uses the subnet of a network by now; the network has got another one',
       )
     }
-    await network.bringUp(this.native, this.host, this.names, survey)
-    await this.host.openUplinks(survey)
-    await this.#install()
+    try {
+      await network.bringUp(this.native, this.host, this.names, survey)
+      await this.host.openUplinks(survey)
+      await this.table.install()
+    } catch (error) {
+      await this.#undo(network)
+      throw error
+    }
     await this.onUp(network)
+    this.#ready.add(network)
     return network
+  }
+
+  /** A bridge without the table would be one whose pods everybody reaches: it goes, unless pods are on it already. */
+  async #undo(network: BridgeNetwork): Promise<void> {
+    if (network.pool.size > 0) return
+    await this.#takeDown([network]).catch((error: unknown) => {
+      const { name } = network.definition
+      this.#logger.warn({ network: name, err: error }, 'cannot take down a network that came up in part')
+    })
   }
 
   async #define(spec: NetworkSpec, survey: NetworkSurvey): Promise<BridgeNetwork> {
@@ -281,71 +303,45 @@ export class Fabric {
 
   /** With the last network goes the rest. */
   async #takeDown(networks: readonly BridgeNetwork[]): Promise<void> {
+    // before anything else: who comes now waits for his turn
     for (const network of networks) {
+      this.#ready.delete(network)
       this.onDown(network)
-      await network.takeDown(this.native)
+      network.markDown()
     }
+    const { links } = await this.host.survey(false)
+    const names = new Set(networks.map(({ definition }) => definition.bridge))
+    // another's interface may have the name, and be why the network is taken down
+    const own = links.filter(
+      ({ name, kind, alias }) => names.has(name) && kind === 'bridge' && (alias === '' || this.names.isOwn(alias)),
+    )
+    if (own.length > 0) await this.native.networkDeleteLinks(JSON.stringify(own.map(({ name }) => name)))
     if (this.all().some(({ isUp }) => isUp)) {
-      await this.#install()
+      await this.table.install()
       return
     }
-    if ((await this.#state()).present) await this.native.nftRemove(this.names.table)
+    await this.table.remove()
     await this.host.closeUplinks()
   }
 
-  async #install(): Promise<void> {
+  /** All that is to stand in the table. */
+  #elements(): TableElement[] {
     const up = this.all().filter(({ isUp }) => isUp)
-    const add = up.flatMap(({ definition }) => networkElements(definition))
-    for (const uplink of this.host.uplinks) add.push({ set: 'uplinks', key: [uplink] })
-    for (const elements of this.#ports.values()) add.push(...elements)
-    await this.#commit({ add, delete: [] }, true)
-    this.#generation = (await this.#state()).generation
+    const elements = up.flatMap(({ definition }) => networkElements(definition))
+    for (const uplink of this.host.uplinks) elements.push({ set: 'uplinks', key: [uplink] })
+    for (const ports of this.#ports.values()) elements.push(...ports)
+    return elements
   }
 
-  /** Translation is decided with the first datagram of a flow: those that go on are begun anew. */
+  /** Translation is decided with the first packet of a flow: those of UDP and SCTP that go on are begun anew. */
   async #forgetFlows(elements: readonly TableElement[]): Promise<void> {
-    const ports = elements.flatMap(({ key }) => (key[0] === 'udp' ? [key[key.length - 1]] : []))
+    const ports = elements.flatMap(({ key }) => {
+      const [protocol, port] = [key[0], key[key.length - 1]]
+      return protocol === 'tcp' ? [] : [{ protocol, port }]
+    })
     if (ports.length === 0) return
-    await this.native.forgetUdpFlows(JSON.stringify(ports)).catch((error: unknown) => {
-      this.#logger.warn({ err: error, ports }, 'cannot forget flows of UDP: clients may reach who had the port before')
+    await this.native.forgetFlows(JSON.stringify(ports)).catch((error: unknown) => {
+      this.#logger.warn({ err: error, ports }, 'cannot forget flows: clients may reach who had the port before')
     })
   }
-
-  /** Where others have been at the table, it is made again. */
-  async #change(input: TableInput): Promise<void> {
-    try {
-      await this.native.nftChange(this.names.table, JSON.stringify(input), false)
-    } catch (error) {
-      if (!isSystemError(error) || (error.code !== 'ENOENT' && error.code !== 'EEXIST')) throw tableError(error)
-      await this.#install()
-    }
-  }
-
-  async #commit(input: TableInput, replace: boolean): Promise<void> {
-    try {
-      await this.native.nftChange(this.names.table, JSON.stringify(input), replace)
-    } catch (error) {
-      throw tableError(error)
-    }
-  }
-
-  async #state(): Promise<TableState> {
-    try {
-      return JSON.parse(await this.native.nftState(this.names.table)) as TableState
-    } catch (error) {
-      throw tableError(error)
-    }
-  }
-}
-
-/** A kernel without nf_tables, or without a part of it, says so in one of these ways. */
-const lacking = new Set(['EPROTONOSUPPORT', 'EOPNOTSUPP', 'ENOTSUP', 'ENOENT', 'EINVAL', 'EAFNOSUPPORT'])
-
-function tableError(error: unknown): unknown {
-  if (!isSystemError(error) || !lacking.has(error.code)) return error
-  return new CaissonError(
-    'ERR_HOST_UNSUPPORTED',
-    `the built-in network needs nf_tables (CONFIG_NF_TABLES_INET), and the kernel refuses "${error.path ?? 'nf_tables'}"`,
-    { cause: error },
-  )
 }

@@ -1,6 +1,11 @@
+import { existsSync } from 'node:fs'
+
 import { CaissonError, isSystemError } from '../../errors.ts'
 import type { Native, NativeFd } from '../../native/types.ts'
 import type { PortMapping } from '../types.ts'
+
+/** There while the kernel speaks SCTP itself. */
+const sctpModule = '/proc/net/sctp'
 
 /**
  * The host's ports that pods have. Each is held by a socket that is bound and does not listen: no other process gets it, as it
@@ -62,11 +67,14 @@ export class HostPorts {
 
   /** @returns null where the host's own programs cannot have such a port either */
   async #bind(port: PortMapping, address: string): Promise<NativeFd | null> {
+    // a socket would load the module, and packets that a stack in user space is to get would be answered by the kernel's: no
+    // component of Kubernetes does so (its KEP 614)
+    if (port.protocol === 'sctp' && !existsSync(sctpModule)) return null
     try {
       return await this.#native.reservePort(port.protocol, address, port.hostPort)
     } catch (error) {
       if (!isSystemError(error)) throw error
-      // a host without IPv6, or without sockets of SCTP, which is translated all the same
+      // a host without IPv6, or without sockets of SCTP for it
       if (error.code === 'EAFNOSUPPORT' || error.code === 'EPROTONOSUPPORT') return null
       if (error.code === 'EADDRNOTAVAIL' && port.hostIp === '') return null
       const why: Record<string, string> = {

@@ -5,6 +5,17 @@ import { formatAddress, formatPrefix, networkOf, nth, overlap, parseAddress, siz
 const coolDownMs = 60_000
 const numberMax = 2 ** 31
 
+/** No address is left, or not the one that was wanted: it is with another pod. */
+export class AddressTakenError extends CaissonError {
+  /** Who has the one that was wanted; null: all are in use. */
+  readonly owner: string | null
+
+  constructor(code: 'ERR_LIMIT_EXCEEDED' | 'ERR_FAILED_PRECONDITION', message: string, owner: string | null) {
+    super(code, message)
+    this.owner = owner
+  }
+}
+
 /**
  * The addresses of one network, of either family or both. Number 1 is the gateway; a pod has the same number in both. It
  * remembers nothing on disk: what is in use is told by the attachments that live.
@@ -45,7 +56,7 @@ export class AddressPool {
   /**
    * @param wanted addresses to have; those of other networks are passed over
    * @returns the pod's addresses with prefix length, in the order of the subnets
-   * @throws CaissonError ERR_LIMIT_EXCEEDED none is left; ERR_FAILED_PRECONDITION a wanted one is taken or no pod's
+   * @throws AddressTakenError; CaissonError ERR_FAILED_PRECONDITION a wanted one is no pod's, ERR_INVALID_ARGUMENT
    */
   allocate(podId: string, wanted: readonly string[] = []): string[] {
     const numbers = this.#subnets.map((subnet) => this.#wanted(subnet, wanted))
@@ -53,9 +64,10 @@ export class AddressPool {
     for (const [i, number] of numbers.entries()) {
       const owner = number === undefined ? undefined : this.#taken[i]?.get(number)
       if (number !== undefined && owner !== undefined) {
-        throw new CaissonError(
+        throw new AddressTakenError(
           'ERR_FAILED_PRECONDITION',
           `network "${this.#name}": the address ${this.#address(i, number)} is taken by pod ${owner}`,
+          owner,
         )
       }
     }
@@ -135,9 +147,10 @@ export class AddressPool {
     }
     for (const number of this.#free.keys()) if (number <= this.#last && this.#isFree(number, [])) return number
     const pools = this.#subnets.map(formatPrefix).join(', ')
-    throw new CaissonError(
+    throw new AddressTakenError(
       'ERR_LIMIT_EXCEEDED',
       `network "${this.#name}": no address is left in ${pools}: ${this.size} of ${this.capacity} are in use`,
+      null,
     )
   }
 }

@@ -68,8 +68,8 @@ export class BridgeNetwork {
     }
   }
 
-  async takeDown(native: Native): Promise<void> {
+  /** Its bridge is to be taken away. */
+  markDown(): void {
     this.#mtu = 0
-    await native.networkDeleteLinks(JSON.stringify([this.definition.bridge]))
   }
 }

@@ -76,7 +76,7 @@ export class UserNetworks {
 
   /** What other rules of the host keep pods from. */
   async warnings(): Promise<string[]> {
-    return (await this.#driver.fabric.dropChains()).flatMap(describeDrop)
+    return (await this.#driver.fabric.table.dropChains()).flatMap(describeDrop)
   }
 
   #view(network: BridgeNetwork, links: ReadonlyMap<string, SurveyedLink>): NetworkView {

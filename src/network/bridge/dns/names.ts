@@ -1,6 +1,6 @@
 import type { NetworkLogger } from '../../networks.ts'
 import { overlap, parseAddress, prefixOf } from '../address.ts'
-import type { Member } from '../driver.ts'
+import type { Member } from '../member.ts'
 import type { BridgeNetwork } from '../network.ts'
 import { Forwarder } from './forwarder.ts'
 import { NameServer, type NameSource } from './server.ts'

@@ -1,5 +1,5 @@
 import { formatAddress, parseAddress } from '../address.ts'
-import type { Member } from '../driver.ts'
+import type { Member } from '../member.ts'
 import { nameData, recordType, type Answer } from './message.ts'
 
 /** What a client may know: the names of the pods that share a network with it, and whether it has a way out. */
