@@ -23,6 +23,7 @@ export const errorKinds = {
   ERR_AMBIGUOUS_ID: 'invalidArgument',
   ERR_UNKNOWN_RUNTIME_HANDLER: 'invalidArgument',
   ERR_RUNTIME_HANDLER: 'internal',
+  ERR_HOOK: 'internal',
   ERR_LIMIT_EXCEEDED: 'resourceExhausted',
   ERR_UNIMPLEMENTED: 'unimplemented',
 

@@ -96,6 +96,8 @@ export interface RuntimeOptions {
   network?: NetworkOptions
   /** Devices of the host in containers. `cdiDirectories`, where it is left out: /etc/cdi, /var/run/cdi. */
   devices?: Partial<DeviceSettings>
+  /** Seconds that an OCI hook, of a CDI device or an NRI plugin, may run when it names no limit of its own; default 120. */
+  hookTimeout?: number
   /** Other OCI runtimes, by the name that a pod asks for them with; a pod that names none is the built-in one's. */
   runtimeHandlers?: Readonly<Record<string, RuntimeHandlerSettings>>
   /** Profile of AppArmor for containers that ask for the default one: ours (the default), one that is loaded, or "" for none. */
@@ -220,6 +222,7 @@ export class Runtime {
         devices: { cdiDirectories: ['/etc/cdi', '/var/run/cdi'], ownedByUser: false, ...options.devices },
         handlers: await RuntimeHandlers.open(options.runtimeHandlers ?? {}, logger),
         hooks: null,
+        hookTimeout: options.hookTimeout ?? 120,
         apparmor: await AppArmor.open(options.apparmorProfile ?? defaultApparmorProfile, logger),
         selinux: await readSelinux(),
         rootfsSize: options.rootfsSize ?? 0,

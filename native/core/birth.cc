@@ -78,6 +78,7 @@ void enter_namespaces(Stage& s) {
 [[noreturn]] void start_stage_two(Stage& s) {
   own_stdio(s, s.host_uid, s.host_gid);
   assemble_root(s);
+  if (s.in_bundle()) return_in_bundle(s);
   if (!s.rootless) join_namespace(s, NamespaceType::kUser);
   enter_namespaces(s);
   join_namespace(s, NamespaceType::kCgroup);
@@ -107,7 +108,7 @@ void enter_namespaces(Stage& s) {
     if (s.confined && !s.has_user_namespace() && s.ns(NamespaceType::kPid) >= 0)
       enter_pid_namespace(s, s.ns(NamespaceType::kPid));
     open_sources(s);
-    if (s.drive != nullptr) s.host_mounts = s.check(open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC));
+    if (s.drive != nullptr || s.in_bundle()) s.host_mounts = s.check(open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC));
     if (s.in_place())
       copy_host_tree(s);
     else
@@ -126,6 +127,10 @@ void enter_namespaces(Stage& s) {
   }
   write_sysctls(s, SysctlWriter::kAny);
   assemble_root(s);
+  if (s.in_bundle()) {
+    return_in_bundle(s);
+    attach_root(s);
+  }
   assemble(s);
 }
 
@@ -206,9 +211,12 @@ Result<Birth> begin_birth(const BirthRequest& request) {
   if (request.rootless && !plan.net_devices().empty())
     return Error(EINVAL, "begin_birth", "linux.netDevices: who has no privileges cannot move network devices");
   // Never left out in silence: they are the caller's to do, while the birth is held.
-  if (!request.hold && (plan.has_hook(HookKind::kPrestart) || plan.has_hook(HookKind::kCreateRuntime) ||
-                        plan.has_hook(HookKind::kCreateContainer) || !plan.net_devices().empty()))
+  if (!request.hold && plan.needs_hold())
     return Error(EINVAL, "begin_birth", "hooks and network devices need a birth that is held");
+
+  const bool in_place = (plan.root().flags & kRootInPlace) != 0;
+  if (in_place && plan.root().kind != RootKind::kBind && plan.root().bundle.length == 0)
+    return Error(EINVAL, "begin_birth", "hooks look for the root in a bundle, and there is none");
 
   Stage s;
   Fd opened[Stage::kNamespaces];

@@ -19,6 +19,7 @@ constexpr StepWords kCalls[] = {
     {Step::kOpenSource, "open_tree"},
     {Step::kCreateSource, "mkdir"},
     {Step::kSourcePropagation, "statx"},
+    {Step::kRelabel, "setxattr"},
     {Step::kIdmapSource, "mount_setattr"},
     {Step::kOpenDevice, "open_tree"},
     {Step::kOpenRoot, "open_tree"},
@@ -112,6 +113,7 @@ string_view object_of(const PlanView& plan, Step step, u32 index) {
     case Step::kOpenSource:
     case Step::kCreateSource:
     case Step::kSourcePropagation:
+    case Step::kRelabel:
     case Step::kIdmapSource:
       return mount != nullptr ? plan.text(mount->source) : "";
     case Step::kMount:
@@ -323,7 +325,7 @@ BirthError describe_failure(const PlanView& plan, const GateReport& report) {
     append_quoted(out, object);
   }
   const bool of_source = step == Step::kOpenSource || step == Step::kCreateSource || step == Step::kSourcePropagation ||
-                         step == Step::kIdmapSource;
+                         step == Step::kRelabel || step == Step::kIdmapSource;
   if (of_source && mount != nullptr) {
     out.append(" for ");
     append_quoted(out, plan.text(mount->destination));

@@ -16,6 +16,8 @@ void describe_hook(const PlanView& plan, u32 index, int err, int status, string_
   out.append(part(plan.text(hook.path), 0, 512)).append("\": ");
   if (err == ETIMEDOUT) {
     out.append("killed after its time-out of ").append_u64(hook.timeout).append(" s");
+  } else if (err == ECANCELED) {
+    out.append("killed with its container");
   } else if (err != 0) {
     out.append(strerror(err));
   } else if (WIFSIGNALED(status)) {
@@ -29,7 +31,7 @@ void describe_hook(const PlanView& plan, u32 index, int err, int status, string_
   for (char c : output) out.append(c == '\n' ? ' ' : static_cast<u8>(c) < 0x20 || c == 0x7f ? '?' : c);
 }
 
-Status run_hook(const PlanView& plan, u32 index, int state, int directory) {
+Status run_hook(const PlanView& plan, u32 index, int state, int directory, int cancel) {
   const HookEntry& hook = plan.hooks()[index];
   Vec<char*> pointers;
   auto list = [&](span<const Str> texts) {
@@ -45,6 +47,7 @@ Status run_hook(const PlanView& plan, u32 index, int state, int directory) {
   process.input = state;
   process.directory = directory;
   process.timeout = hook.timeout;
+  process.cancel = cancel;
   ProgramEnd end;
   run_program(process, end);
   if (!end.failed()) return ok();

@@ -8,8 +8,8 @@
 
 namespace caisson {
 
-// Runs the plan's hook of that index to its end; the rest as of run_hooks.
-Status run_hook(const PlanView& plan, u32 index, int state, int directory);
+// Runs the plan's hook of that index to its end; the rest as of run_hooks. `cancel` as of Program.
+Status run_hook(const PlanView& plan, u32 index, int state, int directory, int cancel = -1);
 
 // Runs the hooks of one kind in their order, each to its end; the first that fails ends it. `state` is a memfd with the
 // container's state as JSON, `directory` their working directory (the bundle), or -1 for "/". Blocks.

@@ -42,6 +42,15 @@ Result<size_t> sealed_memfd_size(int fd, size_t limit) {
   return static_cast<size_t>(st.st_size);
 }
 
+Result<String> read_sealed_text(int fd, size_t limit) {
+  const size_t size = CAISSON_TRY(sealed_memfd_size(fd, limit));
+  Vec<u8> bytes;
+  bytes.reserve(size);
+  for (size_t i = 0; i < size; ++i) bytes.push(0);
+  CAISSON_TRY(read_memfd(fd, {bytes.data(), bytes.size()}));
+  return String(string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
+}
+
 Status read_memfd(int fd, span<u8> out) {
   for (size_t done = 0; done < out.size();) {
     ssize_t n = pread(fd, out.data() + done, out.size() - done, static_cast<off_t>(done));

@@ -4,6 +4,7 @@
 #include "core/base.h"
 #include "core/fd.h"
 #include "core/result.h"
+#include "core/text.h"
 
 namespace caisson {
 
@@ -22,6 +23,9 @@ Result<Fd> sealed_memfd(const char* name, span<const u8> data, MemfdKind kind);
 // The size of a memfd that somebody sent. EPERM unless it is sealed against writing and shrinking (else its content or
 // size could change, or SIGBUS follow, while it is read); EFBIG when over `limit` bytes.
 Result<size_t> sealed_memfd_size(int fd, size_t limit);
+
+// All of it, checked as by sealed_memfd_size.
+Result<String> read_sealed_text(int fd, size_t limit);
 
 // Reads exactly out.size() bytes from the start.
 Status read_memfd(int fd, span<u8> out);

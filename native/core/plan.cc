@@ -165,6 +165,12 @@ class Validator {
     return false;
   }
 
+  bool is_below(Str path, Str directory) const {
+    const string_view inner(strings_ + path.offset, path.length);
+    const string_view outer(strings_ + directory.offset, directory.length);
+    return inner.size() > outer.size() + 1 && inner.starts_with(outer) && inner[outer.size()] == '/' && !climbs(inner);
+  }
+
   Status texts(Section s, Form form) {
     for (Str each : records<Str>(s)) CAISSON_TRY(text(each, form, kRules[static_cast<u32>(s)].name));
     return ok();
@@ -213,6 +219,14 @@ class Validator {
     CAISSON_TRY(text(root.path, root.kind == RootKind::kNone ? Form::kPath : Form::kAbsolute, "root.path"));
     CAISSON_TRY(text(root.upper, root.upper.length == 0 ? Form::kPath : Form::kAbsolute, "root.upper"));
     CAISSON_TRY(text(root.fstype, root.kind == RootKind::kDevice ? Form::kName : Form::kPath, "root.fstype"));
+    if (root.bundle.length == 0) {
+      if (root.cover.length != 0 || root.point.length != 0) return invalid("root.bundle");
+    } else {
+      CAISSON_TRY(text(root.cover, Form::kAbsolute, "root.cover"));
+      CAISSON_TRY(text(root.bundle, Form::kAbsolute, "root.bundle"));
+      CAISSON_TRY(text(root.point, Form::kAbsolute, "root.point"));
+      if (!is_below(root.bundle, root.cover) || !is_below(root.point, root.bundle)) return invalid("root.bundle");
+    }
     if (root.major > 0xfff || root.minor > 0xfffff) return invalid("root");
     CAISSON_TRY(propagation(root.propagation, "rootfsPropagation"));
     const ProcessEntry& process = head_.process;

@@ -70,6 +70,11 @@ class PlanView {
       if (hook.kind == kind) return true;
     return false;
   }
+  // What its caller has to do before the root is pivoted to: BirthRequest::hold.
+  bool needs_hold() const {
+    return has_hook(HookKind::kPrestart) || has_hook(HookKind::kCreateRuntime) ||
+           has_hook(HookKind::kCreateContainer) || !net_devices().empty();
+  }
   span<const Str> rdt_schemata() const { return section<Str>(Section::kRdtSchemata); }
   span<const u64> cpus_initial() const { return section<u64>(Section::kCpusInitial); }
   span<const u64> cpus_final() const { return section<u64>(Section::kCpusFinal); }

@@ -13,6 +13,7 @@ constexpr const char* kSteps[] = {
     "open source",
     "create source",
     "source propagation",
+    "relabel",
     "idmap source",
     "open device",
     "open root",

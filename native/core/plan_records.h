@@ -16,6 +16,7 @@ enum class Step : u32 {
   kOpenSource,         // index: mount
   kCreateSource,       // index: mount
   kSourcePropagation,  // index: mount
+  kRelabel,            // index: mount
   kIdmapSource,        // index: mount
   kOpenDevice,         // index: device
   kOpenRoot,
@@ -188,6 +189,11 @@ struct RootEntry {
   Str fstype = {};      // device: its file system
   u32 major = 0;        // device
   u32 minor = 0;
+  // With kRootInPlace, of a root that has no place of its own on the host: the directory that is covered, the bundle
+  // below it, and the directory of the bundle where the root is attached.
+  Str cover = {};
+  Str bundle = {};
+  Str point = {};
 };
 
 enum class MountKind : u32 {
@@ -208,7 +214,8 @@ enum MountFlag : u32 {
   kMountOwnMappings = 1u << 6,       // idmapped with the mappings of Section::kMountUidMap and kMountGidMap
   kMountSharedSlave = 1u << 7,       // becomes a slave, then shared: receives from its master, has peers of its own
   kMountIversion = 1u << 8,          // the file system counts changes (i_version)
-  kMountFlagsAll = (1u << 9) - 1,
+  kMountRelabel = 1u << 9,           // bind: where SELinux is on, its files get the label of what is mounted
+  kMountFlagsAll = (1u << 10) - 1,
 };
 
 struct MountEntry {

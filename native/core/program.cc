@@ -94,17 +94,23 @@ void wait_for(int pid, int pidfd, Pipe& output, const Program& program, ProgramE
   const i64 deadline = now_ms() + i64{program.timeout} * 1000;
   bool reading = true;
   for (;;) {
-    pollfd fds[2] = {{pidfd, POLLIN, 0}, {reading ? output.ends[0] : -1, POLLIN, 0}};
+    pollfd fds[3] = {{pidfd, POLLIN, 0},
+                     {reading ? output.ends[0] : -1, POLLIN, 0},
+                     {program.cancel, 0, 0}};  // POLLHUP is always told
     i64 left = program.timeout == 0 ? -1 : deadline - now_ms();
     if (program.timeout != 0 && left < 0) left = 0;
     // A time-out may be longer than poll(2) counts: asked for in pieces.
-    int n = poll(fds, 2, left > 60'000 ? 60'000 : static_cast<int>(left));
+    int n = poll(fds, 3, left > 60'000 ? 60'000 : static_cast<int>(left));
     if (n < 0 && errno != EINTR) {
       end.err = errno;
       break;
     }
     if (n > 0 && (fds[1].revents != 0)) reading = drain(output.ends[0], end);
     if (n > 0 && (fds[0].revents != 0)) break;
+    if (n > 0 && (fds[2].revents != 0)) {
+      end.err = ECANCELED;
+      break;
+    }
     if (program.timeout != 0 && now_ms() >= deadline) {
       end.err = ETIMEDOUT;
       break;

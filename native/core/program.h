@@ -13,11 +13,12 @@ struct Program {
   int input = -1;               // standard input, read from its start
   int directory = -1;           // working directory; -1: "/"
   u32 timeout = 0;              // seconds; 0: none
+  int cancel = -1;              // when its other end is closed, the program is killed as at its time-out
 };
 
 struct ProgramEnd {
   static constexpr size_t kOutputMax = 1000;
-  int err = 0;     // errno of what could not be done; ETIMEDOUT: it was killed; 0: see `status`
+  int err = 0;     // errno of what could not be done; ETIMEDOUT, ECANCELED: it was killed; 0: see `status`
   int status = 0;  // as waitpid(2) gives it
   size_t output_size = 0;
   char output[kOutputMax] = {};  // the end of what it wrote to standard output and error

@@ -7,8 +7,15 @@
 
 namespace caisson::monitor {
 
+namespace {
+
+constexpr int kHookExitCode = 128;  // its program may be fine: what was not found or refused is a hook's
+
+}  // namespace
+
 void Container::bind() {
   task_.on_terminal.bind<&Container::terminal>(this);
+  task_.on_held.bind<&Container::held>(this);
   task_.on_ready.bind<&Container::ready>(this);
   task_.on_failed.bind<&Container::failed>(this);
   task_.on_executed.bind<&Container::executed>(this);
@@ -21,6 +28,7 @@ void Container::bind() {
   drain_timer_.on_expiry.bind<&Container::drain_expired>(this);
   clear_timer_.on_expiry.bind<&Container::something_ended>(this);
   oom_.on_oom.bind<&Container::oom_killed>(this);
+  if (hooks_) hooks_->on_end.bind<&Container::hooks_over>(this);
   log_.set_owner(id_);
 }
 
@@ -31,6 +39,7 @@ Status Container::create(CreateRequest&& request, const PodNamespaces& pod, Tick
   cgroup_parent_ = static_cast<Fd&&>(request.cgroup_parent);
   exit_record_ = static_cast<Fd&&>(request.exit_record);
   log_directory_ = static_cast<Fd&&>(request.log_directory);
+  if (request.hooks) hooks_ = CAISSON_TRY(Hooks::load(static_cast<Fd&&>(request.hooks)));
   if (request.external) external_ = CAISSON_TRY(ExternalRuntime::load(static_cast<Fd&&>(request.external)));
   bind();
   const int parent = cgroup_parent_.get();
@@ -75,6 +84,7 @@ Status Container::begin(const PodNamespaces& pod, int target_pid_ns, int input) 
   request.stdio[0] = input;
   request.stdio[1] = out.write.get();
   request.stdio[2] = err.write.get();
+  request.hold = hooks_ && map->view().needs_hold();
   if (external_) return task_.begin(loop_, CAISSON_TRY(begin_external_birth(request, *external_, id_)), true);
   return task_.begin(loop_, CAISSON_TRY(begin_birth(request)));
 }
@@ -101,13 +111,7 @@ void Container::act(Action action) {
     }
     case kRelease:
       exit_.started_at = realtime_ns();
-      if (auto released = task_.release(); !released) {
-        GateReport lost;
-        lost.kind = GateReport::kFailed;
-        lost.step = static_cast<u32>(Step::kGate);
-        lost.err = released.error().err;
-        failed(lost);
-      }
+      release();
       break;
     case kAnswerStart: {
       plan_.reset();
@@ -151,7 +155,31 @@ void Container::act(Action action) {
     case kForget:
       forget();
       break;
+    case kRunHooks:
+      run_hooks();
+      break;
+    case kGoOn:
+      go_on();
+      break;
   }
+}
+
+void Container::release() {
+  if (!hooks_) {
+    if (auto released = task_.release(); !released) lost_gate(released.error());
+    return;
+  }
+  auto state = hook_state("created");
+  auto released = state ? task_.release(state->get()) : Status(state.error());
+  if (!released) lost_gate(released.error());
+}
+
+void Container::lost_gate(const Error& error) {
+  GateReport lost;
+  lost.kind = GateReport::kFailed;
+  lost.step = static_cast<u32>(Step::kGate);
+  lost.err = error.err;
+  failed(lost);
 }
 
 void Container::ready(const GateReport& report) {
@@ -181,6 +209,11 @@ void Container::failed(const GateReport& report) {
   advance_with(Event::kFailed);
 }
 
+void Container::executed() {
+  const bool hooked = hooks_ && hooks_->has(HookMoment::kStart);
+  advance_with(hooked ? Event::kHooksDue : Event::kExecuted);
+}
+
 void Container::terminal(Fd& master) {
   stdout_.stop();
   stderr_.stop();
@@ -191,11 +224,20 @@ void Container::terminal(Fd& master) {
 
 void Container::exited_with(ExitStatus status) {
   exit_.finished_at = realtime_ns();
+  if (state_ == State::kHooking) {
+    end_kept_ = true;
+    kept_status_ = status;
+    return;
+  }
+  ended_with(status);
+}
+
+void Container::ended_with(ExitStatus status) {
   exit_.code = status.code;
   exit_.signal = status.signal;
   if (failure_.err != 0) {
     // Killed on the way out or not, what ended it is that its program could not be executed.
-    exit_.code = exit_code_of(failure_.err);
+    exit_.code = string_view(failure_.stage) == "hook" ? kHookExitCode : exit_code_of(failure_.err);
     exit_.signal = 0;
   }
   advance_with(Event::kProcessExit);
@@ -261,7 +303,7 @@ void Container::tell_exit() {
 // After the end: every process reaped, then the cgroup removed, then, where a client asked for it, forgotten.
 void Container::clear() {
   if (state_ != State::kExited && state_ != State::kUndoing) return;
-  bool reaped = task_.gone();
+  bool reaped = task_.gone() && !(hooks_ && hooks_->running());
   for (const auto& exec : execs_) reaped = reaped && exec->gone();
   if (!reaped || (external_ && !forgotten_by_runtime())) return;
   for (auto& exec : execs_) exec->abandon_leaf();
@@ -277,6 +319,7 @@ void Container::clear() {
     if (state_ == State::kExited) return;
   }
   cgroup_parent_.reset();
+  if (hooks_ && !stop_hooks_over()) return;
   if (state_ == State::kUndoing) return advance_with(Event::kCleared);
   if (removing_) forget();
 }

@@ -9,6 +9,7 @@
 #include "monitor/exec.h"
 #include "monitor/exit_record.h"
 #include "monitor/external.h"
+#include "monitor/hooks.h"
 #include "monitor/lifecycle.h"
 #include "monitor/log.h"
 #include "monitor/oom.h"
@@ -30,6 +31,7 @@ struct CreateRequest {
   Fd exit_record;
   Fd log_directory;
   Fd external;       // with it another runtime makes the container: what ExternalRuntime reads
+  Fd hooks;          // with hooks that the monitor runs: what Hooks reads
   Fd target_pid_ns;  // of the container whose PID namespace this one joins
 };
 
@@ -86,6 +88,8 @@ class Container {
   Status begin(const PodNamespaces& pod, int target_pid_ns, int input);
   void advance_with(Event event);
   void act(Action action);
+  void release();
+  void lost_gate(const Error& error);
   void refuse_state(Ticket ticket, string_view what);
   Status begin_exec(Fd plan, Ticket ticket, u32 timeout_ms, u64 limit, const ExecStreams* streams);
   Result<Fd> attach_input();
@@ -95,9 +99,10 @@ class Container {
   void ready(const GateReport& report);
   Status finish_limits();
   void failed(const GateReport& report);
-  void executed() { advance_with(Event::kExecuted); }
+  void executed();
   void terminal(Fd& master);
   void exited_with(ExitStatus status);
+  void ended_with(ExitStatus status);
   void something_ended() { clear(); }
   void output_ended();
   void drain_expired();
@@ -111,6 +116,14 @@ class Container {
   bool forgotten_by_runtime();
   void runtime_forgot(ExitStatus status);
   void forget();
+
+  // container_hooks.cc
+  void held();
+  void run_hooks();
+  void go_on();
+  void hooks_over(const Failure& failure);
+  Result<Fd> hook_state(string_view status) const;
+  bool stop_hooks_over();
 
   Loop& loop_;
   Server& server_;
@@ -129,6 +142,9 @@ class Container {
   OomWatch oom_;
   Task task_;
   Box<ExternalRuntime> external_;
+  Box<Hooks> hooks_;
+  bool end_kept_ = false;  // the process has ended while hooks ran
+  ExitStatus kept_status_;
   Process cleaner_;  // its `delete`
   bool cleaning_ = false;
   Pump stdout_;

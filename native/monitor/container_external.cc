@@ -27,7 +27,9 @@ void Container::runtime_forgot(ExitStatus status) {
 }
 
 bool Container::is_stranger(int pid) const {
-  if (task_.awaits_child() || task_.knows(pid) || (cleaner_.alive() && cleaner_.pid() == pid)) return false;
+  if (task_.awaits_child() || task_.knows(pid) || (cleaner_.alive() && cleaner_.pid() == pid) ||
+      (hooks_ && hooks_->knows(pid)))
+    return false;
   for (const auto& exec : execs_)
     if (exec->task().awaits_child() || exec->task().knows(pid)) return false;
   return true;

@@ -22,6 +22,13 @@ void Container::save(HandoverWriter& out) const {
   oom_.save(out, "oom");
   task_.save(out, "task");
   if (external_) out.fd("external", external_->memfd);
+  if (hooks_) {
+    json.key("hooks");
+    hooks_->save(out);
+  }
+  json.member("endKept", end_kept_);
+  json.member("keptCode", kept_status_.code);
+  json.member("keptSignal", kept_status_.signal);
   stdout_.save(out, "stdout");
   stderr_.save(out, "stderr");
   if (drain_timer_.armed()) out.time("drainDeadline", drain_timer_.deadline());
@@ -57,7 +64,13 @@ Status Container::restore(const JsonValue& value) {
   id_ = String(value["id"].string_or(""));
   log_name_ = String(value["logName"].string_or(""));
   u64 state = value["state"].u64_or(~u64{0});
-  if (state > static_cast<u64>(State::kGone)) return Error(EINVAL, "reexec", "state of a container");
+  if (state >= static_cast<u64>(State::kCount)) return Error(EINVAL, "reexec", "state of a container");
+  if (Fd hooks = inherited_fd(value["hooks"]["memfd"])) {
+    hooks_ = CAISSON_TRY(Hooks::load(static_cast<Fd&&>(hooks)));
+    hooks_->restore(loop_, value["hooks"]);
+  }
+  end_kept_ = value["endKept"].bool_or(false);
+  kept_status_ = {static_cast<i32>(value["keptCode"].i64_or(0)), static_cast<i32>(value["keptSignal"].i64_or(0))};
   bind();
   state_ = static_cast<State>(state);
   plan_ = inherited_fd(value["plan"]);

@@ -38,6 +38,7 @@ void Container::signal(Ticket ticket, int number) {
 }
 
 Status Container::kill() {
+  if (hooks_) hooks_->cancel();
   if (!cgroup_) return ok();
   if (external_) task_.kill();  // the driver is not in it
   auto killed = cgroup_.kill();

@@ -17,15 +17,6 @@ Status take(const JsonValue& root, const char* key, String& into) {
   return ok();
 }
 
-Result<Vec<u8>> read_sealed(int memfd) {
-  const size_t size = CAISSON_TRY(sealed_memfd_size(memfd, ExternalRuntime::kTextMax));
-  Vec<u8> bytes;
-  bytes.reserve(size);
-  for (size_t i = 0; i < size; ++i) bytes.push(0);
-  CAISSON_TRY(read_memfd(memfd, {bytes.data(), bytes.size()}));
-  return bytes;
-}
-
 Result<Birth> give_driver(const Driven& driven, const int stdio[3], void (*drive)(Stage&)) {
   if (sys::prctl(kPrSetChildSubreaper, 1) != 0) return Error::last("prctl", "PR_SET_CHILD_SUBREAPER");
   Stage s;
@@ -37,9 +28,9 @@ Result<Birth> give_driver(const Driven& driven, const int stdio[3], void (*drive
 }  // namespace
 
 Result<Box<ExternalRuntime>> ExternalRuntime::load(Fd memfd) {
-  const Vec<u8> bytes = CAISSON_TRY(read_sealed(memfd.get()));
+  const String text = CAISSON_TRY(read_sealed_text(memfd.get(), kTextMax));
   const JsonLimits limits{static_cast<u32>(kTextMax), 4, 256};
-  auto document = CAISSON_TRY(JsonDocument::parse({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, limits));
+  auto document = CAISSON_TRY(JsonDocument::parse(text, limits));
   const JsonValue& root = document.root();
   auto runtime = Box<ExternalRuntime>::make();
   CAISSON_TRY(take(root, "name", runtime->name));
@@ -68,8 +59,7 @@ Result<Birth> begin_external_birth(BirthRequest request, const ExternalRuntime& 
 }
 
 Result<Birth> begin_external_exec(const ExternalRuntime& runtime, const ExternalExec& exec) {
-  const Vec<u8> bytes = CAISSON_TRY(read_sealed(exec.process));
-  const string_view process(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  const String process = CAISSON_TRY(read_sealed_text(exec.process, ExternalRuntime::kTextMax));
   auto document = CAISSON_TRY(JsonDocument::parse(process));
   const bool terminal = document.root()["terminal"].bool_or(false);
   const Driven driven{runtime, exec.id, exec.leaf, process, terminal};

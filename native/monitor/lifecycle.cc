@@ -7,6 +7,11 @@ Transition advance(State state, Event event) {
   switch (state) {
     case State::kCreating:
       if (event == Event::kReady) return {State::kCreated, kAnswerCreate};
+      if (event == Event::kHooksDue) return {State::kHeld, kRunHooks};
+      if (event == Event::kFailed || event == Event::kProcessExit) return {State::kUndoing, kKillGroup | kClear};
+      break;
+    case State::kHeld:
+      if (event == Event::kHooksRan) return {State::kCreating, kGoOn};
       if (event == Event::kFailed || event == Event::kProcessExit) return {State::kUndoing, kKillGroup | kClear};
       break;
     case State::kCreated:
@@ -16,9 +21,14 @@ Transition advance(State state, Event event) {
       break;
     case State::kStarting:
       if (event == Event::kExecuted) return {State::kRunning, kAnswerStart};
+      if (event == Event::kHooksDue) return {State::kHooking, kRunHooks};
       if (event == Event::kFailed) return {State::kFailing, kRefuseStart | kKillGroup};
       if (event == Event::kProcessExit) return {State::kDraining, kRefuseStart | kEnd};
       break;
+    case State::kHooking:
+      if (event == Event::kHooksRan) return {State::kRunning, kAnswerStart};
+      if (event == Event::kFailed) return {State::kFailing, kRefuseStart | kKillGroup};
+      break;  // an end of the process is kept until the hooks are over
     case State::kRunning:
     case State::kFailing:
       if (event == Event::kProcessExit) return {State::kDraining, kEnd};
@@ -31,6 +41,7 @@ Transition advance(State state, Event event) {
       break;
     case State::kExited:
     case State::kGone:
+    case State::kCount:
       break;
   }
   return {state, 0};
@@ -39,17 +50,20 @@ Transition advance(State state, Event event) {
 string_view state_name(State state) {
   switch (state) {
     case State::kCreating:
+    case State::kHeld:
     case State::kUndoing:
       return "creating";
     case State::kCreated:
     case State::kStarting:
       return "created";
+    case State::kHooking:
     case State::kRunning:
     case State::kFailing:
     case State::kDraining:
       return "running";
     case State::kExited:
     case State::kGone:
+    case State::kCount:
       return "exited";
   }
   return "exited";

@@ -16,13 +16,19 @@ enum class State : u8 {
   kExited,    // recorded and told
   kUndoing,   // the birth failed; nothing of it may stay
   kGone,      // forgotten
+  // A program that replaces this one reads these numbers: what is new comes last.
+  kHeld,     // between two parts of the creation: hooks run
+  kHooking,  // the program runs, and the hooks that follow its start
+  kCount,
 };
 
 enum class Event : u8 {
   kReady,        // the gate: everything but exec is done
-  kFailed,       // the gate: a step failed
+  kFailed,       // the gate: a step failed; or a hook
   kStart,        // a client asks
   kExecuted,     // the gate closed after release
+  kHooksDue,     // the creation is held, or the program executed, and there are hooks for it
+  kHooksRan,     // none of them has failed
   kProcessExit,  // the first process is reaped
   kDrained,      // the output is on disk, or the time for it is over
   kCleared,      // every process is reaped and the cgroup is removed
@@ -41,6 +47,8 @@ enum Action : u32 {
   kClear = 1u << 9,  // reap the rest, remove the cgroup
   kRefuseCreate = 1u << 10,
   kForget = 1u << 11,
+  kRunHooks = 1u << 12,
+  kGoOn = 1u << 13,  // with the creation
 };
 
 struct Transition {

@@ -28,9 +28,13 @@ Status Task::begin(Loop& loop, Birth&& birth, bool driven) {
   return adopted;
 }
 
-Status Task::release() {
+Status Task::go_on(int state) {
   if (!gate_) return Error(ESRCH, "release");
-  CAISSON_TRY(release_gate(gate_.get()));
+  return release_gate(gate_.get(), state);
+}
+
+Status Task::release(int state) {
+  CAISSON_TRY(go_on(state));
   released_ = true;
   return ok();
 }
@@ -81,6 +85,9 @@ void Task::drain_gate() {
       }
       case GateReport::kTerminal:
         on_terminal(passed);
+        break;
+      case GateReport::kHeld:
+        on_held();
         break;
       case GateReport::kReady:
         ready_ = true;

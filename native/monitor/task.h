@@ -14,6 +14,7 @@ namespace caisson::monitor {
 class Task {
  public:
   Callback<Fd&> on_terminal;  // the pty master
+  Callback<> on_held;         // all is mounted, and nothing pivoted to: go_on()
   Callback<const GateReport&> on_ready;
   Callback<const GateReport&> on_failed;
   Callback<> on_executed;        // the gate closed after release: exec has succeeded
@@ -22,8 +23,10 @@ class Task {
 
   // `driven`: by a driver (external.h), which tells of the process before it is ready, and when its program runs.
   Status begin(Loop& loop, Birth&& birth, bool driven = false);
+  // Lets it go on from where it is held. `state` as of release_gate().
+  Status go_on(int state);
   // Lets it go on to exec.
-  Status release();
+  Status release(int state = -1);
   Status signal(int number) const { return process_.signal(number); }
   // SIGKILL to both processes, for where a cgroup cannot be killed.
   void kill();

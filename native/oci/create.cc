@@ -166,8 +166,7 @@ Done Creation::give_birth() {
   for (int i = 0; i < 3; ++i) request.stdio[i] = i;
   request.listener = listener.get();
   request.preserve = listen_fds_ + static_cast<u32>(request_.preserve);
-  request.hold = plan.has_hook(HookKind::kPrestart) || plan.has_hook(HookKind::kCreateRuntime) ||
-                 plan.has_hook(HookKind::kCreateContainer) || !plan.net_devices().empty();
+  request.hold = plan.needs_hold();
   request.rootless = effective_user() != 0;
   request.confined = in_user_namespace();
   delivery_.emplace(&plan, state_, ContainerStatus::kCreating, signals_.get());

@@ -8,10 +8,11 @@ using caisson::u32;
 
 namespace {
 
-constexpr State kStates[] = {State::kCreating, State::kCreated, State::kStarting, State::kRunning, State::kFailing,
-                             State::kDraining, State::kExited,  State::kUndoing,  State::kGone};
-constexpr Event kEvents[] = {Event::kReady,       Event::kFailed,  Event::kStart,  Event::kExecuted,
-                             Event::kProcessExit, Event::kDrained, Event::kCleared};
+constexpr State kStates[] = {State::kCreating, State::kCreated,  State::kStarting, State::kRunning,
+                             State::kFailing,  State::kDraining, State::kExited,   State::kUndoing,
+                             State::kGone,     State::kHeld,     State::kHooking};
+constexpr Event kEvents[] = {Event::kReady,    Event::kFailed,      Event::kStart,   Event::kExecuted, Event::kHooksDue,
+                             Event::kHooksRan, Event::kProcessExit, Event::kDrained, Event::kCleared};
 
 // Walks a path and gives the actions of all its steps.
 u32 walk(std::initializer_list<Event> path, State end) {
@@ -46,6 +47,24 @@ void failures() {
   CHECK((actions & (kRefuseStart | kAnswerStart)) == 0 && (actions & kRecordExit) != 0);
 }
 
+void hooks() {
+  u32 actions = walk({Event::kHooksDue, Event::kHooksRan, Event::kReady, Event::kStart, Event::kHooksDue,
+                      Event::kHooksRan, Event::kProcessExit, Event::kDrained},
+                     State::kExited);
+  CHECK((actions & kRunHooks) != 0 && (actions & kGoOn) != 0 && (actions & kAnswerCreate) != 0 &&
+        (actions & kAnswerStart) != 0 && (actions & (kRefuseCreate | kRefuseStart)) == 0);
+  for (Event end : {Event::kFailed, Event::kProcessExit}) {
+    actions = walk({Event::kHooksDue, end, Event::kCleared}, State::kGone);
+    CHECK((actions & kRefuseCreate) != 0 && (actions & kKillGroup) != 0 && (actions & kGoOn) == 0);
+  }
+  // the answer to the start comes first, then the end of what was started
+  actions = walk({Event::kReady, Event::kStart, Event::kHooksDue, Event::kProcessExit}, State::kHooking);
+  CHECK((actions & (kAnswerStart | kRefuseStart | kDrain)) == 0);
+  actions = walk({Event::kReady, Event::kStart, Event::kHooksDue, Event::kFailed, Event::kProcessExit, Event::kDrained},
+                 State::kExited);
+  CHECK((actions & kRefuseStart) != 0 && (actions & kAnswerStart) == 0 && (actions & kKillGroup) != 0);
+}
+
 void holds_everywhere() {
   for (State state : kStates) {
     CHECK(!state_name(state).empty());
@@ -71,6 +90,7 @@ void holds_everywhere() {
 int main() {
   ordinary_life();
   failures();
+  hooks();
   holds_everywhere();
   return caisson::test::done();
 }

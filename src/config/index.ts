@@ -9,6 +9,7 @@ import { cadvisor } from './sections/cadvisor.ts'
 import { cgroup } from './sections/cgroup.ts'
 import { devices } from './sections/devices.ts'
 import { devmapper } from './sections/devmapper.ts'
+import { hooks } from './sections/hooks.ts'
 import { images } from './sections/images.ts'
 import { log } from './sections/log.ts'
 import { metrics } from './sections/metrics.ts'
@@ -28,6 +29,7 @@ export const sections = {
   cgroup,
   devices,
   devmapper,
+  hooks,
   images,
   log,
   metrics,

@@ -1,4 +1,12 @@
-import type { Device, Mount, Namespace, Seccomp, Spec } from '../oci/runtime-spec.ts'
+import {
+  hookNames,
+  type Device,
+  type Hooks,
+  type Mount,
+  type Namespace,
+  type Seccomp,
+  type Spec,
+} from '../oci/runtime-spec.ts'
 import { unlimited } from '../oci/spec-json.ts'
 import { invalid, unsupported } from './error.ts'
 import type { Merged } from './merge.ts'
@@ -12,9 +20,6 @@ import { exact } from './numbers.ts'
  */
 export function refuseUnsupported(merged: Merged, plugins: string): void {
   const { linux } = merged
-  for (const [kind, hooks] of Object.entries(merged.hooks)) {
-    if (hooks != null && hooks.length > 0) throw unsupported(plugins, `OCI hooks (${kind}) are not run in pods`)
-  }
   if (linux.cgroupsPath) throw unsupported(plugins, 'cgroups path: the names of containers’ cgroups are fixed')
   if (merged.netDevices.size > 0) throw unsupported(plugins, 'network devices are not moved into containers of pods')
   if (linux.rdt != null && linux.rdt.remove !== true)
@@ -61,6 +66,7 @@ export function adjustSpec(spec: Spec, merged: Merged): Spec {
       }),
     },
     mounts: mounts(spec.mounts, merged.mounts),
+    ...hooksOf(spec.hooks ?? {}, merged.hooks),
     ...(annotations.size > 0 && { annotations: Object.fromEntries(annotations) }),
     linux: {
       ...spec.linux,
@@ -84,6 +90,22 @@ export function adjustSpec(spec: Spec, merged: Merged): Spec {
       }),
     },
   }
+}
+
+/** After those that are there, in the order of the plugins. */
+function hooksOf(before: Hooks, added: Merged['hooks']): Pick<Spec, 'hooks'> {
+  const hooks: Hooks = {}
+  for (const name of hookNames) {
+    const more = (added[name] ?? []).map(({ path, args, env, timeout }) => ({
+      path: path ?? '',
+      args: args ?? [],
+      env: env ?? [],
+      ...(timeout != null && { timeout: exact(timeout.value, `${name} hook: timeout`) }),
+    }))
+    const all = [...(before[name] ?? []), ...more]
+    if (all.length > 0) hooks[name] = all
+  }
+  return Object.keys(hooks).length === 0 ? {} : { hooks }
 }
 
 /** Null takes away; what is set anew is the last. */

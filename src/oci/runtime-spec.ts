@@ -11,6 +11,30 @@ export interface Spec {
   mounts: Mount[]
   linux: Linux
   annotations?: Record<string, string>
+  hooks?: Hooks
+}
+
+/** The moments at which hooks run, in the order of a container's life (config.md "POSIX-platform Hooks"). */
+export const hookNames = [
+  'prestart',
+  'createRuntime',
+  'createContainer',
+  'startContainer',
+  'poststart',
+  'poststop',
+] as const
+
+export type HookName = (typeof hookNames)[number]
+
+export type Hooks = Partial<Record<HookName, Hook[]>>
+
+export interface Hook {
+  path: string
+  /** The first is the name that the program sees. */
+  args?: string[]
+  env?: string[]
+  /** Seconds. */
+  timeout?: number
 }
 
 export interface Process {
@@ -54,6 +78,8 @@ export interface Mount {
   /** Of an id-mapped mount; absent with the option `idmap`: the container's user namespace has them. */
   uidMappings?: SpecIdMapping[]
   gidMappings?: SpecIdMapping[]
+  /** Not of the specification: the source gets the label of what is mounted, where the host has SELinux. */
+  relabel?: boolean
 }
 
 export interface Namespace {

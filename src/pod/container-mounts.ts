@@ -74,6 +74,7 @@ function fileMounts(config: ContainerConfig, podFiles: string): Mount[] {
     type: 'bind',
     source: join(podFiles, name),
     options,
+    relabel: true,
   }))
 }
 
@@ -101,7 +102,13 @@ function volumeMount(mount: VolumeMount, pod: PodConfig): Mount {
     recursiveReadonly ? 'rro' : readonly ? 'ro' : 'rw',
     ...words,
   ]
-  return { destination: normalise(containerPath), type: 'bind', source: hostPath, ...idMapped(mount, pod, options) }
+  return {
+    destination: normalise(containerPath),
+    type: 'bind',
+    source: hostPath,
+    ...idMapped(mount, pod, options),
+    ...(mount.selinuxRelabel && { relabel: true }),
+  }
 }
 
 function checkWords({ containerPath, options = [] }: VolumeMount): void {

@@ -3,7 +3,7 @@ import { capabilitySets } from '../oci/capabilities.ts'
 import { containerResources } from '../oci/resources.ts'
 import { processArgs, processEnv } from '../oci/process.ts'
 import { runtimeDefaultSeccomp } from '../oci/seccomp-default.ts'
-import type { Device, DeviceRule, Mount, Namespace, Process, Seccomp, Spec } from '../oci/runtime-spec.ts'
+import type { Device, DeviceRule, Hooks, Mount, Namespace, Process, Seccomp, Spec } from '../oci/runtime-spec.ts'
 import { CaissonError } from '../errors.ts'
 import type { ImageConfig } from '../image/config.ts'
 import { containerMounts } from './container-mounts.ts'
@@ -24,6 +24,7 @@ export interface ContainerFacts {
   /** `NAME=value` and mounts that devices bring. */
   deviceEnv: string[]
   deviceMounts: Mount[]
+  deviceHooks: Hooks
   /** Name of the AppArmor profile; empty: none. */
   apparmorProfile: string
   /** Null: the host has no SELinux. */
@@ -60,6 +61,7 @@ export function containerSpec(pod: PodConfig, config: ContainerConfig, facts: Co
       cgroupOptions: host.cgroupOptions,
       deviceMounts: facts.deviceMounts,
     }),
+    ...(Object.keys(facts.deviceHooks).length > 0 && { hooks: facts.deviceHooks }),
     linux: {
       namespaces: namespaces(pod, config),
       ...(pod.user === null ? {} : specMappings(pod.user)),

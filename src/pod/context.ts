@@ -51,6 +51,8 @@ export interface Context {
   readonly handlers: RuntimeHandlers
   /** Who is asked and told of what happens to pods and containers; null: nobody. */
   hooks: LifecycleHooks | null
+  /** Seconds that an OCI hook has which names no limit of its own. */
+  readonly hookTimeout: number
   /** Changes when the runtime is configured anew; so do `rootfsSize` and `cgroup.missingController`. */
   apparmor: AppArmor
   /** Null: the host has none. */

@@ -14,6 +14,7 @@ import { writeContainerRecord } from './container-record.ts'
 import { containerSpec, processUser, type ContainerFacts } from './container-spec.ts'
 import type { Context } from './context.ts'
 import { externalInput } from './handlers/bundle.ts'
+import { boundedHooks, makeHookBundle } from './hook-bundle.ts'
 import { hostDevices } from './host-devices.ts'
 import { newId } from './ids.ts'
 import { holdImageVolumes } from './image-volumes.ts'
@@ -82,6 +83,7 @@ export async function createContainer(
         spec = adjustment.apply(containerSpec(pod.config, adjusted, { ...facts, ...devices.facts }, host))
       }
     }
+    if (spec.hooks !== undefined) spec = { ...spec, hooks: boundedHooks(spec.hooks, context.hookTimeout) }
     const directory = layout.container(pod.id, id)
     // not recursive: a pod that is removed meanwhile must not come back as a directory
     await mkdir(directory, { mode: 0o700 })
@@ -93,14 +95,25 @@ export async function createContainer(
       snapshotter.prepare(key, chain, { size: rootfsSizeOf(context, config) }),
     )
 
+    // those of another runtime's container are its own to run
+    const { hooks: ociHooks, ...hookless } = spec
+    const bundle =
+      ociHooks === undefined || handler !== null
+        ? null
+        : await makeHookBundle(layout, directory, { id, spec, hooks: ociHooks, annotations: config.annotations })
+
     const { plan, warnings } = native.compileContainer(
       specJson({
-        spec,
+        spec: bundle === null ? hookless : spec,
+        ...(bundle !== null && { hookBundle: bundle.input }),
         rootfs,
         user: processUser(config, imageConfig, devices.groups),
         imageVolumes: volumes.inputs,
         deviceSources: spec.linux.devices.map(({ path }) => devices.hostPaths.get(path) ?? path),
         volumes: imageConfig.volumes,
+        ...(facts.selinux !== null && {
+          relabel: [...spec.mounts.keys()].filter((index) => spec.mounts[index]?.relabel === true),
+        }),
         createMountSources: true,
         checkPropagation: true,
         lateLookup: true, // a program that is missing is the error of StartContainer: the pod shows RunContainerError
@@ -122,6 +135,7 @@ export async function createContainer(
               Buffer.from(specJson(externalInput(context, pod, handler, id, spec))),
             ),
           )
+    const told = bundle === null ? null : hold(native.sealedMemfd('caisson-hooks', Buffer.from(specJson(bundle.told))))
     const logDirectory = await openLogDirectory(native, pod.config, config)
     if (logDirectory !== null) hold(logDirectory)
 
@@ -143,6 +157,7 @@ export async function createContainer(
         targetId: target?.id ?? null,
         stopSignal,
         external: external !== null,
+        hooks: told !== null,
       },
       {
         plan: planFd.fd,
@@ -150,6 +165,7 @@ export async function createContainer(
         exitRecord: exitRecord.fd,
         logDirectory: logDirectory?.fd ?? null,
         external: external?.fd ?? null,
+        hooks: told?.fd ?? null,
       },
     )
     await place.settle()
@@ -184,7 +200,7 @@ export async function createContainer(
 }
 
 interface DeviceParts {
-  facts: Pick<ContainerFacts, 'devices' | 'deviceRules' | 'deviceEnv' | 'deviceMounts'>
+  facts: Pick<ContainerFacts, 'devices' | 'deviceRules' | 'deviceEnv' | 'deviceMounts' | 'deviceHooks'>
   /** By the path in the container. */
   hostPaths: ReadonlyMap<string, string>
   groups: number[]
@@ -199,7 +215,13 @@ async function devicesOf({ devices: settings }: Context, config: ContainerConfig
     ...cdi.devices,
   ]
   return {
-    facts: { devices, deviceRules: [...own.rules, ...cdi.rules], deviceEnv: cdi.env, deviceMounts: cdi.mounts },
+    facts: {
+      devices,
+      deviceRules: [...own.rules, ...cdi.rules],
+      deviceEnv: cdi.env,
+      deviceMounts: cdi.mounts,
+      deviceHooks: cdi.hooks,
+    },
     hostPaths: new Map(devices.map(({ path, hostPath }) => [path, hostPath])),
     groups: cdi.groups,
   }

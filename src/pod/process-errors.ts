@@ -22,6 +22,8 @@ export function processError(error: unknown): unknown {
       const code = error.code === 'ENOENT' ? 'ERR_COMMAND_NOT_FOUND' : 'ERR_COMMAND_NOT_EXECUTABLE'
       return new CaissonError(code, error.message, { cause: error })
     }
+    case 'hook': // an OCI hook of a device or a plugin, named in the message
+      return new CaissonError('ERR_HOOK', error.message, { cause: error })
     case 'runtime': // of a runtime handler, named in the message
       return new CaissonError('ERR_RUNTIME_HANDLER', error.message, { cause: error })
     default:

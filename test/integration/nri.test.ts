@@ -138,7 +138,8 @@ t.test('NRI', { skip: needsRoot }, async (t) => {
       [{ linux: { devices: [{ path: '/dev/x', type: 'c', major: 99999, minor: 1 }] } }, /major/],
       [{ rlimits: [{ type: 'RLIMIT_NONE', soft: 1, hard: 1 }] }, /RLIMIT_NONE/],
       [{ linux: { seccompPolicy: { defaultAction: 'SCMP_ACT_WHAT' } } }, /SCMP_ACT_WHAT/],
-      [{ hooks: { poststop: [{ path: '/bin/true' }] } }, /hooks/],
+      [{ hooks: { poststop: [{ path: 'bin/true' }] } }, /hooks\.poststop\[0\]\.path/],
+      [{ hooks: { prestart: [{ path: '/bin/true', timeout: { value: -1 } }] } }, /hooks\.prestart\[0\]\.timeout/],
       [{ cdiDevices: [{ name: 'vendor.example/none=x' }] }, /vendor\.example/],
     ]
     for (const [each, why] of bad) {

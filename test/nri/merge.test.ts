@@ -102,7 +102,12 @@ t.test('every field that can be set, set by two plugins, is a conflict that name
 
 t.test('hooks are everybody’s', async (t) => {
   const hook = { path: '/h' }
-  t.equal(merged({ hooks: { poststop: [hook] } }, { hooks: { poststop: [hook] } }).hooks.poststop?.length, 2)
+  const both = merged({ hooks: { poststop: [hook] } }, { hooks: { poststop: [{ ...hook, timeout: { value: 3 } }] } })
+  t.equal(both.hooks.poststop?.length, 2)
+  const before = { path: '/device' }
+  t.strictSame(adjustSpec({ ...spec, hooks: { poststop: [before] } }, both).hooks, {
+    poststop: [before, { path: '/h', args: [], env: [] }, { path: '/h', args: [], env: [], timeout: 3 }],
+  })
 })
 
 t.test('what was given up can be set: by who gives it up, and by the one after', async (t) => {
@@ -217,7 +222,6 @@ t.test('what is not valid is refused by name', async (t) => {
 
 t.test('what this runtime does not do is refused, never dropped', async (t) => {
   const asked: [NriAdjustment, RegExp][] = [
-    [{ hooks: { prestart: [{ path: '/h' }] } }, /hooks \(prestart\)/],
     [{ linux: { cgroupsPath: '/x' } }, /cgroups path/],
     [{ linux: { netDevices: { eth1: {} } } }, /network devices/],
     [{ linux: { rdt: { closId: { value: 'x' } } } }, /RDT/],

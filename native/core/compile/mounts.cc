@@ -186,7 +186,7 @@ Status compile_idmap(Context& context, Mount& mount) {
   return ok();
 }
 
-Status compile_mount(Context& context, const Property& volumes, const Property& entry) {
+Status compile_mount(Context& context, const Property& volumes, const Property& entry, bool relabel) {
   CAISSON_TRY(entry.object());
   Mount mount{entry, CAISSON_TRY(read_mount_options(entry["options"])), {}, {}, {}};
   mount.type = CAISSON_TRY(entry["type"].text_or({}, kTypeMax));
@@ -215,6 +215,7 @@ Status compile_mount(Context& context, const Property& volumes, const Property& 
   if (context.check_propagation && record.kind == MountKind::kBind && propagates)
     record.flags |= kMountCheckPropagation;
   CAISSON_TRY(compile_idmap(context, mount));
+  if (relabel && record.kind == MountKind::kBind) record.flags |= kMountRelabel;
   if (path.view() == "/dev" && record.kind == MountKind::kBind) context.host_dev = true;
   context.plan.add(Section::kMounts, record);
   return ok();
@@ -225,7 +226,18 @@ Status compile_mount(Context& context, const Property& volumes, const Property& 
 Status compile_mounts(Context& context, const Property& input, const Property& mounts) {
   const Property volumes = input["imageVolumes"];
   const u32 count = CAISSON_TRY(mounts.list(kMountsMax));
-  for (u32 i = 0; i < count; ++i) CAISSON_TRY(compile_mount(context, volumes, mounts.at(i)));
+  const Property relabelled = input["relabel"];
+  const u32 relabels = CAISSON_TRY(relabelled.list(count));
+  u32 next = 0;
+  for (u32 i = 0; i < count; ++i) {
+    bool relabel = false;
+    if (next < relabels && CAISSON_TRY(relabelled.at(next).natural(count - 1)) == i) {
+      relabel = true;
+      ++next;
+    }
+    CAISSON_TRY(compile_mount(context, volumes, mounts.at(i), relabel));
+  }
+  if (next != relabels) return relabelled.error(EINVAL, "is not in order");
   return ok();
 }
 

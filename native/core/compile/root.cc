@@ -66,6 +66,16 @@ Status compile_rootfs(Context& context, const Property& rootfs) {
   return kind.invalid(word, "is not overlay, directory or device");
 }
 
+// Where hooks look for a root that has no place of its own.
+Status compile_bundle(Context& context, const Property& bundle) {
+  if (!bundle.present()) return ok();
+  RootEntry& root = context.plan.root();
+  root.cover = context.plan.string(CAISSON_TRY(bundle["cover"].absolute_path()));
+  root.bundle = context.plan.string(CAISSON_TRY(bundle["path"].absolute_path()));
+  root.point = context.plan.string(CAISSON_TRY(bundle["root"].absolute_path()));
+  return ok();
+}
+
 Status compile_propagation(Context& context, const Property& property) {
   struct Word {
     string_view word;
@@ -130,6 +140,7 @@ Status compile_root(Context& context, const Property& input, const Property& spe
   const Property rootfs = CAISSON_TRY(input.object("rootfs"));
   if (rootfs.present()) {
     CAISSON_TRY(compile_rootfs(context, rootfs));
+    CAISSON_TRY(compile_bundle(context, CAISSON_TRY(input.object("hookBundle"))));
   } else {
     const Property path = root["path"];
     context.plan.root().kind = RootKind::kBind;

@@ -176,7 +176,10 @@ void mount_image_volume(Stage& s, u32 index) {
                              {mount.attr_set | mount.recursive_set | kContent, 0, uapi::kMsPrivate, 0}));
 }
 
-const char* root_point(const Stage& s) { return s.in_place() ? s.plan->c_str(s.plan->root().path) : kSeedRoot; }
+const char* root_point(const Stage& s) {
+  if (s.in_bundle()) return s.plan->c_str(s.plan->root().point);
+  return s.in_place() ? s.plan->c_str(s.plan->root().path) : kSeedRoot;
+}
 
 }  // namespace
 
@@ -186,8 +189,9 @@ void assemble_root(Stage& s) {
   bool overlay = s.plan->root().kind == RootKind::kOverlay;
   if (overlay) mount_overlay(s);
   s.at(Step::kAttachRoot);
-  if (s.has_user_namespace()) {
+  if (s.has_user_namespace() || s.in_bundle()) {
     // A copy of an attached mount would be locked in the namespace of stage 2, and a locked mount cannot be pivoted to.
+    // What is attached here, another mount namespace could not take over.
     if (overlay) s.root = s.check(sys::open_tree(AT_FDCWD, kSeedRoot, uapi::kOpenTreeClone));
     return;
   }

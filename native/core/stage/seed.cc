@@ -100,6 +100,46 @@ void copy_host_tree(Stage& s) {
   s.check(sys::mount_setattr(AT_FDCWD, "/", uapi::kAtRecursive, {0, 0, uapi::kMsSlave, 0}));
 }
 
+// Where the bundle is, no mapped root may search: what belongs to the service is covered by a tmpfs in which there is a
+// way to the bundle and nothing else. Whole file systems of /proc and /sys are shown too (as by build_seed).
+void return_in_bundle(Stage& s) {
+  const RootEntry& root = s.plan->root();
+  const char* bundle_path = s.plan->c_str(root.bundle);
+  const size_t cover_length = root.cover.length;
+  s.at(Step::kAttachRoot);
+  int proc = -1;
+  int sysfs = -1;
+  if (s.has_user_namespace()) {
+    proc = s.check(sys::open_tree(AT_FDCWD, "/proc", uapi::kOpenTreeClone));
+    sysfs = s.check(sys::open_tree(AT_FDCWD, "/sys", uapi::kOpenTreeClone));
+  }
+  s.check(sys::setns(s.host_mounts, uapi::kCloneNewns));
+  copy_host_tree(s);
+  s.at(Step::kAttachRoot);
+  const int bundle = s.check(sys::open_tree(AT_FDCWD, bundle_path, uapi::kOpenTreeClone));
+  constexpr u64 kPlain = uapi::kMountAttrNosuid | uapi::kMountAttrNodev | uapi::kMountAttrNoexec;
+  const char* tiny[] = {"size", "64k", "mode", "0755"};
+  const int cover = s.check(attach("tmpfs", s.plan->c_str(root.cover), kPlain, tiny));
+  char path[kPlanPathMax + 1];
+  memcpy(path, bundle_path, root.bundle.length + 1);
+  for (size_t at = cover_length + 1; at <= root.bundle.length; ++at) {
+    if (path[at] != '/' && path[at] != '\0') continue;
+    const char end = std::exchange(path[at], '\0');
+    s.check(mkdirat(cover, path + cover_length + 1, 0755));
+    path[at] = end;
+  }
+  s.check(sys::move_mount_at(bundle, bundle_path));
+  if (s.has_user_namespace()) {
+    for (auto [fd, name] : {std::pair{proc, "proc"}, std::pair{sysfs, "sys"}}) {
+      s.check(mkdirat(cover, name, 0755));
+      s.check(sys::move_mount(fd, "", cover, name, uapi::kMoveMountFEmptyPath));
+      close(fd);
+    }
+  }
+  close(bundle);
+  close(cover);
+}
+
 void enter_seed(Stage& s) {
   if (s.seed >= 0) {
     s.at(Step::kJoinSeed);

@@ -28,8 +28,9 @@ int open_source(Stage& s, const MountEntry& mount, u32 index) {
   s.at(Step::kOpenSource, index);
   const char* path = s.plan->c_str(mount.source);
   const bool check = (mount.flags & kMountCheckPropagation) != 0;
+  const bool relabel = s.label && (mount.flags & kMountRelabel) != 0;
   const unsigned clone = uapi::kOpenTreeClone | (mount.flags & kMountRecursive ? unsigned{uapi::kAtRecursive} : 0u);
-  const unsigned flags = check ? 0 : clone;
+  const unsigned flags = check || relabel ? 0 : clone;
   int fd = sys::open_tree(AT_FDCWD, path, flags);
   if (fd < 0 && errno == ENOENT && (mount.flags & kMountCreateSource) != 0) {
     s.at(Step::kCreateSource, index);
@@ -38,14 +39,24 @@ int open_source(Stage& s, const MountEntry& mount, u32 index) {
     fd = sys::open_tree(AT_FDCWD, path, flags);
   }
   s.check(fd);
-  if (!check) return fd;
+  if (flags != 0) return fd;
   // A clone is a mount of its own, which mountinfo does not show: what it is made of is looked at.
-  s.at(Step::kSourcePropagation, index);
-  const bool slave = (mount.flags & kMountSharedSlave) != 0;
-  require_propagation(s, fd, slave ? uapi::kMsSlave : mount.propagation & ~uapi::kMsRec);
+  if (check) {
+    s.at(Step::kSourcePropagation, index);
+    const bool slave = (mount.flags & kMountSharedSlave) != 0;
+    require_propagation(s, fd, slave ? uapi::kMsSlave : mount.propagation & ~uapi::kMsRec);
+  }
+  if (relabel) {
+    s.at(Step::kRelabel, index);
+    if (is_of_host(fd)) s.fail(EPERM);
+  }
   s.at(Step::kOpenSource, index);
   int cloned = s.check(sys::open_tree(fd, "", clone | unsigned{uapi::kAtEmptyPath}));
   let_go(fd);
+  if (relabel) {
+    s.at(Step::kRelabel, index);
+    s.check(relabel_tree(cloned, s.plan->text(s.plan->head().mount_label)));
+  }
   return cloned;
 }
 

@@ -63,7 +63,7 @@ struct Stage {
   bool confined = false;
   void (*drive)(Stage&) = nullptr;  // BirthRequest::drive
   const void* driven = nullptr;
-  int host_mounts = -1;  // with `drive`: the host's mount namespace, to return to
+  int host_mounts = -1;  // with `drive`, or in a bundle: the host's mount namespace, to return to
   u64 ignored = 0;       // ignored_signals() of the parent
   u32 live_mounts = 0;   // live_mounts.cc: so many of the plan's mounts are meant
   u32 host_uid = 0;      // the container's root on the host
@@ -88,9 +88,12 @@ struct Stage {
   bool has_user_namespace() const { return join[static_cast<u32>(NamespaceType::kUser)] >= 0; }
   // Nodes cannot be made in a user namespace (mknod(2), EPERM); the host's are lent.
   bool lends_devices() const { return has_user_namespace() || confined; }
+  // The root, put together in the seed, is attached in its bundle in a copy of the host's tree, for hooks to find it.
+  bool in_bundle() const { return (plan->root().flags & kRootInPlace) != 0 && plan->root().bundle.length != 0; }
   // The root is attached at its own path in a copy of the host's tree: without a pod there is no seed to begin from,
   // and a seed of its own is only worth its price where a user namespace wants to see a whole /proc and /sys.
   bool in_place() const {
+    if (in_bundle()) return false;
     if (rootless || confined || (plan->root().flags & kRootInPlace) != 0) return true;
     return seed < 0 && plan->root().kind == RootKind::kBind && !has_user_namespace();
   }
@@ -123,6 +126,11 @@ void hand_over(Stage& s);    // descriptors that were preserved pass through exe
 void open_sources(Stage& s);
 void open_mount_sources(Stage& s);  // those of mounts alone
 
+// relabel.cc: of the clone of a volume; -1 and errno on failure. What is mounted in it belongs to it.
+int relabel_tree(int fd, string_view label);
+// Of a path that no container's label may take from the host: /etc, /usr.
+bool is_of_host(int fd);
+
 // cgroups.cc
 int clone_own_cgroup(Stage& s);  // a detached clone of the container's cgroup
 
@@ -140,6 +148,8 @@ int build_seed(u64 shm_size, u32 uid, u32 gid);
 int build_empty_root();
 void enter_seed(Stage& s);
 void copy_host_tree(Stage& s);  // the other beginning: kRootInPlace
+// From the seed, with the root put together, to a copy of the host's tree that shows the bundle.
+void return_in_bundle(Stage& s);
 
 // root.cc
 void assemble_root(Stage& s);  // in the initial user namespace; leaves Stage::root

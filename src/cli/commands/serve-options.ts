@@ -20,6 +20,7 @@ export function runtimeOptions(config: ServiceConfig): RuntimeOptions {
     ...runtimeChanges(config),
     cgroup,
     devices: { cdiDirectories: devices.cdiSpecDirs, ownedByUser: devices.ownershipFromSecurityContext },
+    hookTimeout: config.hooks.timeout,
     snapshots: snapshotSettings(config),
     runtimeHandlers: Object.fromEntries(
       Object.entries(config.runtimes.named).map(([name, { path, options, timeout }]) => [

@@ -1,5 +1,5 @@
 import { CaissonError } from '../../errors.ts'
-import type { DeviceRule, Mount } from '../../oci/runtime-spec.ts'
+import type { DeviceRule, Hooks, Mount } from '../../oci/runtime-spec.ts'
 import type { ContainerConfig } from '../config.ts'
 import { deviceAt, type HostDevice } from '../host-devices.ts'
 import { annotatedDevices, cdiEdits } from './registry.ts'
@@ -13,11 +13,12 @@ export interface CdiParts {
   rules: DeviceRule[]
   mounts: Mount[]
   groups: number[]
+  hooks: Hooks
 }
 
 /** All that the devices of a container bring, in the order of their names. */
 export async function cdiParts(config: ContainerConfig, directories: readonly string[]): Promise<CdiParts> {
-  const parts: CdiParts = { env: [], devices: [], rules: [], mounts: [], groups: [] }
+  const parts: CdiParts = { env: [], devices: [], rules: [], mounts: [], groups: [], hooks: {} }
   const names = [...(config.cdiDevices ?? []), ...annotatedDevices(config.annotations)]
   for (const edits of await cdiEdits(directories, names)) {
     refuseUnsupported(edits)
@@ -34,22 +35,18 @@ export async function cdiParts(config: ContainerConfig, directories: readonly st
       const mount = { destination: containerPath, source: hostPath, type, options }
       parts.mounts = [...parts.mounts.filter(({ destination }) => destination !== containerPath), mount]
     }
+    for (const { hookName, path, args, env, timeout } of edits.hooks) {
+      const hook = { path, args, env, ...(timeout !== null && { timeout }) }
+      parts.hooks[hookName] = [...(parts.hooks[hookName] ?? []), hook]
+    }
     // 0 would give every process the files of root's group: the interface itself leaves it out
     parts.groups.push(...edits.additionalGids.filter((gid) => gid !== 0))
   }
   return parts
 }
 
-function refuseUnsupported({ hooks, netDevices, intelRdt }: ContainerEdits): void {
-  const [hook] = hooks
-  const what =
-    hook !== undefined
-      ? `the ${hook.hookName} hook ${hook.path}`
-      : netDevices.length > 0
-        ? 'netDevices'
-        : intelRdt !== null
-          ? 'intelRdt'
-          : ''
+function refuseUnsupported({ netDevices, intelRdt }: ContainerEdits): void {
+  const what = netDevices.length > 0 ? 'netDevices' : intelRdt !== null ? 'intelRdt' : ''
   if (what === '') return
   throw new CaissonError('ERR_UNIMPLEMENTED', `CDI: ${what}: not supported by this version of Caisson`)
 }

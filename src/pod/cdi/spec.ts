@@ -1,11 +1,11 @@
 import { parse as parseYaml } from 'yaml'
 
+import { hookNames } from '../../oci/runtime-spec.ts'
 import { Reader } from './reader.ts'
 import type { CdiDevice, CdiDeviceNode, CdiHook, CdiIntelRdt, CdiSpec, ContainerEdits } from './types.ts'
 
 /** Ascending. */
 const versions = ['0.3.0', '0.4.0', '0.5.0', '0.6.0', '0.7.0', '0.8.0', '1.0.0', '1.1.0']
-const hookNames = ['prestart', 'createRuntime', 'createContainer', 'startContainer', 'poststart', 'poststop'] as const
 const idMax = 0xffff_fffe
 
 const vendorForm = /^[A-Za-z]([A-Za-z0-9_.-]*[A-Za-z0-9])?$/

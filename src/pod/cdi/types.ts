@@ -1,3 +1,5 @@
+import type { HookName } from '../../oci/runtime-spec.ts'
+
 /** A specification of the Container Device Interface, https://github.com/cncf-tags/container-device-interface SPEC.md, 0.3.0 to 1.1.0. */
 export interface CdiSpec {
   cdiVersion: string
@@ -56,7 +58,7 @@ export interface CdiMount {
 }
 
 export interface CdiHook {
-  hookName: 'prestart' | 'createRuntime' | 'createContainer' | 'startContainer' | 'poststart' | 'poststop'
+  hookName: HookName
   path: string
   args: string[]
   env: string[]

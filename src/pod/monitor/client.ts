@@ -52,6 +52,8 @@ export interface CreateRequest {
   stopSignal: number
   /** Another runtime makes it. */
   external: boolean
+  /** It has hooks that the monitor runs. */
+  hooks: boolean
 }
 
 export interface Created {
@@ -179,11 +181,13 @@ export class MonitorClient {
       exitRecord: number
       logDirectory: number | null
       external: number | null
+      hooks: number | null
     },
   ): Promise<Created> {
     const passed = [fds.plan, fds.cgroupParent, fds.exitRecord]
     if (fds.logDirectory !== null) passed.push(fds.logDirectory)
     if (fds.external !== null) passed.push(fds.external)
+    if (fds.hooks !== null) passed.push(fds.hooks)
     const { payload } = await this.#call(frameType.containerCreate, request, passed)
     return { pid: number(payload, 'pid'), createdAt: nanoseconds(payload, 'createdAt'), ...identity(payload) }
   }
