@@ -70,6 +70,25 @@ t.test('events', { skip: needsRoot }, async (t) => {
     }
   })
 
+  t.test('later attempts of a container come first, also in the status of the pod', async (t) => {
+    const { events, of } = follow(t, service)
+    await runtime.version({})
+    const pod = await runPod(service)
+    const attempts: string[] = []
+    for (const attempt of [0, 1, 2]) {
+      const id = await startShell(service, pod, 'exit 3', { metadata: { name: 'again', attempt } })
+      attempts.unshift(id)
+      await ended(service, id)
+      const { containersStatuses } = await runtime.podSandboxStatus({ podSandboxId: pod.id })
+      const ids = containersStatuses.map((status) => status.id)
+      t.same(ids, attempts)
+      await until(() => of(id).length >= 3)
+    }
+    const told = events.at(-1)?.containersStatuses.map((status) => status.id)
+    t.same(told, attempts)
+    await runtime.removePodSandbox({ podSandboxId: pod.id })
+  })
+
   t.test('processes that end at once: started before stopped, none lost', async (t) => {
     const { of } = follow(t, service)
     await runtime.version({})

@@ -58,3 +58,14 @@ export function toContainerStatus(container: ContainerStatus): runtime.v1.Contai
     stopSignal: toCriSignal(container.stopSignal),
   }
 }
+
+/**
+ * Those of one pod, later attempts first: a kubelet with EventedPLEG takes the first of a name in PodSandboxStatus for the one that
+ * counts (GetPodStatus of pkg/kubelet/kuberuntime, 1.36), and would make an attempt again that has been.
+ */
+export function toContainerStatuses(containers: readonly ContainerStatus[]): runtime.v1.ContainerStatus.$Properties[] {
+  const attempt = ({ config }: ContainerStatus): number => config.metadata.attempt
+  return [...containers]
+    .sort((a, b) => attempt(b) - attempt(a) || Number(b.createdAt - a.createdAt))
+    .map((container) => toContainerStatus(container))
+}

@@ -3,7 +3,7 @@ import type { LifecycleEvent, LifecycleEventType, Runtime } from '../../index.ts
 import { Encoded } from '../grpc/encoded.ts'
 import { ns } from '../grpc/int64.ts'
 import type { RuntimeHandlers } from '../grpc/services.ts'
-import { toContainerStatus } from '../map/container-status.ts'
+import { toContainerStatuses } from '../map/container-status.ts'
 import { toPodSandboxStatus } from '../map/pod-status.ts'
 
 const types: Record<LifecycleEventType, proto.v1.ContainerEventType> = {
@@ -30,7 +30,7 @@ export function containerEventsRpc(runtime: Runtime): Pick<RuntimeHandlers, 'get
       containerEventType: types[event.type],
       createdAt: ns(event.at),
       podSandboxStatus: toPodSandboxStatus(event.pod),
-      containersStatuses: event.containers.map(toContainerStatus),
+      containersStatuses: toContainerStatuses(event.containers),
     }).finish()
     const reply = new Encoded([Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)])
     encoded.set(event, reply)

@@ -2,7 +2,7 @@ import { now } from '../../clock.ts'
 import type { Runtime } from '../../index.ts'
 import { ns } from '../grpc/int64.ts'
 import type { RuntimeHandlers } from '../grpc/services.ts'
-import { toContainerStatus } from '../map/container-status.ts'
+import { toContainerStatuses } from '../map/container-status.ts'
 import { toPodSandboxStatus } from '../map/pod-status.ts'
 
 /** PodSandboxStatus: from memory, waiting for nothing (law 4). */
@@ -12,7 +12,7 @@ export function podSandboxStatusRpc(runtime: Runtime): Pick<RuntimeHandlers, 'po
       const pod = runtime.pods.require(podSandboxId)
       return {
         status: toPodSandboxStatus(pod.status()),
-        containersStatuses: [...pod.containers.values()].map((container) => toContainerStatus(container.status())),
+        containersStatuses: toContainerStatuses([...pod.containers.values()].map((container) => container.status())),
         timestamp: ns(now()),
         info: verbose
           ? {
