@@ -2,6 +2,7 @@
 
 #include <errno.h>
 
+#include <algorithm>
 #include <condition_variable>
 #include <mutex>
 #include <optional>
@@ -18,17 +19,21 @@ namespace {
 constexpr size_t kSlots = 4;
 constexpr size_t kSlotSize = 512 * 1024;
 
-// Filled slots between the two threads. Either side ends it; the other sees that at its next step.
+// Who reads the ring.
+enum Reader : size_t { kDigest, kTarget, kReaders };
+
+// Filled slots between one thread that writes them and two that read each of them. Any side ends it; the others see
+// that at their next step.
 class Ring {
  public:
   Ring() {
     for (std::vector<u8>& slot : slots_) slot.resize(kSlotSize);
   }
 
-  // The slot to fill; none when the reader has ended.
+  // The slot to fill; none when a reader has ended.
   u8* fill() {
     std::unique_lock lock(mutex_);
-    changed_.wait(lock, [&] { return closed_ || written_ - read_ < kSlots; });
+    changed_.wait(lock, [&] { return closed_ || written_ - slowest() < kSlots; });
     return closed_ ? nullptr : slots_[written_ % kSlots].data();
   }
   void filled(size_t size) {
@@ -36,16 +41,17 @@ class Ring {
     sizes_[written_++ % kSlots] = size;
     changed_.notify_all();
   }
-  // The next filled slot; nothing when the writer has ended and all is read.
-  std::optional<span<const u8>> next() {
+  // The next filled slot; nothing when the ring is closed and all is read.
+  std::optional<span<const u8>> next(Reader reader) {
+    const size_t& read = read_[reader];
     std::unique_lock lock(mutex_);
-    changed_.wait(lock, [&] { return closed_ || read_ != written_; });
-    if (read_ == written_) return std::nullopt;
-    return span<const u8>(slots_[read_ % kSlots].data(), sizes_[read_ % kSlots]);
+    changed_.wait(lock, [&] { return closed_ || read != written_; });
+    if (read == written_) return std::nullopt;
+    return span<const u8>(slots_[read % kSlots].data(), sizes_[read % kSlots]);
   }
-  void taken() {
+  void taken(Reader reader) {
     const std::lock_guard lock(mutex_);
-    ++read_;
+    ++read_[reader];
     changed_.notify_all();
   }
   void close() {
@@ -55,67 +61,74 @@ class Ring {
   }
 
  private:
+  size_t slowest() const { return std::min(read_[kDigest], read_[kTarget]); }
+
   std::mutex mutex_;
   std::condition_variable changed_;
   std::vector<u8> slots_[kSlots];
   size_t sizes_[kSlots] = {};
   size_t written_ = 0;
-  size_t read_ = 0;
+  size_t read_[kReaders] = {};
   bool closed_ = false;
 };
 
-Status hash_more(Sha256& hash, span<const u8> bytes) {
-  return hash.update(bytes) ? ok() : Status(Error(ENOTSUP, "EVP_DigestUpdate", "SHA-256"));
-}
-
 // The first thread: from the blob into the ring.
-Status expand(const BlobInput& blob, const PipelineLimits& limits, Ring& ring, Sha256* hash, PipelineResult& result) {
+Status expand(const BlobInput& blob, const ExpansionLimits& limits, Ring& ring, u64& expanded) {
   const std::unique_ptr<Decoder> decoder = CAISSON_TRY(Decoder::open(blob));
   for (;;) {
     u8* const slot = ring.fill();
-    if (slot == nullptr) return ok();  // the other thread has failed, and says why
-    const size_t n = CAISSON_TRY(decoder->read({slot, kSlotSize}, limits.expansion));
+    if (slot == nullptr) return ok();  // another thread has failed, and says why
+    const size_t n = CAISSON_TRY(decoder->read({slot, kSlotSize}, limits));
     if (n == 0) break;
-    if (hash != nullptr) CAISSON_TRY(hash_more(*hash, {slot, n}));
     ring.filled(n);
   }
-  result.expanded = decoder->expanded();
+  expanded = decoder->expanded();
   return ok();
 }
 
-// Which of the two hashes: the one that has less to do. Nothing is made but two files where a layer is indexed.
-enum class Hasher { kExpanding, kApplying };
+// The second: the diff id of what comes through.
+Status digest(Ring& ring, u8 (&out)[Sha256::kSize]) {
+  Sha256 hash;
+  while (const std::optional<span<const u8>> chunk = ring.next(kDigest)) {
+    if (!hash.update(*chunk)) return Error(ENOTSUP, "EVP_DigestUpdate", "SHA-256");
+    ring.taken(kDigest);
+  }
+  return hash.finish(out) ? ok() : Status(Error(ENOTSUP, "EVP_DigestFinal_ex", "SHA-256"));
+}
 
-// The second thread, the caller's: what comes through the ring goes to `target`, a LayerApply or what does as it does.
+// The third, the caller's: what comes through goes to `target`, a LayerApply or what does as it does.
 template <typename Target>
-Result<PipelineResult> run(const BlobInput& blob, Target& target, Hasher hasher, const PipelineLimits& limits) {
+Status apply(Ring& ring, Target& target, const std::atomic<bool>& cancelled) {
+  while (const std::optional<span<const u8>> chunk = ring.next(kTarget)) {
+    if (cancelled) return Error(ECANCELED, "unpack", "layer");
+    CAISSON_TRY(target.write(*chunk));
+    ring.taken(kTarget);
+  }
+  return ok();
+}
+
+template <typename Target>
+Result<PipelineResult> run(const BlobInput& blob, Target& target, const PipelineLimits& limits) {
   PipelineResult result;
   Ring ring;
-  Sha256 hash;
-  const bool own = hasher == Hasher::kApplying;
-  std::optional<Error> failed;
-  std::thread producer([&] {
-    const Status expanded = expand(blob, limits, ring, own ? nullptr : &hash, result);
-    if (!expanded) failed = expanded.error();
+  std::optional<Status> expanded;
+  std::optional<Status> hashed;
+  // a stage that has ended, well or not, closes the ring; what is in it is still read
+  std::thread expanding([&] {
+    expanded.emplace(expand(blob, limits.expansion, ring, result.expanded));
     ring.close();
   });
-  while (const std::optional<span<const u8>> chunk = ring.next()) {
-    const auto take = [&]() -> Status {
-      if (blob.cancelled) return Error(ECANCELED, "unpack", "layer");
-      if (own) CAISSON_TRY(hash_more(hash, *chunk));
-      return target.write(*chunk);
-    };
-    const Status written = take();
-    if (!written) {
-      ring.close();
-      producer.join();
-      return written.error();
-    }
-    ring.taken();
-  }
-  producer.join();
-  if (failed) return *failed;
-  if (!hash.finish(result.diff_id)) return Error(ENOTSUP, "EVP_DigestFinal_ex", "SHA-256");
+  std::thread hashing([&] {
+    hashed.emplace(digest(ring, result.diff_id));
+    if (!*hashed) ring.close();
+  });
+  const Status applied = apply(ring, target, blob.cancelled);
+  if (!applied) ring.close();
+  expanding.join();
+  hashing.join();
+  if (!applied) return applied.error();
+  if (!*expanded) return expanded->error();
+  if (!*hashed) return hashed->error();
   result.stats = CAISSON_TRY(target.finish());
   return result;
 }
@@ -126,10 +139,10 @@ Result<PipelineResult> run_layer_pipeline(const BlobInput& blob, int directory, 
                                           const PipelineLimits& limits) {
   if (form) {
     IndexedLayer target = CAISSON_TRY(IndexedLayer::create(directory, *form, limits.tar));
-    return run(blob, target, Hasher::kApplying, limits);
+    return run(blob, target, limits);
   }
   LayerApply target = CAISSON_TRY(LayerApply::create(directory, limits.tar));
-  return run(blob, target, Hasher::kExpanding, limits);
+  return run(blob, target, limits);
 }
 
 }  // namespace caisson

@@ -1,6 +1,6 @@
-// A layer blob becomes a directory: decompress and hash in one thread, apply or index the archive in another, with a
-// bounded ring between them. Threads of its own: it takes as long as the layer is large, and libuv's pool is for what
-// is short.
+// A layer blob becomes a directory: it is decompressed in one thread, hashed in another, applied or indexed in a third,
+// with a bounded ring between them. Threads of its own: it takes as long as the layer is large, and libuv's pool is for
+// what is short.
 #pragma once
 
 #include <optional>

@@ -21,14 +21,17 @@ bool is_zero_block(const u8* block) {
 bool checksum_holds(const u8* block) {
   i64 stored = 0;
   if (!number_of(block, kChecksum, stored)) return false;
-  i64 plain = 0;
-  i64 high = 0;  // bytes with the top bit: each is 256 less in a signed sum
+  u32 plain = 0;
+  u32 high = 0;  // bytes with the top bit: each is 256 less in a signed sum
   for (size_t i = 0; i < kBlock; ++i) {
-    u8 byte = i >= kChecksum.at && i < kChecksum.at + kChecksum.width ? u8{' '} : block[i];
-    plain += byte;
-    high += byte >> 7;
+    plain += block[i];
+    high += block[i] >> 7;
   }
-  return stored == plain || stored == plain - 256 * high;
+  for (size_t i = kChecksum.at; i < kChecksum.at + kChecksum.width; ++i) {
+    plain += u32{' '} - block[i];
+    high -= block[i] >> 7;
+  }
+  return stored == plain || stored == i64{plain} - 256 * i64{high};
 }
 
 string_view text_of(const u8* block, Field field) {
