@@ -13,32 +13,36 @@ const meanSize = 13_500
 const execute = promisify(execFile)
 const layerType = 'application/vnd.oci.image.layer.v1.tar'
 
-/** The forms of compression, as the tools of Debian make them. */
-export const forms = {
-  gzip: { command: ['gzip', '-6', '-n', '-k'], suffix: '.gz', mediaType: `${layerType}+gzip` },
-  zstd: { command: ['zstd', '-q', '-3', '-k'], suffix: '.zst', mediaType: `${layerType}+zstd` },
+/** The forms of a layer, as the tools of Debian make them. */
+const forms = {
+  plain: { command: (tar) => ['cp', tar, `${tar}.plain`], suffix: '.plain', mediaType: layerType },
+  gzip: { command: (tar) => ['gzip', '-6', '-n', '-k', tar], suffix: '.gz', mediaType: `${layerType}+gzip` },
+  zstd: { command: (tar) => ['zstd', '-q', '-3', '-k', tar], suffix: '.zst', mediaType: `${layerType}+zstd` },
 }
 
 /**
  * Writes one image as OCI layouts named `latest`, one a form; the same bytes in every run.
  *
+ * @param together so many files' content is in one: the same bytes in fewer files
  * @returns for each form {layout, blobs: its layers' paths, bytes: their size}, and of all {files, unpacked: bytes}
  */
-export async function writeImages(directory) {
+export async function writeImages(directory, names = Object.keys(forms), together = 1) {
   const content = new Content()
-  const built = new Map(Object.keys(forms).map((name) => [name, { layout: join(directory, name), layers: [] }]))
+  const built = new Map(names.map((name) => [name, { layout: join(directory, name), layers: [] }]))
   for (const { layout } of built.values()) await mkdir(join(layout, 'blobs', 'sha256'), { recursive: true })
   const diffIds = []
   let unpacked = 0
   for (let layer = 0; layer < layers; layer++) {
-    const archive = tar([...entries(layer, content)])
+    const archive = tar([...entries(layer, content, together)])
     const plain = join(directory, 'layer.tar')
     await writeFile(plain, archive)
     diffIds.push(digestOf(archive))
     unpacked += archive.length
-    for (const [name, { command, suffix, mediaType }] of Object.entries(forms)) {
+    for (const name of names) {
+      const { command, suffix, mediaType } = forms[name]
       const { layout, layers: list } = built.get(name)
-      await execute(command[0], [...command.slice(1), plain])
+      const [program, ...args] = command(plain)
+      await execute(program, args)
       const digest = digestOf(await readFile(plain + suffix))
       await rename(plain + suffix, blobPath(layout, digest))
       list.push({ mediaType, digest, size: (await stat(blobPath(layout, digest))).size })
@@ -54,7 +58,7 @@ export async function writeImages(directory) {
       bytes: list.reduce((sum, { size }) => sum + size, 0),
     }
   }
-  return { images, files: layers * filesPerLayer, unpacked }
+  return { images, files: (layers * filesPerLayer) / together, unpacked }
 }
 
 const blobPath = (layout, digest) => join(layout, 'blobs', 'sha256', digest.slice('sha256:'.length))
@@ -80,13 +84,17 @@ export async function writeLayout(layout, list, diffIds) {
   await writeFile(join(layout, 'index.json'), JSON.stringify({ schemaVersion: 2, manifests: [named] }))
 }
 
-function* entries(layer, content) {
+function* entries(layer, content, together) {
   yield { name: `layer${layer}/`, type: 'directory' }
+  let parts = []
   for (let index = 0; index < filesPerLayer; index++) {
-    const directory = `layer${layer}/d${Math.floor(index / 25)}`
-    if (index % 25 === 0) yield { name: `${directory}/`, type: 'directory' }
+    const directory = `layer${layer}/d${Math.floor(index / 25 / together)}`
+    if (index % (25 * together) === 0) yield { name: `${directory}/`, type: 'directory' }
     const size = content.size()
-    yield { name: `${directory}/f${index}`, content: index % 4 === 3 ? content.noise(size) : content.words(size) }
+    parts.push(index % 4 === 3 ? content.noise(size) : content.words(size))
+    if (parts.length < together) continue
+    yield { name: `${directory}/f${index}`, content: Buffer.concat(parts) }
+    parts = []
   }
 }
 

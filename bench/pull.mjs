@@ -1,13 +1,13 @@
-import { mkdir, mkdtemp, open, rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 
-import { native } from '../dist/native/index.js'
 import { push, startRegistry } from '../build/test/helpers/registry.js'
 import { TestService } from '../build/test/helpers/service.js'
 import { findTool } from '../build/test/helpers/tools.js'
 import { Containerd } from './containerd.mjs'
 import { Disk } from './disk.mjs'
 import { writeImages } from './pull-image.mjs'
+import { Runnable } from './runnable.mjs'
 import { Spawner } from './spawner.mjs'
 import { figure, msSince, nanoseconds, processorMs } from './statistics.mjs'
 
@@ -32,7 +32,7 @@ export async function measurePull({ directory, programs, rounds, progress, notes
 
     progress('pull: making the image')
     const { images, files, unpacked } = await writeImages(directory)
-    for (const [form, { layout }] of Object.entries(images)) await push(registry, layout, 'latest', `bench:${form}`)
+    for (const form of ['gzip', 'zstd']) await push(registry, images[form].layout, 'latest', `bench:${form}`)
     const megabytes = (bytes) => `${Math.round(bytes / 1e6)} MB`
     const sizes = Object.entries(images).map(([form, { bytes }]) => `${form} ${megabytes(bytes)}`)
     notes.push(`pull: ${images.gzip.blobs.length} layers, ${files} files, ${megabytes(unpacked)}; ${sizes.join(', ')}`)
@@ -60,12 +60,12 @@ export async function measurePull({ directory, programs, rounds, progress, notes
       return time
     }
     const { blobs } = images.gzip
+    const runnable = await Runnable.open({ disk, directory: tar, layouts: directory, images, files })
     const candidates = {
       gzip: () => ours('gzip'),
       zstd: () => ours('zstd'),
       erofs: () => ours('gzip', erofs),
-      unpacked: () => runnable(disk, tar, blobs),
-      indexed: () => runnable(disk, tar, blobs, 512),
+      ...runnable.candidates,
     }
     if (findTool('containerd') === undefined) notes.push('containerd is not installed')
     else {
@@ -108,51 +108,18 @@ export async function measurePull({ directory, programs, rounds, progress, notes
     )
     figures.push(
       figure({
-        ...{
-          name: 'pull erofs',
-          unit: 'ms',
-          what: `${what.replace(', unpacked', '')}, indexed by the snapshotter erofs`,
-        },
-        ...{ ours: all('erofs', 'ms'), peers: { overlay: all('gzip', 'ms') } },
+        name: 'pull erofs',
+        unit: 'ms',
+        what: 'the same image, indexed by the snapshotter erofs instead of unpacked',
+        ours: all('erofs', 'ms'),
+        peers: { overlay: all('gzip', 'ms') },
       }),
+      ...runnable.figures(times),
     )
-    for (const [key, suffix] of [
-      ['ms', ''],
-      ['cpuMs', ' cpu'],
-    ]) {
-      const text = `the layers of that image from their blobs until they can be mounted, one after the other${suffix && ': processor time'}`
-      const peers = { 'own unpack': all('unpacked', key) }
-      figures.push(
-        figure({ name: `runnable erofs${suffix}`, unit: 'ms', what: text, ours: all('indexed', key), peers }),
-      )
-    }
     return figures
   } finally {
     for (const step of undo.reverse()) await step()
   }
-}
-
-const limits = { maxEntries: 1e6, maxBytes: 2 ** 38, maxExpanded: 2 ** 38, maxRatio: 1032, ratioFloor: 0 }
-
-/** Layers unpacked, or with `erofsBlock` indexed and mounted, each in a directory of its own. */
-async function runnable(disk, directory, blobs, erofsBlock) {
-  const time = { ms: 0, cpuMs: 0 }
-  for (const [index, blob] of blobs.entries()) {
-    const to = disk.path(join(directory, String(index)))
-    await mkdir(to)
-    const [from, target] = [await open(blob), await native.openDirectory(to)]
-    const cpu = process.cpuUsage()
-    const start = nanoseconds()
-    await native.unpackLayer(from.fd, target.fd, { ...limits, ...(erofsBlock !== undefined && { erofsBlock }) }).done
-    if (erofsBlock !== undefined) (await native.mountErofs(target.fd)).close()
-    time.ms += msSince(start)
-    const { user, system } = process.cpuUsage(cpu)
-    time.cpuMs += (user + system) / 1000
-    target.close()
-    await from.close()
-    await rm(to, { recursive: true })
-  }
-  return time
 }
 
 /** One layer after the other, each into a directory of its own. */
