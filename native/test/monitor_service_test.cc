@@ -240,6 +240,51 @@ void reexecutes() {
   CHECK(pod.wait() == 0);
 }
 
+// Hooks outlive the program that began them, and so does what is to be told when they are over.
+void hands_hooks_over() {
+  Pod pod;
+  Client client = pod.connect(true, "bound");
+  if (!pod.setup(client)) return;
+  auto other = other_build(pod);
+  CHECK(other);
+  if (!other) return;
+
+  Container c(10);
+  auto hook = [&](String& text, string_view name, string_view script) {
+    String command(script);
+    command.append("; cat >>").append(world.path).append("/told; echo >>").append(world.path).append("/told");
+    text.append("\"").append(name).append("\":[{\"path\":\"/bin/sh\",\"args\":[\"sh\",\"-c\",").append(quoted(command));
+    text.append("],\"env\":[\"PATH=/bin:/usr/bin\"],\"timeout\":30}]");
+  };
+  String text("{\"ociVersion\":\"1.3.0\",\"bundle\":\"/\",\"hooks\":{");
+  hook(text, "poststart", "sleep 1");
+  hook(text.append(','), "poststop", "true");
+  text.append("},\"id\":\"").append(c.id).append("\"}");
+  auto hooks = sealed_memfd("hooks", {reinterpret_cast<const u8*>(text.c_str()), text.size()}, MemfdKind::kData);
+  auto plan = container_plan(pod.build, "sleep 0.2; exit 7");
+  Fd logs(openat(world.directory.get(), "logs", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  String request = c.request();
+  request.truncate(request.size() - 1);
+  request.append(",\"hooks\":true}");
+  CHECK(client
+            .call(FrameType::kContainerCreate, request,
+                  {plan->get(), world.cgroup.get(), c.record.get(), logs.get(), hooks->get()})
+            .ok());
+  u32 start = client.send(FrameType::kContainerStart, c.one(), {});
+  CHECK(eventually([&] { return state_of(client, c.id).view() == "running"; }));
+  usleep(400'000);  // the process has ended by now, its hook not
+  CHECK(client.call(FrameType::kReexec, "{}", {other->get()}).ok());
+  CHECK(client.receive(start).ok());
+  auto event = client.event(FrameType::kEventExit);
+  CHECK(event.arrived && event.json().root()["exitCode"].i64_or(-1) == 7);
+  CHECK(client.call(FrameType::kContainerRemove, c.one()).ok());
+  String told = read_at(world.directory.get(), "told");
+  CHECK(strstr(told.c_str(), "\"status\":\"running\"") != nullptr);
+  CHECK(strstr(told.c_str(), "\"status\":\"stopped\",\"pid\":0") != nullptr);
+  client.close();
+  CHECK(pod.wait() == 0);
+}
+
 // Private memory of the monitor in kB.
 long private_memory(pid_t pid) {
   char path[64];
@@ -281,6 +326,7 @@ int main(int argc, char** argv) {
                                            {"hands_out_its_network", hands_out_its_network},
                                            {"drops_slow_and_broken_clients", drops_slow_and_broken_clients},
                                            {"reexecutes", reexecutes},
+                                           {"hands_hooks_over", hands_hooks_over},
                                            {"stays_small", stays_small}};
   return run_monitor_tests(argc, argv, kTests);
 }
