@@ -8,6 +8,7 @@ import {
   SpanKind,
   SpanStatusCode,
   trace,
+  TraceFlags,
   type Span,
   type Tracer as OtelTracer,
 } from '@opentelemetry/api'
@@ -50,12 +51,14 @@ const textMax = 512
 export class OpenTelemetry implements Tracer {
   readonly #provider: TracerProvider
   readonly #tracer: OtelTracer
+  readonly #ratio: number
   readonly #propagator = new W3CTraceContextPropagator()
   /** The innermost span of what runs. Nothing is in it for calls that are not recorded. */
   readonly #current = new AsyncLocalStorage<Span>()
 
   constructor({ url, samplingRatio, instance, logger }: TracingOptions) {
     complainTo(logger, url)
+    this.#ratio = samplingRatio
     const exporter = new OTLPTraceExporter({
       url,
       timeoutMillis: exportTimeoutMs,
@@ -89,6 +92,9 @@ export class OpenTelemetry implements Tracer {
 
   call(name: string, attributes: Attributes, header: (name: string) => string | undefined): CallSpan | null {
     const parent = this.#propagator.extract(ROOT_CONTEXT, header, headers)
+    const caller = trace.getSpanContext(parent)
+    // what the sampler would say as well, after a span was made for it
+    if (caller === undefined ? this.#ratio === 0 : (caller.traceFlags & TraceFlags.SAMPLED) === 0) return null
     const span = this.#tracer.startSpan(name, { kind: SpanKind.SERVER, attributes }, parent)
     if (!span.isRecording()) return null
     return {
