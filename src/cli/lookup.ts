@@ -20,6 +20,22 @@ export async function ownLogDirectory(service: Service, uid: string): Promise<st
   return join(paths?.root ?? '', 'logs', uid)
 }
 
+/** The pod of this id, name, or unique prefix of an id, or of this container. @returns its id */
+export async function findPod(service: Service, text: string): Promise<string> {
+  const { items } = await service.runtime.listPodSandbox({})
+  const exact = items.filter(({ id }) => id === text)
+  const named = items.filter(({ metadata }) => metadata?.name === text)
+  const found = [exact, named, items.filter(({ id }) => id?.startsWith(text))].find(({ length }) => length > 0) ?? []
+  if (text !== '' && found.length > 1) {
+    throw new CaissonError('ERR_AMBIGUOUS_ID', `"${text}" means ${found.length} pods: use an id`)
+  }
+  const [pod] = found
+  if (text !== '' && pod?.id) return pod.id
+  const container = (await listContainers(service)).find(({ id, metadata }) => id === text || metadata?.name === text)
+  if (container === undefined) throw new CaissonError('ERR_SANDBOX_NOT_FOUND', `no pod "${text}"`)
+  return container.podSandboxId
+}
+
 export async function listContainers(service: Service): Promise<ListedContainer[]> {
   const { containers } = await service.runtime.listContainers({})
   return containers as ListedContainer[]

@@ -15,6 +15,7 @@ const commands: Record<string, () => Promise<Command>> = {
   logs: async () => (await import('./commands/logs.ts')).logs,
   exec: async () => (await import('./commands/exec.ts')).exec,
   attach: async () => (await import('./commands/attach.ts')).attach,
+  'port-forward': async () => (await import('./commands/port-forward.ts')).portForward,
   stop: async () => (await import('./commands/stop.ts')).stop,
   rm: async () => (await import('./commands/rm.ts')).rm,
   pull: async () => (await import('./commands/pull.ts')).pull,
@@ -45,6 +46,7 @@ const usage = `usage: caisson [--listen SOCKET] [--root DIR] [--state DIR] [--co
   logs CONTAINER      show a container's output (-f: as it comes)
   exec CONTAINER CMD  run a command in a container (-it: with a terminal)
   attach CONTAINER    show what a container puts out, and give it input
+  port-forward POD P… connections to ports of this host go to a pod's
   stop CONTAINER…     stop containers
   rm CONTAINER…       remove containers (-f: running ones too)
   pull IMAGE          fetch an image

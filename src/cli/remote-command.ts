@@ -17,6 +17,8 @@ export interface RemoteCommandOptions {
   readonly tty: boolean
   /** Ctrl-p ctrl-q leaves it alone. */
   readonly detachable?: boolean
+  /** Called once the other end is there: from then on nothing of its output is missed. */
+  readonly attached?: () => Promise<void>
 }
 
 /**
@@ -44,6 +46,8 @@ export async function remoteCommand(url: string, options: RemoteCommandOptions):
     else if (message[0] === commandChannel.stderr) write(socket, process.stderr, content)
   })
   const closed = new Promise<void>((resolve) => socket.once('close', resolve))
+  // the server's first message says that it has the streams
+  const greeted = new Promise<void>((resolve) => socket.once('message', () => resolve()))
   const resize = (): void => {
     socket.send(message(commandChannel.resize, JSON.stringify({ Width: stdout.columns, Height: stdout.rows })))
   }
@@ -59,6 +63,8 @@ export async function remoteCommand(url: string, options: RemoteCommandOptions):
       resize()
       stdout.on('resize', resize)
     }
+    const there = await Promise.race([greeted.then(() => true), closed.then(() => false)])
+    if (there) await options.attached?.()
     if (options.stdin) {
       void sendInput(socket, options.detachable === true && raw).then((byUser) => {
         user.left = byUser
@@ -83,12 +89,14 @@ async function sendInput(socket: WebSocket, detachable: boolean): Promise<boolea
     for await (const chunk of process.stdin as AsyncIterable<Buffer>) {
       if (detachable) {
         const keys = last === undefined ? chunk : Buffer.concat([Buffer.of(last), chunk])
-        if (keys.includes(detachKeys)) return true
+        const at = keys.indexOf(detachKeys)
+        if (at >= 0) {
+          await send(socket, keys.subarray(last === undefined ? 0 : 1, at))
+          return true
+        }
         last = chunk.at(-1) === detachKeys[0] ? detachKeys[0] : undefined
       }
-      await new Promise<void>((resolve, reject) => {
-        socket.send(message(commandChannel.stdin, chunk), (error) => (error ? reject(error) : resolve()))
-      })
+      await send(socket, chunk)
     }
     socket.send(Buffer.of(closeSignal, commandChannel.stdin))
   } catch (error) {
@@ -96,6 +104,13 @@ async function sendInput(socket: WebSocket, detachable: boolean): Promise<boolea
     if (socket.readyState === WebSocket.OPEN) throw error
   }
   return false
+}
+
+async function send(socket: WebSocket, input: Buffer): Promise<void> {
+  if (input.length === 0) return
+  await new Promise<void>((resolve, reject) => {
+    socket.send(message(commandChannel.stdin, input), (error) => (error ? reject(error) : resolve()))
+  })
 }
 
 /** A terminal or a pipe that is slow holds the sender up, not our memory. */

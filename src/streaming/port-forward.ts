@@ -8,10 +8,6 @@ import { resetStatus } from './spdy/frames.ts'
 import type { SpdyStream } from './spdy/stream.ts'
 import { ChannelSocket } from './websocket/channels.ts'
 
-export const portForwardProtocol = 'portforward.k8s.io'
-/** SPDY inside the binary messages of a WebSocket (KEP-4006, second part). */
-export const tunnelledProtocol = `SPDY/3.1+${portForwardProtocol}`
-
 const pairTimeoutMs = 30_000
 const connectionsMax = 256
 

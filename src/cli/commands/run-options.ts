@@ -24,6 +24,8 @@ const readonlyPaths = ['/proc/bus', '/proc/fs', '/proc/irq', '/proc/sys', '/proc
 
 export const runOptions = {
   detach: { type: 'boolean', short: 'd', default: false },
+  interactive: { type: 'boolean', short: 'i', default: false },
+  tty: { type: 'boolean', short: 't', default: false },
   name: { type: 'string' },
   env: { type: 'string', short: 'e', multiple: true, default: [] as string[] },
   volume: { type: 'string', short: 'v', multiple: true, default: [] as string[] },
@@ -48,6 +50,9 @@ export const runOptions = {
 } as const
 
 export interface RunValues {
+  detach: boolean
+  interactive: boolean
+  tty: boolean
   name?: string | undefined
   env: string[]
   volume: string[]
@@ -112,6 +117,10 @@ export function containerConfig(
     mounts: values.volume.map(volume),
     labels: identity.labels,
     logPath: 'output.log',
+    tty: values.tty,
+    stdin: values.interactive,
+    // a terminal can be left, and one in the background is anybody's to come to
+    stdinOnce: values.interactive && !values.tty && !values.detach,
     linux: {
       resources: resources(values),
       securityContext: {

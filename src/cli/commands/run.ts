@@ -11,6 +11,7 @@ import { LogReader } from '../log-follow.ts'
 import { findContainer, listContainers, ownLogDirectory, ownPodLabel } from '../lookup.ts'
 import { showPull } from '../transfer-view.ts'
 import { newName } from '../names.ts'
+import { remoteCommand } from '../remote-command.ts'
 import { removeContainer } from './rm.ts'
 import { containerConfig, podConfig, runOptions } from './run-options.ts'
 
@@ -21,6 +22,8 @@ export const run: Command = {
 Runs a container, shows its output, ends with its status (125: Caisson failed, 126: the command cannot be executed, 127: it was
 not found, 128+n: signal n). Without a service on the socket it starts one for itself.
   -d, --detach         in the background: prints the id; "caisson rm" removes it (without -d that happens at its end)
+  -i, --interactive    standard input goes to it
+  -t, --tty            with a terminal; with -i, ctrl-p ctrl-q leaves it running in the background
       --name NAME      default: two random words
   -e, --env K[=V]      environment; without a value, the caller's
   -v, --volume H:C[:ro] mount host path H at C
@@ -37,6 +40,10 @@ not found, 128+n: signal n). Without a service on the socket it starts one for i
     const { values, operands } = parseLeading(args, runOptions)
     const [reference, ...command] = operands
     if (reference === undefined) throw new UsageError('run takes an image; "caisson run --help" says more')
+    const { detach, interactive, tty } = values
+    if (interactive && tty && !detach && !process.stdin.isTTY) {
+      throw new UsageError('-t with -i needs a terminal as standard input')
+    }
     const service = await connectOrStart(globals)
     try {
       if (values.name !== undefined && (await listContainers(service)).some((c) => c.metadata?.name === values.name)) {
@@ -56,17 +63,18 @@ not found, 128+n: signal n). Without a service on the socket it starts one for i
       await mkdir(logDirectory, { recursive: true, mode: 0o700 })
       let podSandboxId = ''
       let containerId = ''
+      let stays = detach
       try {
         ;({ podSandboxId } = await service.runtime.runPodSandbox({ config: pod }))
         ;({ containerId } = await service.runtime.createContainer({ podSandboxId, config, sandboxConfig: pod }))
-        await service.runtime.startContainer({ containerId })
-        if (values.detach) {
-          process.stdout.write(`${containerId}\n`)
-          return 0
-        }
-        return await attend(service, containerId, join(logDirectory, 'output.log'))
+        const log = join(logDirectory, 'output.log')
+        if (detach) await service.runtime.startContainer({ containerId })
+        const status = detach ? null : await attend(service, { containerId, log, interactive, tty })
+        stays = status === null
+        if (stays) process.stdout.write(`${containerId}\n`)
+        return status ?? 0
       } finally {
-        if (!values.detach || containerId === '') {
+        if (!stays || containerId === '') {
           if (containerId !== '') await removeContainer(service, { id: containerId, podSandboxId, labels })
           else if (podSandboxId !== '') await service.runtime.removePodSandbox({ podSandboxId })
           await rm(logDirectory, { recursive: true, force: true })
@@ -96,8 +104,21 @@ async function ensureImage(service: Service, reference: string, pull: string): P
   return await showPull(service, { image: reference })
 }
 
-/** Shows the output until the end; an interrupt stops the container, a second one kills it, and so does an output that is closed. */
-async function attend(service: Service, containerId: string, log: string): Promise<number> {
+interface Attended {
+  containerId: string
+  log: string
+  interactive: boolean
+  tty: boolean
+}
+
+/**
+ * Starts the container and shows its output until the end; an interrupt stops it, a second one kills it, and so does an output that
+ * is closed.
+ *
+ * @returns its status; null: the user has left its terminal, and it goes on
+ */
+async function attend(service: Service, container: Attended): Promise<number | null> {
+  const { containerId } = container
   let interrupts = 0
   const unread = new AbortController()
   const stop = (timeout: number): void => {
@@ -113,16 +134,50 @@ async function attend(service: Service, containerId: string, log: string): Promi
     unread.abort()
     stop(0)
   })
-  const reader = await LogReader.open(log, process)
   try {
-    const exit = service.caisson.waitContainer({ containerId })
-    await reader.follow(log, exit)
-    const { exitCode, oomKilled } = await exit
+    const left = container.tty ? await onTerminal(service, container) : await byLog(service, container)
+    if (left) return null
+    const { exitCode, oomKilled } = await service.caisson.waitContainer({ containerId })
     if (oomKilled) process.stderr.write('caisson: the container was killed for want of memory\n')
     return unread.signal.aborted ? brokenPipeStatus : exitCode
   } finally {
     restore()
-    await reader.close()
     process.off('SIGINT', onSignal).off('SIGTERM', onSignal)
   }
+}
+
+/** What a terminal shows is not made of lines, as a log is. @returns whether the user has left it */
+async function onTerminal(service: Service, { containerId, interactive }: Attended): Promise<boolean> {
+  const request = { containerId, tty: true, stdin: interactive, stdout: true, stderr: false }
+  const { url } = await service.runtime.attach(request)
+  const attached = async (): Promise<void> => {
+    await service.runtime.startContainer({ containerId })
+  }
+  return (await remoteCommand(url, { stdin: interactive, tty: true, detachable: true, attached })) === null
+}
+
+/** The log holds nobody up, and nothing of it is lost; input goes to the container beside it. */
+async function byLog(service: Service, { containerId, log, interactive }: Attended): Promise<false> {
+  const start = async (): Promise<void> => {
+    await service.runtime.startContainer({ containerId })
+  }
+  let input: Promise<unknown> = Promise.resolve()
+  if (interactive) {
+    const request = { containerId, tty: false, stdin: true, stdout: false, stderr: false }
+    const { url } = await service.runtime.attach(request)
+    await new Promise<void>((resolve, reject) => {
+      input = remoteCommand(url, { stdin: true, tty: false, attached: () => start().then(resolve) })
+      input.then(() => resolve(), reject)
+    })
+  } else {
+    await start()
+  }
+  const reader = await LogReader.open(log, process)
+  try {
+    await reader.follow(log, service.caisson.waitContainer({ containerId }))
+    await input
+  } finally {
+    await reader.close()
+  }
+  return false
 }

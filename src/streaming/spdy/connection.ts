@@ -12,7 +12,7 @@ import {
   words,
   type Frame,
 } from './frames.ts'
-import { HeaderReader, HeaderWriter } from './headers.ts'
+import { HeaderReader, HeaderWriter, type Headers } from './headers.ts'
 import { SpdyStream } from './stream.ts'
 
 const streamsMax = 256
@@ -20,9 +20,10 @@ const dataMax = 32 << 10
 const initialWindowId = 7 // SETTINGS_INITIAL_WINDOW_SIZE
 
 /**
- * The server's end of a SPDY/3.1 connection, as a kubelet, crictl and kubectl speak it (moby/spdystream). Those have no flow control
- * of SPDY's own: they never open a window, and drop what would. So nothing waits for a window unless the peer has announced
- * one in SETTINGS; what holds back otherwise is TCP. A stream that nobody reads stops the whole connection after 256 KiB.
+ * An end of a SPDY/3.1 connection, as a kubelet, crictl and kubectl speak it (moby/spdystream): the server's, to which streams come, or
+ * the client's, which opens them. Those have no flow control of SPDY's own: they never open a window, and drop what would. So nothing
+ * waits for a window unless the peer has announced one in SETTINGS; what holds back otherwise is TCP. A stream that nobody reads stops
+ * the whole connection after 256 KiB.
  *
  * Events: `stream` (SpdyStream) for each that the peer opens, `close`.
  */
@@ -54,6 +55,27 @@ export class SpdyConnection extends EventEmitter<{ stream: [SpdyStream]; close: 
 
   get closed(): boolean {
     return this.#closed
+  }
+
+  /** Opens a stream, at the client's end. @throws SpdyError when the peer does not take it */
+  async open(headers: Headers): Promise<SpdyStream> {
+    if (this.#closed || this.#goneAway) throw new SpdyError('the connection is closed')
+    const id = this.#lastStream + (this.#lastStream === 0 ? 1 : 2)
+    this.#lastStream = id
+    const stream = new SpdyStream(this, id, headers, this.#peerWindow ?? Number.POSITIVE_INFINITY)
+    this.#streams.set(id, stream)
+    const replied = new Promise<void>((resolve, reject) => {
+      stream.once('reply', resolve).once('close', () => {
+        reject(new SpdyError('the stream was refused'))
+      })
+    })
+    this.#sending = this.#sending.then(async () => {
+      const block = await this.#headerWriter.write(headers)
+      await this.#write(controlFrame(controlType.synStream, 0, Buffer.concat([words(id, 0), Buffer.alloc(2), block])))
+    })
+    this.#sending.catch(() => stream.destroy())
+    await replied
+    return stream
   }
 
   async sendData(stream: SpdyStream, data: Buffer): Promise<void> {
@@ -130,12 +152,15 @@ export class SpdyConnection extends EventEmitter<{ stream: [SpdyStream]; close: 
         return
       }
       case controlType.headers:
-      case controlType.synReply:
+      case controlType.synReply: {
         // of no use to us, but the zlib stream goes on
         need(payload, 4)
         await this.#headerReader.read(payload.subarray(4))
-        if ((flags & frameFlag.fin) !== 0) this.#streams.get(payload.readUInt32BE(0))?.finishReading()
+        const stream = this.#streams.get(payload.readUInt32BE(0))
+        if (type === controlType.synReply) stream?.emit('reply')
+        if ((flags & frameFlag.fin) !== 0) stream?.finishReading()
         return
+      }
       case controlType.rstStream:
         need(payload, 8)
         return void this.#streams.get(payload.readUInt32BE(0) & 0x7fffffff)?.destroy()
