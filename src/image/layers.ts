@@ -3,7 +3,7 @@ import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { CaissonError } from '../errors.ts'
 import { ifPresent, renameIfPresent, withDirectory } from '../files.ts'
-import type { ErofsBlock, Native, TreeUsage, UnpackedLayer } from '../native/types.ts'
+import type { ErofsBlock, Native, TreeUsage } from '../native/types.ts'
 import { writeAtomically } from './atomic-file.ts'
 import type { GrowingBlob } from './blobs.ts'
 import { layerDirectory, type ChainLink } from './chain.ts'
@@ -150,10 +150,29 @@ export class LayerStore {
     options: UnpackOptions = {},
   ): Promise<boolean> {
     if (await this.has(link.chainId)) return false
-    const make = (own: AbortSignal): Promise<boolean> =>
-      this.#locked(link, own, () => this.#make(link, blob, own, options))
-    if (options.arriving === undefined) return this.#flights.run(link.chainId, signal, make)
-    return (await followers.tryRun(() => make(signal))) ?? false
+    const { arriving } = options
+    if (arriving === undefined) {
+      return this.#flights.run(link.chainId, signal, (shared) =>
+        this.#locked(link, shared, () =>
+          this.#drafted(async (draft) => {
+            await this.#commit(link, draft, await this.#apply(draft, link, blob, shared, options))
+            return true
+          }),
+        ),
+      )
+    }
+    const made = followers.tryRun(() =>
+      this.#drafted(async (draft) => {
+        const form = await this.#apply(draft, link, blob, signal, options)
+        await orAborted(arriving.whole, signal)
+        // not before: the layer may come from elsewhere, and quicker
+        return this.#locked(link, signal, async () => {
+          await this.#commit(link, draft, form)
+          return true
+        })
+      }),
+    )
+    return (await made) ?? false
   }
 
   /** What a layer's record says that its directory holds; null: it has none, as far as this process knows. */
@@ -161,26 +180,23 @@ export class LayerStore {
     return this.#forms.get(directory) ?? null
   }
 
-  /** @returns whether `make` was called: false when the layer was there */
-  #locked(link: ChainLink, signal: AbortSignal, make: () => Promise<void>): Promise<boolean> {
-    return withLockFile(this.#native, join(this.#paths.locks, `layer-${link.directory}`), signal, async () => {
-      if (await this.has(link.chainId)) return false
-      await make()
-      return true
-    })
+  /** @returns what `make` does: false when the layer was there, and it was not called */
+  #locked(link: ChainLink, signal: AbortSignal, make: () => Promise<boolean>): Promise<boolean> {
+    return withLockFile(this.#native, join(this.#paths.locks, `layer-${link.directory}`), signal, async () =>
+      (await this.has(link.chainId)) ? false : make(),
+    )
   }
 
-  async #make(link: ChainLink, blob: LayerDescriptor, signal: AbortSignal, options: UnpackOptions): Promise<void> {
-    const { erofsBlock, arriving } = options
+  /** Runs `make` with a directory of its own in tmp/, which goes unless it became a layer. */
+  async #drafted(make: (draft: string) => Promise<boolean>): Promise<boolean> {
     const draft = this.#workspace.path()
     await mkdir(draft, { mode: 0o755 })
+    let made = false
     try {
-      const { expanded } = await this.#apply(draft, link, blob, signal, options)
-      if (arriving !== undefined) await orAborted(arriving.whole, signal)
-      await this.#commit(link, draft, erofsBlock && (await indexedForm(this.#native, draft, erofsBlock, expanded)))
-    } catch (error) {
-      await this.#removeDraft(draft)
-      throw error
+      made = await make(draft)
+      return made
+    } finally {
+      if (!made) await this.#removeDraft(draft)
     }
   }
 
@@ -189,7 +205,10 @@ export class LayerStore {
    * that is left.
    */
   async adopt(link: ChainLink, draft: string, signal: AbortSignal): Promise<void> {
-    await this.#locked(link, signal, () => this.#commit(link, draft))
+    await this.#locked(link, signal, async () => {
+      await this.#commit(link, draft)
+      return true
+    })
   }
 
   async #commit(link: ChainLink, draft: string, erofs?: IndexedForm): Promise<void> {
@@ -217,15 +236,16 @@ export class LayerStore {
     blob: LayerDescriptor,
     signal: AbortSignal,
     { erofsBlock, arriving }: UnpackOptions,
-  ): Promise<UnpackedLayer> {
+  ): Promise<IndexedForm | undefined> {
     const path = arriving?.path ?? this.#paths.blob(blob.digest)
-    return withDirectory(this.#native, draft, ({ fd }) =>
+    const { expanded } = await withDirectory(this.#native, draft, ({ fd }) =>
       unpackBlob(this.#native, path, fd, {
         ...{ diffId: link.diffId, what: `layer ${blob.digest}`, limits: this.#limits, signal },
         ...(erofsBlock !== undefined && { erofsBlock }),
         ...(arriving !== undefined && { growth: arriving.growth }),
       }),
     )
+    return erofsBlock && indexedForm(this.#native, draft, erofsBlock, expanded)
   }
 
   /** A directory without a record may be the lower of a running container whose metadata was lost: it is moved, not removed. */

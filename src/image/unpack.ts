@@ -16,7 +16,7 @@ export const defaultUnpackLimits: UnpackLimits = {
   ratioFloor: 2 ** 30,
 }
 
-/** Whole layers that are unpacked at once: each takes up to two processors. */
+/** Whole layers that are unpacked at once: each keeps up to three processors busy. */
 const unpacks = new Slots(Math.min(availableParallelism(), 3))
 
 /**

@@ -5,7 +5,7 @@ import type { ServerResponse } from 'node:http'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import type { ImageService } from '#src/image/index.ts'
+import { archiveOfLayout, type ImageService } from '#src/image/index.ts'
 import { startFaultyRegistry } from '../helpers/faulty-registry.ts'
 import { buildLayout, type BuiltImage } from '../helpers/image.ts'
 import { contents, nothing, openImages, temporary } from '../helpers/images.ts'
@@ -131,6 +131,20 @@ t.test('a second pull of the layer goes on when the first is left', async (t) =>
   for (const { response, rest } of held) response.end(rest)
   t.equal((await other).id, built.configDigest)
   t.match(await contents(root), { leases: [], tmp: [], layers: { length: 1 } })
+  t.same((await images.check()).problems, [])
+})
+
+t.test('a process that has the layer from elsewhere waits for nobody', async (t) => {
+  const { root, images, built, name, held } = await scene(t)
+  const pull = images.pull(name)
+  await partThere(root)
+  const other = await openImages(t, root)
+  const [loaded] = await other.load(archiveOfLayout(built.layout))
+  t.equal(loaded?.image.id, built.configDigest)
+  t.match(await contents(root), { layers: { length: 1 }, leases: { length: 1 } }, 'the pull goes on')
+  for (const { response, rest } of held) response.end(rest)
+  t.equal((await pull).id, built.configDigest)
+  t.match(await contents(root), { leases: [], tmp: [], layers: { length: 1 }, meta: { length: 1 } })
   t.same((await images.check()).problems, [])
 })
 
