@@ -8,7 +8,8 @@ import { fileURLToPath } from 'node:url'
 import { connect, type Connection } from '#src/cri/grpc/connect.ts'
 import type { Test } from 'tap'
 import { buildBusybox } from './image.ts'
-import type { NetHost } from './net-host.ts'
+import { NetHost } from './net-host.ts'
+import { makesNetworks, networkLines } from './pod-network.ts'
 
 export const project = resolve(fileURLToPath(new URL('../../..', import.meta.url)))
 export const main = join(project, 'dist', 'cli', 'main.js')
@@ -24,7 +25,7 @@ export const busyboxImage = 'localhost/busybox:latest'
 export interface ServiceOptions {
   /** Lines of its configuration beside the cgroup slice: TOML, with the section's name, or below [cgroup]. */
   cgroup?: string
-  /** Lines of [network]; default: pods have loopback only, for the host's network is not the tests'. */
+  /** Lines of [network]; default: those of pod-network.ts. */
   network?: string
   /** Its network namespace is this one, not the host's. */
   host?: NetHost
@@ -124,12 +125,7 @@ export class TestService {
 
   /** Writes the configuration; `cgroup` and `config` as in the options. */
   async configure(): Promise<void> {
-    const {
-      cgroup = '',
-      network = 'driver = "none"\nspare_sandboxes = 0',
-      config = '',
-      cadvisor = false,
-    } = this.#options
+    const { cgroup = '', network = networkLines(this.directory), config = '', cadvisor = false } = this.#options
     await mkdir(this.state, { recursive: true, mode: 0o700 })
     const cadvisorSocket = typeof cadvisor === 'string' ? cadvisor : cadvisor ? this.cadvisorSocket : ''
     const pods = cgroup.includes('driver = "systemd"') ? this.systemdSlice : `${this.slice}/pods`
@@ -291,7 +287,8 @@ export class TestService {
  */
 export async function startService(t: Test, options: ServiceOptions = {}): Promise<TestService> {
   // short: a socket's path has 107 bytes
-  const service = new TestService(await mkdtemp('/tmp/csn-'), options)
+  const { network, host = network === undefined && makesNetworks ? await NetHost.open(t) : undefined } = options
+  const service = new TestService(await mkdtemp('/tmp/csn-'), { ...options, ...(host !== undefined && { host }) })
   t.teardown(async () => {
     try {
       const left = await service.finish()

@@ -1,5 +1,6 @@
 /** The built-in network: traffic between pods, the host and another host, in network namespaces of the test. */
 import { spawn } from 'node:child_process'
+import { readFileSync } from 'node:fs'
 import { runtime } from '#src/gen/cri.ts'
 import t from 'tap'
 import { NetHost } from '../helpers/net-host.ts'
@@ -49,7 +50,11 @@ t.test('the built-in network', { skip: needsRoot }, async (t) => {
   const before = { links: await onHost('ip', '-br', 'link'), forwarding: await forwarding(host) }
 
   await t.test('pods of one bridge', async (t) => {
+    const mounts = (): string => readFileSync(`/proc/${service.pid}/mountinfo`, 'utf8')
+    const mounted = mounts()
     const [a, b] = await Promise.all([runServer(service), runServer(service)])
+    t.equal(mounts(), mounted, 'nothing is on the host’s mount table')
+    t.equal(await onHost('cat', '/proc/sys/net/ipv4/ip_forward'), '0\n', 'it is no router')
     const [four = '', six = ''] = a.ips
     t.match(four, /^10\.88\.0\.\d+$/)
     t.match(six, /^fd[0-9a-f:]+$/)

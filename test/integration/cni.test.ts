@@ -4,7 +4,7 @@ import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, wr
 import { mkdtemp } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { exec, monitorPid, type Pod, type PodConfig, refused, runPod, startShell } from '../helpers/pods.ts'
+import { exec, monitorPid, pidOf, type Pod, type PodConfig, refused, runPod, startShell } from '../helpers/pods.ts'
 import { NetHost } from '../helpers/net-host.ts'
 import { busyboxImage, needsRoot, startService, type TestService, until } from '../helpers/service.ts'
 import { run } from '../helpers/tools.ts'
@@ -16,7 +16,7 @@ interface World {
   service: TestService
   host: NetHost
   /** Writes a list to the configuration directory, and waits until the service has it. */
-  configure: (plugins: object[], file?: string) => Promise<void>
+  configure: (plugins: object[], file?: string, version?: string) => Promise<void>
   leases: string
   plugins: string
 }
@@ -45,8 +45,8 @@ async function world(t: Test, lines = ''): Promise<World> {
     host,
     leases: join(directory, 'leases'),
     plugins: join(directory, 'plugins'),
-    configure: async (plugins, file = '10-test.conflist') => {
-      const list = { cniVersion: '1.0.0', name: 'test-net', plugins }
+    configure: async (plugins, file = '10-test.conflist', cniVersion = '1.0.0') => {
+      const list = { cniVersion, name: 'test-net', plugins }
       writeFileSync(join(directory, 'conf', file), JSON.stringify(list))
       await until(async () => (await service.log()).some(({ msg }) => msg === 'the configuration of CNI has changed'))
     },
@@ -137,6 +137,19 @@ t.test('bridge, host-local, portmap, firewall, tuning, bandwidth', { skip }, asy
     t.equal(await inside('cat /sys/class/net/lo/operstate').then(() => inside('ip addr show lo | grep -c UP')), '1\n')
     t.match(await inside('cat /etc/hosts'), new RegExp(`^${(await addresses(service, client))[0] ?? ''}\\t`, 'm'))
     t.match(await host.run('tc', 'qdisc'), /tbf.* rate 80Mbit/)
+    const pid = await pidOf(service, shell)
+    const iperf = spawn('nsenter', [`--net=/proc/${pid}/ns/net`, 'iperf3', '-s'], { stdio: 'ignore' })
+    t.teardown(() => iperf.kill())
+    const [to = ''] = await addresses(service, client)
+    const from = `--net=/proc/${await pidOf(service, web.container)}/ns/net`
+    let rate = 0
+    await until(async () => {
+      const told = await run('nsenter', from, 'iperf3', '-J', '-t', '1', '-c', to).catch(() => '')
+      const result = told === '' ? null : (JSON.parse(told) as { end: { sum_received: { bits_per_second: number } } })
+      rate = result?.end.sum_received.bits_per_second ?? 0
+      return rate > 0
+    }, 20_000)
+    t.ok(rate > 1e7, `${Math.round(rate / 1e6)} Mbit/s: within the burst that the plugin allows`)
   })
 
   t.test('a restart, and the death of one pod in it', async (t) => {
@@ -202,6 +215,80 @@ t.test('what a plugin does wrong fails the pod, and leaves nothing', { skip }, a
   t.strictSame(readdirSync(join(leases, '..', 'netns')), [`caisson-${pod.id}`])
   await service.runtime.removePodSandbox({ podSandboxId: pod.id })
   await until(async () => (await host.interfaces()).join() === 'cnit0')
+})
+
+t.test('what plugins are given of a pod, and when they are asked', { skip }, async (t) => {
+  const it = await world(t, 'driver = "cni"')
+  const { service } = it
+  const ready = async (): Promise<unknown> =>
+    (await service.runtime.status({})).status?.conditions?.find(({ type }) => type === 'NetworkReady')
+  t.match(await ready(), { status: false, reason: 'NetworkPluginNotReady', message: /no configuration of CNI/ })
+  await refused(t, runPod(service), 'INTERNAL', 'no valid configuration of CNI')
+  const calls = join(it.plugins, '..', 'calls')
+  const script = `#!/bin/sh
+input=$(cat | tr -d '\\n')
+printf '{"verb":"%s","args":"%s","netns":"%s","input":%s}\\n' "$CNI_COMMAND" "\${CNI_ARGS-}" "\${CNI_NETNS-}" "$input" >>${calls}
+[ "$CNI_COMMAND" != STATUS ] || [ ! -e ${calls}.sick ] || { echo '{"code":50,"msg":"the agent is not up"}'; exit 1; }
+[ "$CNI_COMMAND" != ADD ] || echo '{"cniVersion":"1.1.0","ips":[{"address":"10.0.0.2/24"}]}'
+`
+  writeFileSync(join(it.plugins, 'told'), script, { mode: 0o755 })
+  const names = ['portMappings', 'bandwidth', 'dns', 'mac', 'ips', 'ipRanges', 'aliases', 'cgroupPath']
+  const capabilities = Object.fromEntries(names.map((name) => [name, true]))
+  await it.configure([{ type: 'told', capabilities }], '10-test.conflist', '1.1.0')
+  interface Call {
+    verb: string
+    args: string
+    netns: string
+    input: { runtimeConfig?: Record<string, unknown>; 'cni.dev/valid-attachments'?: { containerID: string }[] }
+  }
+  const told = (verb: string): Call[] =>
+    (existsSync(calls) ? readFileSync(calls, 'utf8').trim().split('\n') : [])
+      .map((line) => JSON.parse(line) as Call)
+      .filter((call) => call.verb === verb)
+  await service.runtime.updateRuntimeConfig({ runtimeConfig: { networkConfig: { podCidr: '10.0.0.0/24' } } })
+  const pod = await runPod(service, {
+    dnsConfig: { servers: ['192.0.2.53'], searches: ['example.com'], options: ['ndots:5'] },
+    portMappings: [{ containerPort: 80, hostPort: 8080, hostIp: '192.0.2.1' }],
+    annotations: {
+      'kubernetes.io/ingress-bandwidth': '8M',
+      'io.caisson.mac': '02:00:00:00:00:07',
+      'io.caisson.ip': '10.0.0.2',
+      'io.caisson.aliases': 'www',
+    },
+    linux: { cgroupParent: `${service.slice}/pods` },
+  })
+  const [add] = told('ADD')
+  t.match(add?.input.runtimeConfig, {
+    portMappings: [{ hostPort: 8080, containerPort: 80, protocol: 'tcp', hostIP: '192.0.2.1' }],
+    bandwidth: { ingressRate: 8e6 },
+    dns: { servers: ['192.0.2.53'], searches: ['example.com'], options: ['ndots:5'] },
+    mac: '02:00:00:00:00:07',
+    ips: ['10.0.0.2'],
+    ipRanges: [[{ subnet: '10.0.0.0/24' }]],
+    aliases: ['www'],
+    cgroupPath: `${service.slice}/pods`,
+  })
+  const { name = '', namespace = '', uid = '' } = pod.config.metadata ?? {}
+  t.strictSame(add?.args.split(';'), [
+    'IgnoreUnknown=1',
+    `K8S_POD_NAMESPACE=${namespace}`,
+    `K8S_POD_NAME=${name}`,
+    `K8S_POD_INFRA_CONTAINER_ID=${pod.id}`,
+    `K8S_POD_UID=${uid}`,
+  ])
+  t.match(add?.netns, `caisson-${pod.id}`)
+
+  await service.restart()
+  await until(() => told('CHECK').length === 1 && told('GC').length === 1)
+  t.match(told('GC')[0]?.input['cni.dev/valid-attachments'], [{ containerID: pod.id }])
+  t.match(told('CHECK')[0]?.input.runtimeConfig, { mac: '02:00:00:00:00:07' }, 'what ADD was told')
+  writeFileSync(`${calls}.sick`, '')
+  await until(async () => JSON.stringify(await ready()).includes('the agent is not up'), 20_000)
+  t.match(await ready(), { status: false, reason: 'NetworkPluginNotReady', message: /plugin "told": STATUS/ })
+  rmSync(`${calls}.sick`)
+  await until(async () => JSON.stringify(await ready()).includes('true'), 20_000)
+  await service.runtime.removePodSandbox({ podSandboxId: pod.id })
+  t.equal(told('DEL').length, 1)
 })
 
 t.test('addresses that run out', { skip }, async (t) => {

@@ -142,7 +142,9 @@ t.test('a chain: results go down it, and back up', async (t) => {
   recorder('two')
   writeFileSync(join(directory, 'calls'), '')
   const one = link()
-  one.result = await addLink(host, one, '/run/netns/x', AbortSignal.timeout(10_000))
+  const kept: unknown[] = []
+  await addLink(host, one, '/run/netns/x', AbortSignal.timeout(10_000), async () => void kept.push(one.result))
+  t.match(kept, [{ by: 'one' }, { by: 'two' }], 'also known to who comes after a kill')
   t.match(one.result, { by: 'two' })
   await checkLink(host, one, '/run/netns/x', AbortSignal.timeout(10_000))
   await deleteLink(host, one, '')

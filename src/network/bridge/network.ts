@@ -7,6 +7,12 @@ import { AddressPool } from './ipam.ts'
 import type { Names } from './names.ts'
 import type { BridgeInput, NetworkSurvey } from './native-types.ts'
 
+/**
+ * Of each bridge with IPv6. The kernel asks for a pod's hardware address from the interface's own address, or from this one where
+ * the packet is from elsewhere: without it nobody reaches a pod by a host port that has not spoken first (ndisc_send_ns).
+ */
+const linkLocal = 'fe80::1/64'
+
 /** One network: its definition, the addresses of its pods, and its bridge while there are any. */
 export class BridgeNetwork {
   readonly definition: NetworkDefinition
@@ -55,7 +61,9 @@ export class BridgeNetwork {
       alias: names.alias(`network ${name}`),
       mac: macOf(this.gateways[0] ?? '0.0.0.0/0'),
       mtu: this.#mtu,
-      addresses: this.gateways,
+      addresses: subnets.some((subnet) => prefixOf(subnet).family === 6)
+        ? [...this.gateways, linkLocal]
+        : this.gateways,
     }
     try {
       await native.networkBridge(JSON.stringify(input))

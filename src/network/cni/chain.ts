@@ -14,16 +14,23 @@ export interface Link {
   capabilities: Record<string, unknown>
   /** How many of the list's plugins may have done something: those that DEL is for. */
   begun: number
-  /** Of the last plugin; null while ADD has not ended. */
+  /** Of the last plugin whose ADD has ended; null before the first. */
   result: JsonObject | null
 }
 
 /**
  * ADD by every plugin in order, each given what the one before has made; the result is the last one's.
  *
+ * @param keep is called with each result: plugins find by it what they are to DEL, also for a service that was killed meanwhile
  * @throws PluginError; what was made so far is the caller's to DEL, and `begun` says by how many
  */
-export async function addLink(host: PluginHost, link: Link, netns: string, signal: AbortSignal): Promise<JsonObject> {
+export async function addLink(
+  host: PluginHost,
+  link: Link,
+  netns: string,
+  signal: AbortSignal,
+  keep: () => Promise<void> = () => Promise.resolve(),
+): Promise<void> {
   let result: JsonObject | null = null
   for (const [index, plugin] of link.list.plugins.entries()) {
     link.begun = index
@@ -38,8 +45,9 @@ export async function addLink(host: PluginHost, link: Link, netns: string, signa
     if (result === null) {
       throw new PluginError(`network "${link.list.name}": plugin "${plugin.type}": ADD has ended without a result`)
     }
+    link.result = result
+    await keep()
   }
-  return result ?? {}
 }
 
 /** DEL in the opposite order. `netns` is empty where the namespace is gone: plugins free what they can without it. */

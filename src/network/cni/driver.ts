@@ -94,7 +94,10 @@ export class CniDriver implements NetworkDriver {
   ): Promise<Attached> {
     const links = this.#listsFor(request).map((list, index) => this.#link(request, list, `eth${index}`))
     const netns = this.#netns === null ? await pod.path() : this.#netns.pathOf(request.podId)
-    await save({ links, netns })
+    // a service that is killed does not know which plugins have begun: all may have
+    const keep = (): Promise<void> =>
+      save({ links: links.map((link) => ({ ...link, begun: link.list.plugins.length })), netns })
+    await keep()
     for (const link of links) link.begun = 0
     if (this.#netns !== null) {
       const namespace = await pod.namespace()
@@ -105,8 +108,8 @@ export class CniDriver implements NetworkDriver {
     const all: Attached = { ips: [], interfaces: [], dns: null, netns }
     try {
       for (const link of links) {
-        link.result = await addLink(this.#host, link, netns, signal)
-        const made = readResult(link.result, link.list.name, link.ifName)
+        await addLink(this.#host, link, netns, signal, keep)
+        const made = readResult(link.result ?? {}, link.list.name, link.ifName)
         all.ips.push(...made.ips)
         all.interfaces.push(...made.interfaces)
         all.dns ??= made.dns
