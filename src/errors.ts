@@ -24,6 +24,7 @@ export const errorKinds = {
   ERR_UNKNOWN_RUNTIME_HANDLER: 'invalidArgument',
   ERR_RUNTIME_HANDLER: 'internal',
   ERR_HOOK: 'internal',
+  ERR_CHECKPOINT: 'failedPrecondition',
   ERR_LIMIT_EXCEEDED: 'resourceExhausted',
   ERR_UNIMPLEMENTED: 'unimplemented',
 

@@ -18,6 +18,7 @@ import { AppArmor } from './pod/apparmor.ts'
 import { Containers } from './pod/containers.ts'
 import type { CgroupDriver, CgroupSettings, Context, DeviceSettings, Logger } from './pod/context.ts'
 import { LifecycleEvents } from './pod/events.ts'
+import { Checkpoints, type CriuSettings } from './pod/checkpoint/index.ts'
 import { RuntimeHandlers, type HandlerStatus, type RuntimeHandlerSettings } from './pod/handlers/index.ts'
 import type { LifecycleHooks } from './pod/hooks.ts'
 import { readHost, requireDriver, type HostFacts } from './pod/host.ts'
@@ -100,6 +101,8 @@ export interface RuntimeOptions {
   hookTimeout?: number
   /** Other OCI runtimes, by the name that a pod asks for them with; a pod that names none is the built-in one's. */
   runtimeHandlers?: Readonly<Record<string, RuntimeHandlerSettings>>
+  /** Checkpoints. `path`, where it is left out: criu is looked for in the usual places; `timeoutMs`: two minutes. */
+  criu?: Partial<CriuSettings>
   /** Profile of AppArmor for containers that ask for the default one: ours (the default), one that is loaded, or "" for none. */
   apparmorProfile?: string
   /** Names of images that no prune takes and that a kubelet is told to leave: whole, or beginnings that end with `*`. */
@@ -129,6 +132,8 @@ export class Runtime {
   readonly events: LifecycleEvents
   /** What pods and containers use. */
   readonly statistics: Statistics
+  /** Containers and pods written to archives, and made of them. */
+  readonly checkpoints: Checkpoints
   /** Who makes the cgroups of containers. */
   readonly cgroupDriver: CgroupDriver
   readonly host: HostFacts
@@ -162,6 +167,7 @@ export class Runtime {
     this.layout = context.layout
     this.pods = pods
     this.containers = containers
+    this.checkpoints = new Checkpoints(context, pods, containers)
     this.statistics = new Statistics(context, pods)
     this.#locks = locks
   }
@@ -221,6 +227,7 @@ export class Runtime {
         },
         devices: { cdiDirectories: ['/etc/cdi', '/var/run/cdi'], ownedByUser: false, ...options.devices },
         handlers: await RuntimeHandlers.open(options.runtimeHandlers ?? {}, logger),
+        criu: { path: '', timeoutMs: 120_000, ...options.criu },
         hooks: null,
         hookTimeout: options.hookTimeout ?? 120,
         apparmor: await AppArmor.open(options.apparmorProfile ?? defaultApparmorProfile, logger),

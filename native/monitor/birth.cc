@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "monitor/external.h"
+#include "monitor/driver.h"
 
 namespace caisson::monitor {
 
@@ -16,9 +16,10 @@ Result<Pipe> make_pipe() {
 }
 
 Failure describe_birth(int plan, const GateReport& report) {
-  if (report.step == kExternalStep) {
+  if (report.step == kDrivenStep) {
     Failure failure = Failure::of(report.err, {}, string_view(report.found));
-    failure.stage = report.err == ENOENT || report.err == EACCES ? "exec" : "runtime";
+    const bool restored = report.index == static_cast<u32>(DrivenBy::kCriu);
+    failure.stage = restored ? "restore" : report.err == ENOENT || report.err == EACCES ? "exec" : "runtime";
     return failure;
   }
   if (plan >= 0)

@@ -4,6 +4,7 @@
 
 #include "monitor/birth.h"
 #include "monitor/report.h"
+#include "monitor/restore.h"
 
 namespace caisson::monitor {
 
@@ -54,7 +55,7 @@ Status Container::create(CreateRequest&& request, const PodNamespaces& pod, Tick
     in = made.take();
     stdin_ = static_cast<Fd&&>(in.write);
   }
-  auto begun = begin(pod, request.target_pid_ns.get(), in.read.get());
+  auto begun = begin(pod, request, in.read.get());
   if (!begun) {
     if (request.cgroup_made)
       cgroup_.forget();  // its holder lives there: who made it takes it away
@@ -66,7 +67,7 @@ Status Container::create(CreateRequest&& request, const PodNamespaces& pod, Tick
   return ok();
 }
 
-Status Container::begin(const PodNamespaces& pod, int target_pid_ns, int input) {
+Status Container::begin(const PodNamespaces& pod, const CreateRequest& create, int input) {
   auto map = PlanMap::map(plan_.get());
   if (!map) return map.error();
   if (map->view().kind() != PlanKind::kContainer) return Error(EINVAL, "container.create", "kind of the plan");
@@ -79,13 +80,17 @@ Status Container::begin(const PodNamespaces& pod, int target_pid_ns, int input) 
   BirthRequest request;
   request.plan = &map->view();
   request.pod = &pod;
-  request.target_pid_ns = target_pid_ns;
+  request.target_pid_ns = create.target_pid_ns.get();
   request.cgroup = cgroup_.fd();
   request.stdio[0] = input;
   request.stdio[1] = out.write.get();
   request.stdio[2] = err.write.get();
   request.hold = hooks_ && map->view().needs_hold();
   if (external_) return task_.begin(loop_, CAISSON_TRY(begin_external_birth(request, *external_, id_)), true);
+  if (create.restore) {
+    auto restoration = CAISSON_TRY(Restoration::load(create.restore));
+    return task_.begin(loop_, CAISSON_TRY(begin_restore(request, *restoration)), true);
+  }
   return task_.begin(loop_, CAISSON_TRY(begin_birth(request)));
 }
 
@@ -102,7 +107,7 @@ void Container::act(Action action) {
       String text;
       JsonWriter json(text);
       json.begin_object();
-      json.member("pid", task_.pid());
+      json.member("pid", task_.made_pid());
       write_identity(json);
       json.key("createdAt").value_text(created_at_);
       json.end_object();
@@ -118,6 +123,7 @@ void Container::act(Action action) {
       String text;
       JsonWriter json(text);
       json.begin_object();
+      json.member("pid", task_.pid());
       json.key("startedAt").value_text(exit_.started_at);
       json.end_object();
       server_.reply(std::exchange(start_ticket_, Ticket()), text);

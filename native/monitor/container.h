@@ -32,6 +32,7 @@ struct CreateRequest {
   Fd log_directory;
   Fd external;       // with it another runtime makes the container: what ExternalRuntime reads
   Fd hooks;          // with hooks that the monitor runs: what Hooks reads
+  Fd restore;        // with it the container is made of a checkpoint: what Restoration reads
   Fd target_pid_ns;  // of the container whose PID namespace this one joins
 };
 
@@ -72,7 +73,8 @@ class Container {
   bool gone() const { return state_ == State::kGone; }
   bool exited() const { return state_ == State::kExited; }
   const Task& task() const { return task_; }
-  bool external() const { return static_cast<bool>(external_); }
+  // Programs that are called for it leave children to the monitor.
+  bool driven() const { return external_ || task_.driven(); }
   // A child of the monitor that is none of this container's. False where that cannot be told yet.
   bool is_stranger(int pid) const;
 
@@ -85,7 +87,7 @@ class Container {
 
  private:
   void bind();
-  Status begin(const PodNamespaces& pod, int target_pid_ns, int input);
+  Status begin(const PodNamespaces& pod, const CreateRequest& request, int input);
   void advance_with(Event event);
   void act(Action action);
   void release();

@@ -40,7 +40,7 @@ void Container::signal(Ticket ticket, int number) {
 Status Container::kill() {
   if (hooks_) hooks_->cancel();
   if (!cgroup_) return ok();
-  if (external_) task_.kill();  // the driver is not in it
+  if (driven()) task_.kill();  // the driver is not in it
   auto killed = cgroup_.kill();
   if (killed) return killed;
   task_.kill();  // at least its first process
@@ -83,7 +83,7 @@ void Container::describe(JsonWriter& json) const {
   json.begin_object();
   json.member("id", id_.view());
   json.member("state", state_name(state_));
-  json.member("pid", task_.alive() ? task_.pid() : 0);
+  json.member("pid", task_.alive() ? task_.made_pid() : 0);
   json.key("createdAt").value_text(created_at_);
   json.key("startedAt").value_text(exit_.started_at);
   json.key("finishedAt").value_text(exit_.finished_at);

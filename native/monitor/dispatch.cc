@@ -193,12 +193,15 @@ void Dispatcher::create(Ticket ticket, const JsonValue& payload, FdList& fds) {
   if (!target.empty() && !is_id(target))
     return server_.fail(ticket, malformed("targetId is not 64 hexadecimal digits"));
   if (payload["hooks"].bool_or(false) && fds.count > 0) request.hooks = static_cast<Fd&&>(fds.items[--fds.count]);
-  if (payload["external"].bool_or(false) && fds.count > 0) request.external = static_cast<Fd&&>(fds.items[--fds.count]);
+  if (payload["external"].bool_or(false) && fds.count > 0)
+    request.external = static_cast<Fd&&>(fds.items[--fds.count]);
+  else if (payload["restore"].bool_or(false) && fds.count > 0)
+    request.restore = static_cast<Fd&&>(fds.items[--fds.count]);
   if (fds.count != 4 && (fds.count != 3 || !request.log_name.empty()))
     return server_.fail(ticket,
                         malformed("container.create brings the plan, the cgroup's parent, the exit record and, with a "
-                                  "logName, the log directory; then, with external, what its runtime is called with, "
-                                  "and, with hooks, these"));
+                                  "logName, the log directory; then, with external or restore, what the program is "
+                                  "called with, and, with hooks, these"));
   request.plan = static_cast<Fd&&>(fds.items[0]);
   request.cgroup_parent = static_cast<Fd&&>(fds.items[1]);
   request.exit_record = static_cast<Fd&&>(fds.items[2]);

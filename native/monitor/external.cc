@@ -9,8 +9,6 @@ namespace caisson::monitor {
 
 namespace {
 
-constexpr u64 kPrSetChildSubreaper = 36;
-
 Status take(const JsonValue& root, const char* key, String& into) {
   into = String(CAISSON_TRY(root[key].string(key)));
   if (into.empty()) return Error(EINVAL, "runtime handler", key);
@@ -18,7 +16,7 @@ Status take(const JsonValue& root, const char* key, String& into) {
 }
 
 Result<Birth> give_driver(const Driven& driven, const int stdio[3], void (*drive)(Stage&)) {
-  if (sys::prctl(kPrSetChildSubreaper, 1) != 0) return Error::last("prctl", "PR_SET_CHILD_SUBREAPER");
+  CAISSON_TRY(become_subreaper());
   Stage s;
   s.driven = &driven;
   for (int i = 0; i < 3; ++i) s.stdio[i] = stdio[i];
@@ -50,7 +48,7 @@ Result<Box<ExternalRuntime>> ExternalRuntime::load(Fd memfd) {
 }
 
 Result<Birth> begin_external_birth(BirthRequest request, const ExternalRuntime& runtime, string_view id) {
-  if (sys::prctl(kPrSetChildSubreaper, 1) != 0) return Error::last("prctl", "PR_SET_CHILD_SUBREAPER");
+  CAISSON_TRY(become_subreaper());
   Driven driven{runtime, id, {}, {}, (request.plan->process().flags & kProcessTerminal) != 0};
   request.cgroup = -1;
   request.drive = drive_create;

@@ -15,8 +15,6 @@
 
 namespace caisson::monitor {
 
-inline constexpr u32 kExternalStep = static_cast<u32>(Step::kDriven);
-
 // What a runtime is called with, for one container: JSON of the service (src/pod/handlers/), in a sealed memfd.
 class ExternalRuntime {
  public:

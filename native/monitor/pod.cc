@@ -123,9 +123,9 @@ void Pod::init_exited(ExitStatus) {
 // As a child subreaper the monitor inherits what a container in the host's PID namespace, or a call of a runtime, has
 // left behind. An unknown one ends as a zombie until something else happens here.
 void Pod::reap_strangers() {
-  bool external = false;
-  for (const auto& container : containers_) external = external || container->external();
-  if (!external) return;
+  bool driven = false;
+  for (const auto& container : containers_) driven = driven || container->driven();
+  if (!driven) return;
   for (;;) {
     siginfo_t info{};
     if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) != 0 || info.si_pid == 0) return;

@@ -110,7 +110,7 @@ void Task::gate_ended() {
   constexpr string_view kWhat = "the call of its runtime was killed";
   GateReport lost;
   lost.kind = GateReport::kFailed;
-  lost.step = kExternalStep;
+  lost.step = static_cast<u32>(Step::kDriven);
   lost.err = EINTR;
   memcpy(lost.found, kWhat.data(), kWhat.size());
   failed_ = true;

@@ -32,8 +32,11 @@ class Task {
   void kill();
 
   int pid() const { return process_.pid(); }
+  // 0: it is not made yet.
+  int made_pid() const { return awaits_child() ? 0 : pid(); }
   int pidfd() const { return process_.pidfd(); }
   bool alive() const { return process_.alive(); }
+  bool driven() const { return driven_; }
   // Some child of the caller's may be its process, and is not known yet.
   bool awaits_child() const { return driven_ && !announced_ && static_cast<bool>(gate_); }
   bool knows(int pid) const {

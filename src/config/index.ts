@@ -7,6 +7,7 @@ import { ifPresent } from '../files.ts'
 import type { Section, Values } from './schema.ts'
 import { cadvisor } from './sections/cadvisor.ts'
 import { cgroup } from './sections/cgroup.ts'
+import { checkpoint } from './sections/checkpoint.ts'
 import { devices } from './sections/devices.ts'
 import { devmapper } from './sections/devmapper.ts'
 import { hooks } from './sections/hooks.ts'
@@ -27,6 +28,7 @@ import { explainUnknown } from './unknown-key.ts'
 export const sections = {
   cadvisor,
   cgroup,
+  checkpoint,
   devices,
   devmapper,
   hooks,

@@ -8,13 +8,15 @@ import { GrpcServer } from './grpc/server.ts'
 import { caissonService, healthService, imageService, runtimeService } from './grpc/services.ts'
 import { attachRpc } from './rpc/attach.ts'
 import { caissonRpcs } from './rpc/caisson.ts'
+import { checkpointContainerRpc } from './rpc/checkpoint-container.ts'
+import { checkpointPodRpc } from './rpc/checkpoint-pod.ts'
 import { containerEventsRpc } from './rpc/container-events.ts'
 import { containerLifecycleRpcs } from './rpc/container-lifecycle.ts'
 import { containerListRpcs } from './rpc/container-lists.ts'
 import { containerStatsRpcs } from './rpc/container-stats.ts'
 import { containerStatusRpc } from './rpc/container-status.ts'
-import { execRpc } from './rpc/exec.ts'
 import { execSyncRpc } from './rpc/exec-sync.ts'
+import { execRpc } from './rpc/exec.ts'
 import { healthRpcs } from './rpc/health.ts'
 import { imageListRpcs } from './rpc/image-lists.ts'
 import { imageRpcs } from './rpc/images.ts'
@@ -25,6 +27,7 @@ import { podSandboxStatsRpcs } from './rpc/pod-sandbox-stats.ts'
 import { podSandboxStatusRpc } from './rpc/pod-sandbox-status.ts'
 import { portForwardRpc } from './rpc/port-forward.ts'
 import { reopenContainerLogRpc } from './rpc/reopen-container-log.ts'
+import { restorePodRpc } from './rpc/restore-pod.ts'
 import type { ServiceFacts } from './rpc/service-info.ts'
 import { statusRpcs } from './rpc/status.ts'
 import { updateContainerResourcesRpc } from './rpc/update-container-resources.ts'
@@ -64,6 +67,9 @@ export async function serveCri(
       ...versionRpc,
       ...statusRpcs(runtime),
       ...updateRuntimeConfigRpc(runtime),
+      ...checkpointContainerRpc(runtime),
+      ...checkpointPodRpc(runtime),
+      ...restorePodRpc(runtime),
       ...podSandboxLifecycleRpcs(runtime),
       ...podSandboxListRpcs(runtime),
       ...podSandboxStatusRpc(runtime),

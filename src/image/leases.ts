@@ -6,7 +6,7 @@ import { ifPresent } from '../files.ts'
 import { writeAtomically } from './atomic-file.ts'
 import { isDigest, type Digest } from './digest.ts'
 import type { ImagePaths } from './paths.ts'
-import { isAlive, type ProcessIdentity } from './process-identity.ts'
+import { isAlive, type ProcessIdentity } from '../process-identity.ts'
 import type { Workspace } from './workspace.ts'
 
 /** Keeps content that no image's name keeps: of a container for its life, of a pull for its duration. */

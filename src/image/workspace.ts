@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { ImagePaths } from './paths.ts'
-import { isAlive, type ProcessIdentity } from './process-identity.ts'
+import { isAlive, type ProcessIdentity } from '../process-identity.ts'
 import type { Trash } from './trash.ts'
 
 /** Names in tmp/ that say whose they are, so that what a killed process left is found by the next one to start. */

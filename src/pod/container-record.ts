@@ -16,7 +16,7 @@ export async function writeContainerRecord(
   { resources, process }: Pick<Container, 'resources' | 'process'> = container,
 ): Promise<void> {
   const { id, pod, config, createdAt, imageId, snapshotter, layers, imageVolumes, user, stopSignal } = container
-  const { seccomp } = container
+  const { seccomp, restored } = container
   await writeRecord(context.layout.containerRecord(pod.id, id), {
     id,
     createdAt,
@@ -29,6 +29,7 @@ export async function writeContainerRecord(
     resources,
     process,
     seccomp,
+    ...(restored && { restored }),
     config,
     // only an end that the monitor does not know: a failed start, or a monitor that died
     ...(container.exit === null || container.exit.reason === 'Completed' || container.exit.reason === 'Error'
@@ -56,6 +57,7 @@ export async function readContainerRecord(
     resources?: Resources
     process: object
     seccomp: object | null
+    restored?: boolean
     config: ContainerConfig
     end?: Omit<ContainerExit, 'startedAt' | 'finishedAt'> & { startedAt: string; finishedAt: string }
   }
@@ -73,6 +75,7 @@ export async function readContainerRecord(
     ...(fields.resources !== undefined && { resources: fields.resources }),
     process: fields.process,
     seccomp: fields.seccomp,
+    restored: fields.restored ?? false,
     pid: 0,
   })
   const { end } = fields

@@ -50,6 +50,8 @@ export class Container {
   /** The process as the specification gave it: what exec starts from. */
   process: object
   readonly seccomp: object | null
+  /** Made of a checkpoint, which lies in its directory until it has started. */
+  readonly restored: boolean
   /** Resolves when it has exited. */
   readonly exited: Promise<ContainerExit>
   pid: number
@@ -59,14 +61,13 @@ export class Container {
   updating: Promise<void> = Promise.resolve()
   /** Shared by concurrent starts. */
   starting: Promise<void> | null = null
-  /** The commit that is under way: one at a time. */
-  commit: Promise<void> = Promise.resolve()
   /** Shared by concurrent removals. */
   removal: Promise<void> | null = null
   /** Hooks have heard that it has ended. */
   stopTold: Promise<void> = Promise.resolve()
   /** It has started, or ended. */
   onEvent: (type: 'started' | 'stopped') => void = () => undefined
+  #exclusive: Promise<unknown> = Promise.resolve()
   #state: ContainerState = 'created'
   #startedAt: Nanoseconds = 0n
   #exit: ContainerExit | null = null
@@ -86,6 +87,7 @@ export class Container {
     resources?: Resources
     process: object
     seccomp: object | null
+    restored?: boolean
     pid: number
   }) {
     this.id = fields.id
@@ -101,6 +103,7 @@ export class Container {
     this.resources = fields.resources ?? fields.config.resources
     this.process = fields.process
     this.seccomp = fields.seccomp
+    this.restored = fields.restored ?? false
     this.pid = fields.pid
     this.exited = new Promise((resolve) => {
       this.#resolveExited = resolve
@@ -125,6 +128,13 @@ export class Container {
     if (this.#state !== 'created') return
     this.#state = 'running'
     this.onEvent('started')
+  }
+
+  /** Work on its changes, one at a time: a snapshotter may keep a copy of the moment under the container's name. */
+  exclusive<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.#exclusive.then(work)
+    this.#exclusive = result.catch(() => undefined) // whose it is hears of it
+    return result
   }
 
   /** The end; only the first one counts. */

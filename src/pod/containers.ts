@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { CaissonError, isCaissonError } from '../errors.ts'
 import { renameIfPresent } from '../files.ts'
 import type { Image } from '../image/index.ts'
+import { archiveOf, dropCheckpoint, type CheckpointSource } from './checkpoint/restore.ts'
 import type { ContainerConfig, ContainerStatus, Resources } from './config.ts'
 import { createContainer } from './create-container.ts'
 import { exitOf, lostExit, notRunning, startError, type Container, type ContainerExit } from './container.ts'
@@ -47,7 +48,7 @@ export class Containers {
   }
 
   /** Brings a container to the point before exec and returns its id; an equal request that is repeated gets the same one. */
-  create(podId: string, config: ContainerConfig): Promise<string> {
+  create(podId: string, config: ContainerConfig, checkpoint?: CheckpointSource): Promise<string> {
     const pod = this.#pods.require(podId)
     const { name, attempt } = config.metadata
     if (name === '') throw new CaissonError('ERR_INVALID_ARGUMENT', 'metadata.name is empty')
@@ -64,7 +65,7 @@ export class Containers {
     }
     return this.#joins.run(JSON.stringify([pod.id, name, attempt]), what, config, async () => {
       const target = config.pid === 'target' ? this.#target(pod, config) : null
-      const container = await createContainer(this.#context, pod, config, target)
+      const container = await createContainer(this.#context, pod, config, target, checkpoint ?? archiveOf(config))
       this.adopt(container)
       this.#context.events.publish('created', container)
       await this.#context.hooks?.containerCreated(container)
@@ -96,14 +97,17 @@ export class Containers {
   async #start(container: Container): Promise<void> {
     const { hooks } = this.#context
     await hooks?.containerStarting(container)
-    await this.#execute(container)
+    await this.#execute(container).finally(() => container.restored && dropCheckpoint(this.#context, container))
     await hooks?.containerStarted(container)
   }
 
   async #execute(container: Container): Promise<void> {
     const monitor = this.#monitorOf(container)
     try {
-      container.markRunning(await monitor.startContainer(container.id))
+      const started = await monitor.startContainer(container.id)
+      // one that is restored has no process before
+      if (container.restored && container.exit === null) container.pid = started.pid
+      container.markRunning(started.startedAt)
     } catch (error) {
       // the connection is lost, not the container: its end is found by whoever ends the pod, or adopts it
       if (isMonitorGone(error)) throw error
@@ -235,13 +239,7 @@ export class Containers {
    */
   async commit(idOrPrefix: string, options: CommitOptions = {}): Promise<Image> {
     const container = this.require(idOrPrefix)
-    const commit = container.commit.then(() => commitContainer(this.#context, container, options))
-    // one at a time: a snapshotter may keep a copy of the moment under the container's name
-    container.commit = commit.then(
-      () => undefined,
-      () => undefined,
-    )
-    return commit
+    return container.exclusive(() => commitContainer(this.#context, container, options))
   }
 
   /**

@@ -2,6 +2,7 @@ import type { ImageService } from '../image/index.ts'
 import type { Networks } from '../network/networks.ts'
 import type { Native, NativeFd } from '../native/types.ts'
 import type { AppArmor } from './apparmor.ts'
+import type { CriuSettings } from './checkpoint/criu.ts'
 import type { LifecycleEvents } from './events.ts'
 import type { RuntimeHandlers } from './handlers/index.ts'
 import type { HostFacts } from './host.ts'
@@ -49,6 +50,7 @@ export interface Context {
   readonly cgroup: CgroupSettings
   readonly devices: DeviceSettings
   readonly handlers: RuntimeHandlers
+  readonly criu: CriuSettings
   /** Who is asked and told of what happens to pods and containers; null: nobody. */
   hooks: LifecycleHooks | null
   /** Seconds that an OCI hook has which names no limit of its own. */

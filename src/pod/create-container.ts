@@ -8,6 +8,7 @@ import { specJson } from '../oci/spec-json.ts'
 import type { Seccomp } from '../oci/runtime-spec.ts'
 import type { NativeFd } from '../native/types.ts'
 import { cdiParts } from './cdi/apply.ts'
+import { openCheckpoint, refused, restoreInput, type CheckpointSource } from './checkpoint/restore.ts'
 import type { ContainerConfig, Resources } from './config.ts'
 import { Container } from './container.ts'
 import { writeContainerRecord } from './container-record.ts'
@@ -37,6 +38,7 @@ export async function createContainer(
   pod: Pod,
   config: ContainerConfig,
   target: Container | null,
+  checkpoint: CheckpointSource | null = null,
 ): Promise<Container> {
   const { native, layout, host, images, logger } = context
   if (config.privileged && !pod.config.privileged) {
@@ -53,7 +55,12 @@ export async function createContainer(
     return fd
   }
   try {
-    const image = images.require(config.image)
+    const directory = layout.container(pod.id, id)
+    // not recursive: a pod that is removed meanwhile must not come back as a directory
+    await mkdir(directory, { mode: 0o700 })
+    undo.push('container directory', () => rm(directory, { recursive: true, force: true }))
+    const restored = checkpoint === null ? null : await openCheckpoint(context, checkpoint, directory)
+    const image = images.require(restored?.imageId ?? config.image)
     await images.acquireLease(image.id, id)
     undo.push('image lease', () => images.release(id))
     annotate({ 'image.id': image.id })
@@ -83,11 +90,9 @@ export async function createContainer(
         spec = adjustment.apply(containerSpec(pod.config, adjusted, { ...facts, ...devices.facts }, host))
       }
     }
+    if (spec.hooks !== undefined && restored !== null)
+      throw refused(`container ${config.metadata.name}`, 'has hooks, which have no moment in a restore')
     if (spec.hooks !== undefined) spec = { ...spec, hooks: boundedHooks(spec.hooks, context.hookTimeout) }
-    const directory = layout.container(pod.id, id)
-    // not recursive: a pod that is removed meanwhile must not come back as a directory
-    await mkdir(directory, { mode: 0o700 })
-    undo.push('container directory', () => rm(directory, { recursive: true, force: true }))
     const snapshotter = images.snapshotters.chosen
     const key = { id, directory }
     undo.push('snapshot', () => snapshotter.remove(key))
@@ -136,6 +141,15 @@ export async function createContainer(
             ),
           )
     const told = bundle === null ? null : hold(native.sealedMemfd('caisson-hooks', Buffer.from(specJson(bundle.told))))
+    const restoration =
+      restored === null
+        ? null
+        : hold(
+            native.sealedMemfd(
+              'caisson-restore',
+              Buffer.from(JSON.stringify(await restoreInput(context, pod, id, spec, restored))),
+            ),
+          )
     const logDirectory = await openLogDirectory(native, pod.config, config)
     if (logDirectory !== null) hold(logDirectory)
 
@@ -158,13 +172,14 @@ export async function createContainer(
         stopSignal,
         external: external !== null,
         hooks: told !== null,
+        restore: restoration !== null,
       },
       {
         plan: planFd.fd,
         cgroupParent: place.parent.fd,
         exitRecord: exitRecord.fd,
         logDirectory: logDirectory?.fd ?? null,
-        external: external?.fd ?? null,
+        called: (external ?? restoration)?.fd ?? null,
         hooks: told?.fd ?? null,
       },
     )
@@ -183,6 +198,7 @@ export async function createContainer(
       resources,
       process: spec.process,
       seccomp: spec.linux.seccomp ?? null,
+      restored: restored !== null,
       pid: created.pid,
     })
     await writeContainerRecord(context, container)

@@ -26,6 +26,8 @@ export function processError(error: unknown): unknown {
       return new CaissonError('ERR_HOOK', error.message, { cause: error })
     case 'runtime': // of a runtime handler, named in the message
       return new CaissonError('ERR_RUNTIME_HANDLER', error.message, { cause: error })
+    case 'restore':
+      return new CaissonError('ERR_CHECKPOINT', error.message, { cause: error })
     default:
       // its process has ended while another one was being put beside it
       if (error.code === 'ESRCH') return new CaissonError('ERR_CONTAINER_STATE', error.message, { cause: error })

@@ -17,7 +17,7 @@ import { Pod } from './pod.ts'
 import { podNetwork } from './pod-network.ts'
 import { destroyMonitorCgroup } from './pod-birth.ts'
 import { writePodRecord, type Pods } from './pods.ts'
-import { thawLeftOver } from './root-exchange.ts'
+import { thawLeftOver } from './pause.ts'
 import { readRecord } from '../records.ts'
 import { endContainer, endContainers, tearDownPod } from './tear-down.ts'
 

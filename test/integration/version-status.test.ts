@@ -1,6 +1,5 @@
 /** What a kubelet asks a runtime before it trusts it: Version, Status, RuntimeConfig, and what is not there yet. */
 import t from 'tap'
-import { isCaissonError } from '#src/errors.ts'
 import { runtime } from '#src/gen/cri.ts'
 import { needsRoot, startService } from '../helpers/service.ts'
 
@@ -48,16 +47,6 @@ t.test('version and status', { skip: needsRoot }, async (t) => {
       cgroup: { monitors: service.slice, missingControllerIsError: true },
     })
     t.match(info.buildId, /^[0-9a-f]{16}$/)
-  })
-
-  t.test('calls that are not there yet are UNIMPLEMENTED', async (t) => {
-    const calls: [string, () => Promise<unknown>][] = [
-      ['CheckpointContainer', () => service.runtime.checkpointContainer({ containerId: 'x' })],
-    ]
-    for (const [name, call] of calls) {
-      const error: unknown = await call().catch((error: unknown) => error)
-      t.equal(isCaissonError(error) ? error.code : error, 'ERR_UNIMPLEMENTED', name)
-    }
   })
 
   t.test('a second service on the same directories is refused by name', async (t) => {

@@ -15,13 +15,14 @@ import type { StreamingOptions } from '../../streaming/server.ts'
 
 /** What the configuration comes to for the runtime. */
 export function runtimeOptions(config: ServiceConfig): RuntimeOptions {
-  const { cgroup, devices } = config
+  const { cgroup, checkpoint, devices } = config
   return {
     ...runtimeChanges(config),
     cgroup,
     devices: { cdiDirectories: devices.cdiSpecDirs, ownedByUser: devices.ownershipFromSecurityContext },
     hookTimeout: config.hooks.timeout,
     snapshots: snapshotSettings(config),
+    criu: { path: checkpoint.criu, timeoutMs: checkpoint.timeout * 1000 },
     runtimeHandlers: Object.fromEntries(
       Object.entries(config.runtimes.named).map(([name, { path, options, timeout }]) => [
         name,

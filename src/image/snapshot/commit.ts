@@ -6,34 +6,44 @@ import type { Native } from '../../native/types.ts'
 import type { ChainLink } from '../chain.ts'
 import type { LayerStore } from '../layers.ts'
 import type { Workspace } from '../workspace.ts'
-import type { Changes } from './snapshotter.ts'
+import type { Changes, SnapshotKey, Snapshotter } from './snapshotter.ts'
 
-export interface CommitParts {
+export interface ChangesParts {
   readonly native: Pick<Native, 'openDirectory' | 'removeTree'>
-  readonly layers: Pick<LayerStore, 'adopt'>
   readonly workspace: Workspace
 }
 
-/**
- * The common part of Snapshotter.commit: `copy` fills a draft with the changes, `describe` says where they belong, and the draft
- * becomes the layer. A crash leaves a draft in tmp/, which the next start sweeps.
- */
-export async function commitChanges(
-  { native, layers, workspace }: CommitParts,
+/** The common part of Snapshotter.changes: `copy` fills a draft. A crash leaves a draft in tmp/, which the next start sweeps. */
+export async function withChanges<T>(
+  { native, workspace }: ChangesParts,
   copy: (draft: string) => Promise<unknown>,
-  describe: (changes: Changes) => Promise<ChainLink>,
-  signal: AbortSignal = new AbortController().signal,
-): Promise<ChainLink> {
+  work: (changes: Changes) => Promise<T>,
+): Promise<T> {
   const draft = workspace.path()
   await mkdir(draft, { mode: 0o755 })
   try {
     await copy(draft)
-    const link = await describe({ directory: draft })
-    signal.throwIfAborted()
-    await layers.adopt(link, draft, signal)
-    return link
+    return await work({ directory: draft })
   } finally {
     // a draft that was adopted has been renamed
     await withDirectory(native, dirname(draft), ({ fd }) => native.removeTree(fd, basename(draft)))
   }
+}
+
+/** The common part of Snapshotter.commit: `describe` says where the changes belong, and their copy becomes the layer. */
+export function commitChanges(
+  snapshotter: Pick<Snapshotter, 'changes'>,
+  layers: Pick<LayerStore, 'adopt'>,
+  key: SnapshotKey,
+  chain: readonly ChainLink[],
+  describe: (changes: Changes) => Promise<ChainLink>,
+  { signal = new AbortController().signal }: { signal?: AbortSignal } = {},
+): Promise<ChainLink> {
+  const adopt = async (changes: Changes): Promise<ChainLink> => {
+    const link = await describe(changes)
+    signal.throwIfAborted()
+    await layers.adopt(link, changes.directory, signal)
+    return link
+  }
+  return snapshotter.changes(key, chain, adopt, { signal })
 }

@@ -11,7 +11,7 @@ import type { LayerDescriptor } from '../manifest.ts'
 import type { ImagePaths } from '../paths.ts'
 import { SingleFlight } from '../single-flight.ts'
 import type { Workspace } from '../workspace.ts'
-import { commitChanges } from './commit.ts'
+import { commitChanges, withChanges } from './commit.ts'
 import type { SnapshotNative } from './directory.ts'
 import { mountedDevice } from './image.ts'
 import { withLayerTrees } from './layer-trees.ts'
@@ -191,16 +191,16 @@ export class DevmapperSnapshotter implements Snapshotter {
     }
   }
 
-  async commit(
+  async changes<T>(
     key: SnapshotKey,
     layers: readonly ChainLink[],
-    describe: (changes: Changes) => Promise<ChainLink>,
+    work: (changes: Changes) => Promise<T>,
     options: { signal?: AbortSignal } = {},
-  ): Promise<ChainLink> {
+  ): Promise<T> {
     const { native } = this.#parts
     const record = await this.#find(key)
     const lower = await this.#top(layers, options.signal)
-    return commitChanges(
+    return withChanges(
       this.#parts,
       async (draft) => {
         // both as snapshots of this moment: a device is mounted by one file system at a time
@@ -218,9 +218,17 @@ export class DevmapperSnapshotter implements Snapshotter {
           await this.#pool.remove(below.name)
         }
       },
-      describe,
-      options.signal,
+      work,
     )
+  }
+
+  commit(
+    key: SnapshotKey,
+    layers: readonly ChainLink[],
+    describe: (changes: Changes) => Promise<ChainLink>,
+    options: { signal?: AbortSignal } = {},
+  ): Promise<ChainLink> {
+    return commitChanges(this, this.#parts.layers, key, layers, describe, options)
   }
 
   async #diff(above: ThinRecord, lower: string, to: string, since: number, signal?: AbortSignal): Promise<void> {

@@ -8,7 +8,7 @@ import type { LayerStore } from '../layers.ts'
 import type { LayerDescriptor } from '../manifest.ts'
 import type { ImagePaths } from '../paths.ts'
 import type { Workspace } from '../workspace.ts'
-import { commitChanges } from './commit.ts'
+import { commitChanges, withChanges } from './commit.ts'
 import { limitDirectory, removeDirectory, snapshotDirectory, UsageCache, type SnapshotNative } from './directory.ts'
 import type {
   Changes,
@@ -94,12 +94,12 @@ export class NativeSnapshotter implements Snapshotter {
     return (await isPresent(tree)) ? rootOf(tree, 'tree') : rootOf(join(snapshotDirectory(key), 'view'), 'view')
   }
 
-  async commit(
+  async changes<T>(
     key: SnapshotKey,
     layers: readonly ChainLink[],
-    describe: (changes: Changes) => Promise<ChainLink>,
+    work: (changes: Changes) => Promise<T>,
     options: { signal?: AbortSignal } = {},
-  ): Promise<ChainLink> {
+  ): Promise<T> {
     const { native } = this.#parts
     const directory = snapshotDirectory(key)
     const { mtimeMs } = await stat(join(directory, marker))
@@ -107,7 +107,16 @@ export class NativeSnapshotter implements Snapshotter {
       withLayerTrees(this.#parts, layers.toReversed(), (lowers) =>
         diffTree(native, { lowers, upper: join(directory, 'tree'), to: draft, since: mtimeMs }, options.signal),
       )
-    return commitChanges(this.#parts, copy, describe, options.signal)
+    return withChanges(this.#parts, copy, work)
+  }
+
+  commit(
+    key: SnapshotKey,
+    layers: readonly ChainLink[],
+    describe: (changes: Changes) => Promise<ChainLink>,
+    options: { signal?: AbortSignal } = {},
+  ): Promise<ChainLink> {
+    return commitChanges(this, this.#parts.layers, key, layers, describe, options)
   }
 
   read<T>(

@@ -8,7 +8,7 @@ import type { LayerStore } from '../layers.ts'
 import type { LayerDescriptor } from '../manifest.ts'
 import type { ImagePaths } from '../paths.ts'
 import type { Workspace } from '../workspace.ts'
-import { commitChanges } from './commit.ts'
+import { commitChanges, withChanges } from './commit.ts'
 import { removeDirectory, snapshotDirectory, UsageCache, type SnapshotNative } from './directory.ts'
 import { mountedImage } from './image.ts'
 import type {
@@ -81,12 +81,12 @@ export class OverlaySnapshotter implements Snapshotter {
     return this.#root(layers, { upper: upperImage ? imageOf(key) : directory, upperImage })
   }
 
-  commit(
+  changes<T>(
     key: SnapshotKey,
     _layers: readonly ChainLink[],
-    describe: (changes: Changes) => Promise<ChainLink>,
+    work: (changes: Changes) => Promise<T>,
     options: { signal?: AbortSignal } = {},
-  ): Promise<ChainLink> {
+  ): Promise<T> {
     // an upper directory is in layer form already
     const copy = async (draft: string): Promise<TreeStats> => {
       const upper = join(snapshotDirectory(key), 'upper')
@@ -95,7 +95,16 @@ export class OverlaySnapshotter implements Snapshotter {
         cloneTree(this.#parts.native, join(mounted, 'upper'), draft, 'layer', options.signal),
       )
     }
-    return commitChanges(this.#parts, copy, describe, options.signal)
+    return withChanges(this.#parts, copy, work)
+  }
+
+  commit(
+    key: SnapshotKey,
+    layers: readonly ChainLink[],
+    describe: (changes: Changes) => Promise<ChainLink>,
+    options: { signal?: AbortSignal } = {},
+  ): Promise<ChainLink> {
+    return commitChanges(this, this.#parts.layers, key, layers, describe, options)
   }
 
   async read<T>(

@@ -45,6 +45,17 @@ export interface Snapshotter {
   mount(key: SnapshotKey, layers: readonly ChainLink[]): Promise<RootMount>
 
   /**
+   * Runs `work` with a copy of what a writable snapshot has changed, in layer form, which is gone afterwards; the snapshot goes on.
+   * Whoever wants the changes as they were at one moment pauses the container.
+   */
+  changes<T>(
+    key: SnapshotKey,
+    layers: readonly ChainLink[],
+    work: (changes: Changes) => Promise<T>,
+    options?: { signal?: AbortSignal },
+  ): Promise<T>
+
+  /**
    * Makes a layer of what a writable snapshot has changed. A copy of the changes is taken, in layer form; `describe` reads it, and
    * answers where it belongs, which it knows once it has the diff id of the tar. Then the layer is there, whole, or not at all; the
    * copy is gone either way, and the snapshot goes on. Whoever wants the changes as they were at one moment pauses the container.

@@ -5,7 +5,7 @@ import { CaissonError } from '../../errors.ts'
 import type { MapperDevice, Native } from '../../native/types.ts'
 import { readRecord, writeRecord } from '../../records.ts'
 import { StoreLock, withLockFile } from '../lock.ts'
-import { isAlive, type ProcessIdentity } from '../process-identity.ts'
+import { isAlive, type ProcessIdentity } from '../../process-identity.ts'
 
 export type PoolNative = Pick<
   Native,

@@ -54,6 +54,8 @@ export interface CreateRequest {
   external: boolean
   /** It has hooks that the monitor runs. */
   hooks: boolean
+  /** It is made of a checkpoint. */
+  restore: boolean
 }
 
 export interface Created {
@@ -180,21 +182,22 @@ export class MonitorClient {
       cgroupParent: number
       exitRecord: number
       logDirectory: number | null
-      external: number | null
+      /** What another runtime, or criu, is called with. */
+      called: number | null
       hooks: number | null
     },
   ): Promise<Created> {
     const passed = [fds.plan, fds.cgroupParent, fds.exitRecord]
     if (fds.logDirectory !== null) passed.push(fds.logDirectory)
-    if (fds.external !== null) passed.push(fds.external)
+    if (fds.called !== null) passed.push(fds.called)
     if (fds.hooks !== null) passed.push(fds.hooks)
     const { payload } = await this.#call(frameType.containerCreate, request, passed)
     return { pid: number(payload, 'pid'), createdAt: nanoseconds(payload, 'createdAt'), ...identity(payload) }
   }
 
-  async startContainer(id: string): Promise<bigint> {
+  async startContainer(id: string): Promise<{ pid: number; startedAt: bigint }> {
     const { payload } = await this.#call(frameType.containerStart, { id })
-    return nanoseconds(payload, 'startedAt')
+    return { pid: number(payload, 'pid'), startedAt: nanoseconds(payload, 'startedAt') }
   }
 
   async signalContainer(id: string, signal: number): Promise<void> {

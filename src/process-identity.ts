@@ -24,8 +24,12 @@ async function currentBootId(): Promise<string> {
   return (await readFile('/proc/sys/kernel/random/boot_id', 'latin1')).trim()
 }
 
-export async function thisProcess(): Promise<ProcessIdentity> {
-  return { pid: process.pid, startTime: (await startTime(process.pid)) ?? '', bootId: await currentBootId() }
+export async function processIdentity(pid: number): Promise<ProcessIdentity> {
+  return { pid, startTime: (await startTime(pid)) ?? '', bootId: await currentBootId() }
+}
+
+export function thisProcess(): Promise<ProcessIdentity> {
+  return processIdentity(process.pid)
 }
 
 export async function isAlive(identity: ProcessIdentity): Promise<boolean> {

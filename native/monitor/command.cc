@@ -1,4 +1,5 @@
-// One call of an external runtime, bounded in time; what it says of a failure is the last line of its log.
+#include "monitor/command.h"
+
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -8,14 +9,15 @@
 #include <unistd.h>
 
 #include "core/clock.h"
+#include "core/json.h"
 #include "core/passing.h"
-#include "monitor/external_driver.h"
+#include "core/sys.h"
 
 namespace caisson::monitor {
 
 namespace {
 
-constexpr size_t kLogTail = 16 << 10;
+constexpr size_t kLogTail = 32 << 10;
 
 // What callers of container tools tell apart: 127 and 126. runc says `exec: "x": …`, crun "executable file `x` …".
 int errno_of(string_view text) {
@@ -23,7 +25,16 @@ int errno_of(string_view text) {
   return text.find("ermission denied") == text.npos ? ENOENT : EACCES;
 }
 
-// What the runtime has logged last: a line of JSON with a "msg", or as it stands.
+// What a text names as an error, first: criu(8) goes on to say what else fails for that.
+string_view first_error(string_view text) {
+  const size_t at = text.find("Error (");
+  if (at == text.npos) return {};
+  string_view line = part(text, at, text.find('\n', at) - at);
+  const size_t end = line.find("): ");
+  return end == line.npos ? line : part(line, end + 3);
+}
+
+// What the program has logged last: a line of JSON with a "msg", an error, or as it stands.
 String last_words(const char* path) {
   Fd fd(open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
   struct stat st = {};
@@ -38,48 +49,53 @@ String last_words(const char* path) {
   string_view line = newline == all.npos ? all : part(all, newline + 1);
   if (auto document = JsonDocument::parse(line, {kLogTail, 4, 64}))
     if (string_view said = document->root()["msg"].string_or(""); !said.empty()) return String(said);
-  return String(line);
+  const string_view error = first_error(all);
+  return String(error.empty() ? line : error);
 }
 
-// In the child of the driver: nothing but stdio passes, and it ends with the driver.
-[[noreturn]] void execute(const char* path, char* const* argv, bool stdio, int failure) {
+[[noreturn]] void give_up(int failure) {
+  const int err = errno;
+  _exit(write(failure, &err, sizeof err) < 0 ? 126 : 127);
+}
+
+}  // namespace
+
+// In the child of the driver: nothing but what is passed on purpose goes along, and it ends with the driver.
+void Command::execute(char* const* argv, int failure) const {
   static const char* const kEnvironment[] = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
                                              nullptr};
   sys::prctl(uapi::kPrSetPdeathsig, SIGKILL);
   setpgid(0, 0);
   umask(022);
-  if (!stdio) {
+  if (cgroup_ >= 0) {
+    Fd processes(openat(cgroup_, "cgroup.procs", O_WRONLY | O_CLOEXEC));
+    if (!processes || write(processes.get(), "0", 1) != 1 || sys::unshare(uapi::kCloneNewcgroup) != 0) give_up(failure);
+  }
+  if (!stdio_) {
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     for (int fd = 0; fd < 3; ++fd) dup2(null, fd);
   }
-  if (failure != 3) failure = dup3(failure, 3, O_CLOEXEC);
-  sys::close_range(4, ~0u);
-  execve(path, argv, const_cast<char* const*>(kEnvironment));
-  const int err = errno;
-  if (write(failure, &err, sizeof err) < 0) _exit(126);
-  _exit(127);
+  failure = fcntl(failure, F_DUPFD_CLOEXEC, 5);  // out of the way of descriptor 3
+  if (passed_ == 3) fcntl(3, F_SETFD, 0);
+  if (passed_ > 3) dup2(passed_, 3);
+  if (passed_ < 0) close(3);
+  failure = dup3(failure, 4, O_CLOEXEC);
+  sys::close_range(5, ~0u);
+  execve(path_.c_str(), argv, const_cast<char* const*>(kEnvironment));
+  give_up(failure);
 }
-
-}  // namespace
-
-Command::Command(const Driven& driven, const char* verb) : driven_(driven), verb_(verb) {}
-
-void Command::add(const char* argument) { arguments_.push(String(string_view(argument))); }
-void Command::add(string_view argument) { arguments_.push(String(argument)); }
 
 bool Command::fail(int err, string_view what) {
   error_ = err;
   message_ = String();
-  message_.append("runtime handler \"").append(driven_.runtime.name).append("\": ").append(driven_.runtime.path);
-  message_.append(" ").append(verb_).append(": ").append(part(what, 0, kMessageMax - 300));
+  message_.append(subject_).append(": ").append(path_).append(" ").append(verb_).append(": ");
+  message_.append(part(what, 0, kMessageMax - 300));
   if (message_.size() > kMessageMax) message_.truncate(kMessageMax);
   return false;
 }
 
 bool Command::fail_by_log(int status) {
-  String log;
-  log.append(driven_.runtime.bundle).append("/log");
-  String said = last_words(log.c_str());
+  String said = last_words(log_.c_str());
   if (!said.empty()) return fail(errno_of(said), said);
   String text;
   if (WIFSIGNALED(status))
@@ -94,18 +110,9 @@ void Command::close_listener() {
 }
 
 bool Command::run() {
-  const ExternalRuntime& runtime = driven_.runtime;
-  String log;
-  log.append(runtime.bundle).append("/log");
-  String id(driven_.id);
   Vec<char*> argv;
-  auto put = [&](const char* text) { argv.push(const_cast<char*>(text)); };
-  put(runtime.path.c_str());
-  for (const String& option : runtime.options) put(option.c_str());
-  for (const char* each : {"--root", runtime.root.c_str(), "--log", log.c_str(), "--log-format", "json", verb_})
-    put(each);
-  for (const String& argument : arguments_) put(argument.c_str());
-  put(id.c_str());
+  argv.push(const_cast<char*>(path_.c_str()));
+  for (const String& argument : arguments_) argv.push(const_cast<char*>(argument.c_str()));
   argv.push(nullptr);
 
   int ends[2];
@@ -114,7 +121,7 @@ bool Command::run() {
   Fd theirs(ends[1]);
   const int pid = fork();
   if (pid < 0) return fail(errno, strerror(errno));
-  if (pid == 0) execute(runtime.path.c_str(), argv.data(), stdio_, theirs.get());
+  if (pid == 0) execute(argv.data(), theirs.get());
   theirs.reset();
   setpgid(pid, pid);  // whichever of the two comes first
   Fd pidfd(sys::pidfd_open(pid));
@@ -125,7 +132,7 @@ bool Command::run() {
 }
 
 bool Command::wait(int pid, int pidfd, int failure) {
-  const i64 deadline = monotonic_ns() + static_cast<i64>(driven_.runtime.timeout_ms) * kMillisecond;
+  const i64 deadline = monotonic_ns() + static_cast<i64>(timeout_ms_) * kMillisecond;
   for (;;) {
     pollfd polled[] = {{pidfd, POLLIN, 0}, {listener_, POLLIN, 0}};
     const i64 left = (deadline - monotonic_ns()) / kMillisecond;
@@ -152,7 +159,7 @@ bool Command::wait(int pid, int pidfd, int failure) {
   while (waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
   }
   String text("has not ended within ");
-  text.append_u64(driven_.runtime.timeout_ms).append(" ms and was killed");
+  text.append_u64(timeout_ms_).append(" ms and was killed");
   return fail(ETIMEDOUT, text);
 }
 

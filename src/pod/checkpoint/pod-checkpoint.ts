@@ -1,0 +1,156 @@
+import { createHash } from 'node:crypto'
+import { constants } from 'node:fs'
+import { lstat, readdir, rename, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+
+import { CaissonError } from '../../errors.ts'
+import { withDirectory } from '../../files.ts'
+import type { PodConfig } from '../config.ts'
+import type { Container } from '../container.ts'
+import type { Context } from '../context.ts'
+import type { Pod } from '../pod.ts'
+import { packDirectory, writeJson } from './dump.ts'
+import { podCheckpoint, recordVersion } from './layout.ts'
+
+export interface PodCheckpointRequest {
+  podId: string
+  /** Absolute path of an empty directory. */
+  outputPath: string
+  /** Empty: every container of the pod that runs. */
+  containerIds: readonly string[]
+  /** Of the runtime's own: there are none. */
+  options: Readonly<Record<string, string>>
+}
+
+/** `manifest.json`. */
+export interface PodManifest {
+  version: number
+  podId: string
+  createdAt: string
+  /** What the new pod has to agree with. */
+  pod: Pick<PodConfig, 'hostname' | 'network' | 'ipc' | 'pid' | 'sysctls'>
+  containers: { name: string; id: string; archive: string }[]
+  /** Whether the pod's /dev/shm is there, too. */
+  shm: boolean
+}
+
+type Write = (
+  containers: readonly Container[],
+  /** While all of them stand still. */
+  meanwhile: () => Promise<void>,
+  write: (directories: readonly string[]) => Promise<void>,
+) => Promise<void>
+
+/** @throws CaissonError ERR_INVALID_ARGUMENT, ERR_SANDBOX_STATE, ERR_CONTAINER_NOT_FOUND and as `Checkpoints.container`; nothing is left then */
+export async function checkpointPod(
+  context: Context,
+  pod: Pod,
+  { outputPath, containerIds, options }: PodCheckpointRequest,
+  dump: Write,
+): Promise<void> {
+  refuseOptions(options)
+  if (pod.state !== 'ready') throw new CaissonError('ERR_SANDBOX_STATE', `pod ${pod.id} is not ready`)
+  const containers = chosen(pod, containerIds)
+  await checkOutput(outputPath)
+  const sharesMemory = pod.config.ipc === 'pod'
+  const archives = containers.map(({ id }) => archiveName(id))
+  const written = [...archives, podCheckpoint.shm, podCheckpoint.manifest].map((name) => join(outputPath, name))
+  try {
+    await dump(
+      containers,
+      async () => {
+        const [first] = containers
+        if (sharesMemory && first !== undefined) await packShm(context, first, join(outputPath, podCheckpoint.shm))
+      },
+      async (directories) => {
+        for (const [index, directory] of directories.entries()) {
+          await packDirectory(context, directory, join(outputPath, archives[index] ?? ''))
+        }
+      },
+    )
+    const { hostname, network, ipc, pid, sysctls } = pod.config
+    const manifest: PodManifest = {
+      version: recordVersion,
+      podId: pod.id,
+      createdAt: new Date().toISOString(),
+      pod: { hostname, network, ipc, pid, sysctls },
+      containers: containers.map(({ id, config }, index) => ({
+        name: config.metadata.name,
+        id,
+        archive: archives[index] ?? '',
+      })),
+      shm: sharesMemory,
+    }
+    // last, and whole: what lacks it is no checkpoint
+    const path = join(outputPath, podCheckpoint.manifest)
+    await writeJson(`${path}.partial`, manifest)
+    await rename(`${path}.partial`, path)
+  } catch (error) {
+    for (const path of written) {
+      await rm(path, { force: true })
+      await rm(`${path}.partial`, { force: true })
+    }
+    throw error
+  }
+}
+
+export function refuseOptions(options: Readonly<Record<string, string>>): void {
+  const [name] = Object.keys(options)
+  if (name === undefined) return
+  throw new CaissonError('ERR_INVALID_ARGUMENT', `options: ${JSON.stringify(name)} is unknown; there are none`)
+}
+
+/** By id, whatever a name is like as one of a file. */
+export function archiveName(containerId: string): string {
+  return `container-${createHash('sha256').update(containerId).digest('hex')}.tar`
+}
+
+function chosen(pod: Pod, ids: readonly string[]): Container[] {
+  const running = [...pod.containers.values()].filter(({ state }) => state === 'running')
+  const containers = ids.length === 0 ? running : ids.map((id) => ofPod(pod, id))
+  if (containers.length === 0) throw new CaissonError('ERR_CONTAINER_STATE', `pod ${pod.id} has no container that runs`)
+  const names = containers.map(({ config }) => config.metadata.name)
+  const twice = names.find((name, index) => names.indexOf(name) !== index)
+  if (twice !== undefined)
+    throw new CaissonError('ERR_INVALID_ARGUMENT', `container_ids: container ${twice} is there twice`)
+  return containers
+}
+
+function ofPod(pod: Pod, id: string): Container {
+  const found = [...pod.containers.values()].filter((each) => id !== '' && each.id.startsWith(id))
+  const [container] = found
+  if (container !== undefined && found.length === 1) return container
+  throw new CaissonError('ERR_CONTAINER_NOT_FOUND', `container_ids: pod ${pod.id} has no container "${id}"`)
+}
+
+/** Made by the caller, whose it is: what is written there is all that there is. */
+async function checkOutput(path: string): Promise<void> {
+  await checkDirectory(path, 'output_path')
+  if ((await readdir(path)).length > 0)
+    throw new CaissonError('ERR_INVALID_ARGUMENT', `output_path ${path} is not empty`)
+}
+
+/** @throws CaissonError ERR_INVALID_ARGUMENT */
+export async function checkDirectory(path: string, field: string): Promise<void> {
+  const invalid = (why: string, cause?: unknown): CaissonError =>
+    new CaissonError('ERR_INVALID_ARGUMENT', `${field} "${path}" ${why}`, cause === undefined ? {} : { cause })
+  if (!path.startsWith('/')) throw invalid('is not an absolute path')
+  const stats = await lstat(path).catch((cause: unknown) => {
+    throw invalid('cannot be looked at', cause)
+  })
+  if (!stats.isDirectory()) throw invalid('is no directory')
+}
+
+/** As a container has it mounted, through no link of its own making. */
+async function packShm(context: Context, container: Container, to: string): Promise<void> {
+  const { native } = context
+  const resolveStrictly = 0x02 | 0x04 | 0x10 // RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS | RESOLVE_IN_ROOT
+  await withDirectory(native, `/proc/${container.pid}/root`, async ({ fd }) => {
+    const shm = await native.openat2(fd, 'dev/shm', constants.O_DIRECTORY, 0, resolveStrictly)
+    try {
+      await packDirectory(context, shm.fd, to)
+    } finally {
+      shm.close()
+    }
+  })
+}
