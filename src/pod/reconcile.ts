@@ -47,12 +47,18 @@ export async function reconcile(context: Context, pods: Pods, containers: Contai
   for (const adoption of await Promise.allSettled(adoptions)) {
     if (adoption.status === 'rejected') throw adoption.reason
   }
+  const unfinished: string[] = []
   for (const id of new Set([...(await readdir(layout.pods)), ...(await readdir(layout.podStates))])) {
     if (!isId(id) || recorded.has(id)) continue
     if (sameBoot && (await adoptSpare(context, pods, id))) continue
-    logger.warn({ pod: id }, 'taking away a pod whose creation did not end')
-    await discardPod(context, id)
+    unfinished.push(id)
   }
+  await Promise.all(
+    unfinished.map((id) => {
+      logger.warn({ pod: id }, 'taking away a pod whose creation did not end')
+      return discardPod(context, id)
+    }),
+  )
   await context.images.snapshotters.reconcile(new Set([...containers.all()].map(({ id }) => id)))
   const living = [...pods.all()].flatMap(({ id, monitor }) =>
     monitor === null ? [] : [[id, podNetwork(monitor)] as const],
@@ -226,6 +232,13 @@ async function discardPod(context: Context, id: string): Promise<void> {
   const { layout, native } = context
   const client = await connectMonitor(native, layout.podState(id))
   if (client !== undefined) {
+    // while there is a namespace: without one, plugins of CNI leave rules behind (containernetworking/plugins, bridge with ipMasq)
+    await context.networks.detach(id, podNetwork(client)).catch((error: unknown) => {
+      context.logger.warn(
+        { pod: id, err: error },
+        'the network of a pod whose creation did not end is taken away later',
+      )
+    })
     await client.shutdown().catch((error: unknown) => {
       context.logger.warn({ pod: id, err: error }, 'a left-over monitor did not end by itself')
     })

@@ -1,21 +1,44 @@
-/** Pods come and go by many clients while the service is killed: nothing of the built-in network is left. */
-import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs'
+/** Pods come and go by many clients while the service is killed: nothing of their networks is left. */
+import { existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { runtime } from '#src/gen/cri.ts'
 import { isCaissonError } from '#src/errors.ts'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { NetHost } from '../helpers/net-host.ts'
 import { podConfig } from '../helpers/pods.ts'
 import { needsRoot, startService, until } from '../helpers/service.ts'
+import { missingTools } from '../helpers/tools.ts'
 
 const clients = 16
 const kills = 5
-const pods = Number(process.env['CAISSON_CHAOS_PODS'] ?? 160)
+const wanted = process.env['CAISSON_CHAOS_PODS']
 
-t.test('networks under a service that is killed', { skip: needsRoot }, async (t) => {
+t.test('the built-in network under a service that is killed', { skip: needsRoot }, (t) =>
+  underKills(t, 'driver = "bridge"', Number(wanted ?? 160)),
+)
+
+t.test('plugins of CNI under a service that is killed', { skip: needsRoot || missingTools('iptables') }, async (t) => {
+  const directory = mkdtempSync('/tmp/caisson-cni-chaos-')
+  t.teardown(() => {
+    rmSync(directory, { recursive: true, force: true })
+  })
+  const ipam = { type: 'host-local', dataDir: join(directory, 'leases'), ranges: [[{ subnet: '10.78.0.0/16' }]] }
+  const plugins = [
+    { type: 'bridge', bridge: 'cni0', isGateway: true, ipMasq: true, hairpinMode: true, ipam },
+    { type: 'portmap', capabilities: { portMappings: true } },
+    { type: 'firewall' },
+  ]
+  writeFileSync(join(directory, '10-chaos.conflist'), JSON.stringify({ cniVersion: '1.0.0', name: 'chaos', plugins }))
+  const network = `driver = "cni"\ncni_config_dir = "${directory}"\ncni_plugin_dirs = ["/usr/lib/cni"]\nnetns_dir = ""`
+  await underKills(t, network, Number(wanted ?? 48))
+  const leases = readdirSync(join(directory, 'leases/chaos')).filter((name) => /^\d/.test(name))
+  t.strictSame(leases, [], 'no address is taken')
+})
+
+async function underKills(t: Test, network: string, pods: number): Promise<void> {
   const host = await NetHost.open(t)
-  const service = await startService(t, { images: [], host, network: 'driver = "bridge"' })
+  const service = await startService(t, { images: [], host, network })
   const before = await host.interfaces()
   let made = 0
   let next = 0
@@ -61,18 +84,23 @@ t.test('networks under a service that is killed', { skip: needsRoot }, async (t)
     const directory = join(service.directory, ...path)
     return existsSync(directory) ? readdirSync(directory) : []
   }
+  const rules = (await host.run('nft', 'list', 'ruleset')).split('\n').filter(Boolean)
+  const kept = 'cni0' // by the plugin that has made it
+  const isOurs = network.includes('driver = "bridge"') // plugins keep their chains, which name no address
   const left = {
     namespaces: namespacesOf(service.slice),
-    interfaces: (await host.interfaces()).filter((name) => !before.includes(name)),
-    addresses: ((await host.run('ip', '-o', 'addr')).match(/ inet6? (?!127\.|::1)\S+/g) ?? []).map(String),
-    rules: (await host.run('nft', 'list', 'ruleset')).split('\n').filter(Boolean),
+    interfaces: (await host.interfaces()).filter((name) => !before.includes(name) && name !== kept),
+    addresses: (await host.run('ip', '-o', 'addr'))
+      .split('\n')
+      .filter((line) => / inet6? (?!127\.|::1)/.test(line) && line.split(/\s+/)[1] !== kept),
+    rules: rules.filter((rule) => isOurs || /\b10\.78\.\d+\.\d+/.test(rule)),
     records: files('root', 'instances', 'default', 'network', 'attachments'),
   }
   const counts = Object.entries(left).map(([what, found]) => `${found.length} ${what}`)
   t.comment(`left of ${pods} pods: ${counts.join(', ')}`)
   t.strictSame(left, { namespaces: [], interfaces: [], addresses: [], rules: [], records: [] })
   await service.start()
-})
+}
 
 /** Network namespaces of processes below a cgroup: what holds one of ours is there. */
 function namespacesOf(slice: string): string[] {

@@ -5,10 +5,16 @@ import t from 'tap'
 import { native } from '#src/native/index.ts'
 import { addLink, askStatus, checkLink, collectGarbage, deleteLink, type Link } from '#src/network/cni/chain.ts'
 import { parseNetworkList, type NetworkList } from '#src/network/cni/config.ts'
+import { EarlierPlugins } from '#src/network/cni/earlier-plugins.ts'
 import { runPlugin, type PluginHost } from '#src/network/cni/plugin.ts'
 
 const directory = t.testdir()
-const host: PluginHost = { native, directories: [join(directory, 'none'), directory], timeoutMs: 10_000 }
+const host: PluginHost = {
+  native,
+  directories: [join(directory, 'none'), directory],
+  timeoutMs: 10_000,
+  earlier: new EarlierPlugins(native, join(directory, 'locks')),
+}
 
 function plugin(name: string, script: string): void {
   writeFileSync(join(directory, name), `#!/bin/sh -u\n${script}\n`)
@@ -204,4 +210,35 @@ t.test('a plugin that cannot DEL does not keep the others from it', async (t) =>
     calls().map(({ plugin: name }) => name),
     ['two', 'one'],
   )
+})
+
+t.test('a plugin that an earlier service has left is waited for', async (t) => {
+  const said = join(directory, 'said')
+  plugin('slow', `sleep 1; echo slow >>${said}; echo '{}'`)
+  plugin('quick', `echo quick >>${said}; echo '{}'`)
+  plugin('forker', `sleep 30 >/dev/null 2>&1 & echo '{}'`)
+  const run = (of: EarlierPlugins, type: string, timeoutMs = 10_000): Promise<unknown> =>
+    runPlugin(
+      { ...host, earlier: of, timeoutMs },
+      { verb: 'ADD', network: 'net-a', type, config: {}, parameters: { CNI_CONTAINERID: 'pod' } },
+    )
+  const earlier = new EarlierPlugins(native, join(directory, 'locks'))
+  const later = new EarlierPlugins(native, join(directory, 'locks'))
+  const slow = run(earlier, 'slow')
+  await sleep(200)
+  await run(later, 'quick')
+  await slow
+  t.equal(readFileSync(said, 'utf8'), 'slow\nquick\n')
+  await run(later, 'quick')
+  await later.forget('pod')
+  t.notOk(existsSync(join(directory, 'locks/pod')))
+
+  const began = performance.now()
+  await run(later, 'forker')
+  await run(later, 'quick')
+  t.ok(performance.now() - began < 5000, 'its own it does not wait for: it knows of their end')
+  const last = new EarlierPlugins(native, join(directory, 'locks'))
+  await run(last, 'quick', 500)
+  t.ok(performance.now() - began >= 500, 'what was left in the background is waited for as long as a plugin may take')
+  t.match(readFileSync(said, 'utf8'), /^slow\n(quick\n){4}$/)
 })

@@ -8,6 +8,7 @@ import { capabilityArguments } from './capabilities.ts'
 import { addLink, askStatus, checkLink, collectGarbage, deleteLink, type Link } from './chain.ts'
 import type { NetworkList } from './config.ts'
 import { ConfigDirectory } from './directory.ts'
+import { EarlierPlugins } from './earlier-plugins.ts'
 import { isBound, NetnsDirectory, unbind } from './netns.ts'
 import type { PluginHost } from './plugin.ts'
 import { readResult } from './result.ts'
@@ -42,11 +43,12 @@ export class CniDriver implements NetworkDriver {
     ranges: PodRanges,
     native: Native,
     logger: NetworkLogger,
+    earlier: EarlierPlugins,
   ) {
     this.#configs = configs
     this.#ranges = ranges
     this.#logger = logger
-    this.#host = { native, directories: options.pluginDirectories, timeoutMs: options.timeoutMs }
+    this.#host = { native, directories: options.pluginDirectories, timeoutMs: options.timeoutMs, earlier }
     this.#netns = options.netnsDirectory === '' ? null : new NetnsDirectory(native, options.netnsDirectory)
     this.#follow(configs)
   }
@@ -73,8 +75,16 @@ export class CniDriver implements NetworkDriver {
     before.close()
   }
 
-  static async open(options: CniOptions, ranges: PodRanges, native: Native, logger: NetworkLogger): Promise<CniDriver> {
-    return new CniDriver(options, await ConfigDirectory.open(options.configDirectory, logger), ranges, native, logger)
+  /** @param directory of the instance, for what lives as long as plugins do */
+  static async open(
+    options: CniOptions,
+    ranges: PodRanges,
+    native: Native,
+    logger: NetworkLogger,
+    directory: string,
+  ): Promise<CniDriver> {
+    const configs = await ConfigDirectory.open(options.configDirectory, logger)
+    return new CniDriver(options, configs, ranges, native, logger, new EarlierPlugins(native, directory))
   }
 
   /** Whether there is a network that pods could get. */
@@ -128,6 +138,7 @@ export class CniDriver implements NetworkDriver {
     const path = bound ? ((await isBound(netns)) ? netns : '') : pod === null ? '' : await pod.path()
     for (const link of links.toReversed()) await deleteLink(this.#host, link, path)
     if (bound) await unbind(this.#host.native, netns)
+    for (const { containerId } of links) await this.#host.earlier.forget(containerId)
   }
 
   async reconcile(living: { attachment: Attachment; pod: PodNetwork }[]): Promise<void> {

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { CaissonError } from '../../errors.ts'
 import type { Native, NativeFd } from '../../native/types.ts'
 import type { JsonObject } from '../../records.ts'
+import type { EarlierPlugins } from './earlier-plugins.ts'
 import { span } from '../../tracing/span.ts'
 
 export type Verb = 'ADD' | 'DEL' | 'CHECK' | 'GC' | 'STATUS'
@@ -26,6 +27,7 @@ export interface PluginHost {
   directories: readonly string[]
   /** One plugin may take this long. */
   timeoutMs: number
+  earlier: EarlierPlugins
 }
 
 const stdoutMax = 1 << 20
@@ -67,11 +69,17 @@ export function runPlugin(host: PluginHost, call: Invocation): Promise<JsonObjec
 async function run(host: PluginHost, call: Invocation): Promise<JsonObject | null> {
   const what = `network "${call.network}": plugin "${call.type}": ${call.verb}`
   call.signal?.throwIfAborted()
-  const { path, interpreter, file } = await find(host, call.type, what)
+  const pod = call.parameters['CNI_CONTAINERID']
+  const lock = pod === undefined ? null : await host.earlier.outwait(pod, host.timeoutMs)
+  const { path, interpreter, file } = await find(host, call.type, what).catch((error: unknown) => {
+    lock?.close()
+    throw error
+  })
   const input = host.native.sealedMemfd('cni-config', Buffer.from(JSON.stringify(call.config)))
   const stdout = host.native.pipe()
   const stderr = host.native.pipe()
-  const wires = [input, stdout.writer, stderr.writer]
+  // the last is for nothing but to be open: it holds the lock for as long as the plugin lives, whatever becomes of us
+  const wires = [input, stdout.writer, stderr.writer, ...(lock === null ? [] : [lock])]
   try {
     const child = host.native.spawn({
       exe: file.fd,
