@@ -8,8 +8,7 @@ import { fileURLToPath } from 'node:url'
 import { connect, type Connection } from '#src/cri/grpc/connect.ts'
 import type { Test } from 'tap'
 import { buildBusybox } from './image.ts'
-import { NetHost } from './net-host.ts'
-import { makesNetworks, networkLines } from './pod-network.ts'
+import type { NetHost } from './net-host.ts'
 
 export const project = resolve(fileURLToPath(new URL('../../..', import.meta.url)))
 export const main = join(project, 'dist', 'cli', 'main.js')
@@ -25,7 +24,7 @@ export const busyboxImage = 'localhost/busybox:latest'
 export interface ServiceOptions {
   /** Lines of its configuration beside the cgroup slice: TOML, with the section's name, or below [cgroup]. */
   cgroup?: string
-  /** Lines of [network]; default: those of pod-network.ts. */
+  /** Lines of [network]; default: pods have loopback only, for the host's network is not the tests'. */
   network?: string
   /** Its network namespace is this one, not the host's. */
   host?: NetHost
@@ -125,7 +124,12 @@ export class TestService {
 
   /** Writes the configuration; `cgroup` and `config` as in the options. */
   async configure(): Promise<void> {
-    const { cgroup = '', network = networkLines(this.directory), config = '', cadvisor = false } = this.#options
+    const {
+      cgroup = '',
+      network = 'driver = "none"\nspare_sandboxes = 0',
+      config = '',
+      cadvisor = false,
+    } = this.#options
     await mkdir(this.state, { recursive: true, mode: 0o700 })
     const cadvisorSocket = typeof cadvisor === 'string' ? cadvisor : cadvisor ? this.cadvisorSocket : ''
     const pods = cgroup.includes('driver = "systemd"') ? this.systemdSlice : `${this.slice}/pods`
@@ -287,8 +291,7 @@ export class TestService {
  */
 export async function startService(t: Test, options: ServiceOptions = {}): Promise<TestService> {
   // short: a socket's path has 107 bytes
-  const { network, host = network === undefined && makesNetworks ? await NetHost.open(t) : undefined } = options
-  const service = new TestService(await mkdtemp('/tmp/csn-'), { ...options, ...(host !== undefined && { host }) })
+  const service = new TestService(await mkdtemp('/tmp/csn-'), options)
   t.teardown(async () => {
     try {
       const left = await service.finish()
