@@ -1,5 +1,4 @@
 import { mkdir, rm } from 'node:fs/promises'
-import { constants } from 'node:fs'
 import type { Socket } from 'node:net'
 import { join } from 'node:path'
 
@@ -8,12 +7,12 @@ import { CaissonError } from '../errors.ts'
 import { renameIfPresent } from '../files.ts'
 import type { PodConfig, PodResources, PodStatus } from './config.ts'
 import { exitOf, type Container } from './container.ts'
-import type { Attachment } from '../network/types.ts'
-import type { NativeFd } from '../native/types.ts'
+import { checkPodConfig } from './check-pod-config.ts'
 import type { Context } from './context.ts'
 import { connectInPod } from './pod-connection.ts'
 import { findByPrefix } from './ids.ts'
 import { releaseImages } from './image-volumes.ts'
+import { addressesOf, joinedNamespace } from './joined-network.ts'
 import { alreadyExists, firstDifference, Joins } from './joins.ts'
 import { reachMonitor } from './monitor/reach.ts'
 import { bearPod, unwind } from './pod-birth.ts'
@@ -25,12 +24,8 @@ import { writePodFiles } from './pod-files.ts'
 import { Pod } from './pod.ts'
 import { writeRecord } from '../records.ts'
 import { annotate, span } from '../tracing/span.ts'
-import { checkSelinux, freeLevel } from './selinux.ts'
+import { freeLevel } from './selinux.ts'
 import { detachPod, endContainer, endContainers, tearDownPod } from './tear-down.ts'
-
-const nameMax = 253
-/** AT_FDCWD */
-const currentDirectory = -100
 
 /** The pods of one instance: RunPodSandbox and its kin, free of gRPC. */
 export class Pods {
@@ -55,7 +50,7 @@ export class Pods {
 
   /** Makes the pod's sandbox and returns its id; an equal request that is repeated gets the same one (law 5). */
   run(config: PodConfig): Promise<string> {
-    validate(config)
+    checkPodConfig(config)
     this.#context.handlers.get(config.runtimeHandler) // before any other answer
     checkCgroupParent(this.#context.cgroup.driver, this.#context.native, config)
     const { name, namespace, uid, attempt } = config.metadata
@@ -87,7 +82,7 @@ export class Pods {
       const plan = native.compilePod(JSON.stringify(podPlanInput(id, config, host, networks.sysctls())))
       for (const warning of plan.warnings) logger.warn({ pod: id }, warning)
       const memfd = native.sealedMemfd('caisson-pod-plan', plan.plan)
-      const joined = config.network === 'joined' ? await this.#namespaceOf(config.networkOf) : undefined
+      const joined = config.network === 'joined' ? await joinedNamespace(this, native, config.networkOf) : undefined
       await client.setupPod(memfd.fd, joined?.fd).finally(() => {
         memfd.close()
         joined?.close()
@@ -96,7 +91,7 @@ export class Pods {
       const request = networkRequest(id, config, hostname)
       const attachment = request === null ? null : await networks.attach(request, podNetwork(client))
       undo.push('network', () => networks.detach(id, podNetwork(client)))
-      await writePodFiles(join(layout.podState(id), 'etc'), config, hostname, this.#addresses(config, attachment))
+      await writePodFiles(join(layout.podState(id), 'etc'), config, hostname, addressesOf(this, config, attachment))
 
       const pod = new Pod({
         id,
@@ -134,50 +129,6 @@ export class Pods {
   #level(id: string): string {
     if (this.#context.selinux === null) return ''
     return freeLevel(id, new Set([...this.#pods.values()].map(({ selinuxLevel }) => selinuxLevel)))
-  }
-
-  /** The network namespace that a pod is to join. */
-  async #namespaceOf(text: string): Promise<NativeFd> {
-    if (text.startsWith('/')) {
-      const { O_RDONLY, O_NONBLOCK } = constants
-      return await this.#context.native.openat2(currentDirectory, text, O_RDONLY | O_NONBLOCK, 0, 0)
-    }
-    const other = this.#podOf(text)
-    if (other.config.network === 'node') {
-      throw new CaissonError('ERR_FAILED_PRECONDITION', `pod ${other.id} has the host’s network`)
-    }
-    if (other.config.user !== null) {
-      throw new CaissonError(
-        'ERR_FAILED_PRECONDITION',
-        `pod ${other.id} has a user namespace, and its network is of that`,
-      )
-    }
-    if (other.monitor === null || other.state !== 'ready') {
-      throw new CaissonError('ERR_SANDBOX_STATE', `pod ${other.id}, whose network is to be joined, does not run`)
-    }
-    return await other.monitor.namespace('network')
-  }
-
-  #podOf(text: string): Pod {
-    const pod = this.find(text)
-    if (pod !== undefined) return pod
-    const owners = [...this.#pods.values()].filter(({ containers }) =>
-      [...containers.keys()].some((id) => id.startsWith(text)),
-    )
-    const [owner, ...others] = owners
-    if (owner === undefined || others.length > 0) {
-      throw new CaissonError(
-        'ERR_SANDBOX_NOT_FOUND',
-        `"${text}", whose network is to be joined, is no pod and no container`,
-      )
-    }
-    return owner
-  }
-
-  /** The addresses that a pod finds itself at. */
-  #addresses(config: PodConfig, attachment: Attachment | null): Pick<Attachment, 'ips' | 'dns'> | null {
-    if (config.network !== 'joined' || config.networkOf.startsWith('/')) return attachment
-    return this.#podOf(config.networkOf).attachment
   }
 
   /** Ends the pod's containers and its sandbox; a pod that is unknown or has stopped is fine. */
@@ -408,45 +359,4 @@ function isReady({ state }: Pod): boolean {
 
 function sameMetadata(a: PodConfig['metadata'], b: PodConfig['metadata']): boolean {
   return a.name === b.name && a.namespace === b.namespace && a.uid === b.uid && a.attempt === b.attempt
-}
-
-function validate(config: PodConfig): void {
-  const { name, namespace, uid } = config.metadata
-  for (const [field, value] of Object.entries({ name, namespace, uid })) {
-    if (value === '' || value.length > nameMax) {
-      throw new CaissonError('ERR_INVALID_ARGUMENT', `metadata.${field} must have 1 to ${nameMax} characters`)
-    }
-  }
-  if (config.network !== 'pod' && config.ports.length + config.networks.length > 0) {
-    throw new CaissonError(
-      'ERR_INVALID_ARGUMENT',
-      `ports and networks are of pods with a network of their own; this one has "${config.network}"`,
-    )
-  }
-  if (config.logDirectory !== '' && !config.logDirectory.startsWith('/')) {
-    throw new CaissonError('ERR_INVALID_ARGUMENT', `log directory "${config.logDirectory}" is not absolute`)
-  }
-  checkSelinux(config.selinux)
-  const { user } = config
-  if ((config.network === 'joined') !== (config.networkOf !== '')) {
-    throw new CaissonError('ERR_INVALID_ARGUMENT', 'a pod joins a network exactly if it says whose')
-  }
-  if (user === null) return
-  if (config.network === 'joined') {
-    throw new CaissonError('ERR_INVALID_ARGUMENT', 'a user namespace with the network of another pod is not supported')
-  }
-  const [uids, gids] = [user.uids, user.gids]
-  const [first] = uids
-  if (uids.length !== 1 || gids.length !== 1 || first === undefined || firstDifference(uids, gids) !== null) {
-    throw new CaissonError(
-      'ERR_INVALID_ARGUMENT',
-      'a user namespace takes exactly one mapping, equal for uids and gids',
-    )
-  }
-  if (first.containerId !== 0 || first.length <= 0) {
-    throw new CaissonError('ERR_INVALID_ARGUMENT', 'the mapping of a user namespace must begin at container id 0')
-  }
-  if (config.network === 'node') {
-    throw new CaissonError('ERR_INVALID_ARGUMENT', 'a user namespace with the host’s network is not supported')
-  }
 }
