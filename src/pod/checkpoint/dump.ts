@@ -4,6 +4,7 @@ import { dirname, join } from 'node:path'
 
 import { CaissonError } from '../../errors.ts'
 import { ifPresent, withDirectory } from '../../files.ts'
+import { taskEnd } from '../../image/native-task.ts'
 import { containerMounts } from '../container-mounts.ts'
 import { notRunning, type Container } from '../container.ts'
 import type { Context } from '../context.ts'
@@ -105,24 +106,25 @@ function dumpArguments(pid: number, cgroup: string, directory: string, outside: 
   ]
 }
 
-/** A tar of a directory; it appears whole or not at all. */
+/** A tar of a directory; it appears whole, or not at all once the signal is aborted. */
 export async function packDirectory(
   { native }: Pick<Context, 'native'>,
   directory: string | number,
   path: string,
-  { layer = false }: { layer?: boolean } = {},
+  { layer = false, signal = new AbortController().signal }: { layer?: boolean; signal?: AbortSignal } = {},
 ): Promise<void> {
   const draft = `${path}.partial`
   try {
     const target = await open(draft, 'wx', 0o600)
     try {
       const pack = async (fd: number): Promise<unknown> =>
-        native.packTree([fd], target.fd, { gzip: false, layer, exclude: [] }).done
+        taskEnd(native.packTree([fd], target.fd, { gzip: false, layer, exclude: [] }), signal)
       await (typeof directory === 'number' ? pack(directory) : withDirectory(native, directory, ({ fd }) => pack(fd)))
       await target.sync()
     } finally {
       await target.close()
     }
+    signal.throwIfAborted()
     await rename(draft, path)
   } catch (error) {
     await rm(draft, { force: true })

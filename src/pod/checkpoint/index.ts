@@ -10,12 +10,15 @@ import { whilePaused } from '../pause.ts'
 import type { Pods } from '../pods.ts'
 import { findCriu } from './criu.ts'
 import { checkDumpable, checkTarget, dumpContainer, packDirectory } from './dump.ts'
-import { checkpointPod, type PodCheckpointRequest } from './pod-checkpoint.ts'
+import { PodCheckpoint, type PodCheckpointRequest } from './pod-checkpoint.ts'
 import { restorePod, type PodRestoreRequest, type RestoredPod } from './pod-restore.ts'
 
 export type { CriuSettings } from './criu.ts'
 export type { PodCheckpointRequest } from './pod-checkpoint.ts'
 export type { PodRestoreRequest, RestoredPod } from './pod-restore.ts'
+
+/** A longer timer ends at once: some 24 days. */
+const timerMax = 2 ** 31 - 1
 
 /** CheckpointContainer, CheckpointPod and RestorePod, free of gRPC. */
 export class Checkpoints {
@@ -45,28 +48,24 @@ export class Checkpoints {
     await checkTarget(this.#context.native, location, 'location')
     await this.#within(timeoutMs, [container], async (criu, signal) => {
       await this.#dump(criu, [container], async ([directory]) => {
-        signal.throwIfAborted()
-        await packDirectory(this.#context, directory ?? '', location)
+        await packDirectory(this.#context, directory ?? '', location, { signal })
       })
     })
   }
 
   /** Several containers of one pod, of one moment; see `PodCheckpointRequest`. */
   async pod(request: PodCheckpointRequest): Promise<void> {
-    const pod = this.#pods.require(request.podId)
-    await checkpointPod(this.#context, pod, request, (containers, meanwhile, write) =>
-      this.#within(0, containers, async (criu, signal) => {
-        await this.#dump(
-          criu,
-          containers,
-          (directories) => {
-            signal.throwIfAborted()
-            return write(directories)
-          },
-          meanwhile,
-        )
-      }),
-    )
+    const checkpoint = await PodCheckpoint.prepare(this.#context, this.#pods.require(request.podId), request)
+    const { containers } = checkpoint
+    await this.#within(0, containers, async (criu, signal) => {
+      try {
+        const meanwhile = (): Promise<void> => checkpoint.writeShared(signal)
+        await this.#dump(criu, containers, (directories) => checkpoint.write(directories, signal), meanwhile)
+      } catch (error) {
+        await checkpoint.discard()
+        throw error
+      }
+    })
   }
 
   /** Makes a pod of what `pod` has written: its containers are created, and go on when they are started. */
@@ -80,14 +79,14 @@ export class Checkpoints {
     containers: readonly Container[],
     work: (criu: string, signal: AbortSignal) => Promise<void>,
   ): Promise<void> {
+    const criu = await findCriu(this.#context.criu)
     for (const container of containers) {
       checkDumpable(container)
       if (this.#running.has(container.id)) {
         throw new CaissonError('ERR_FAILED_PRECONDITION', `container ${container.id} is being checkpointed already`)
       }
     }
-    const criu = await findCriu(this.#context.criu)
-    const limit = timeoutMs === 0 ? this.#context.criu.timeoutMs : timeoutMs
+    const limit = Math.min(timeoutMs === 0 ? this.#context.criu.timeoutMs : timeoutMs, timerMax)
     const late = new AbortController()
     const done = new AbortController()
     for (const { id } of containers) this.#running.add(id)

@@ -34,63 +34,78 @@ export interface PodManifest {
   shm: boolean
 }
 
-type Write = (
-  containers: readonly Container[],
-  /** While all of them stand still. */
-  meanwhile: () => Promise<void>,
-  write: (directories: readonly string[]) => Promise<void>,
-) => Promise<void>
+/** A checkpoint of a pod on its way to disk. */
+export class PodCheckpoint {
+  readonly containers: readonly Container[]
+  readonly #context: Context
+  readonly #pod: Pod
+  readonly #directory: string
+  readonly #archives: readonly string[]
 
-/** @throws CaissonError ERR_INVALID_ARGUMENT, ERR_SANDBOX_STATE, ERR_CONTAINER_NOT_FOUND and as `Checkpoints.container`; nothing is left then */
-export async function checkpointPod(
-  context: Context,
-  pod: Pod,
-  { outputPath, containerIds, options }: PodCheckpointRequest,
-  dump: Write,
-): Promise<void> {
-  refuseOptions(options)
-  if (pod.state !== 'ready') throw new CaissonError('ERR_SANDBOX_STATE', `pod ${pod.id} is not ready`)
-  const containers = chosen(pod, containerIds)
-  await checkOutput(outputPath)
-  const sharesMemory = pod.config.ipc === 'pod'
-  const archives = containers.map(({ id }) => archiveName(id))
-  const written = [...archives, podCheckpoint.shm, podCheckpoint.manifest].map((name) => join(outputPath, name))
-  try {
-    await dump(
-      containers,
-      async () => {
-        const [first] = containers
-        if (sharesMemory && first !== undefined) await packShm(context, first, join(outputPath, podCheckpoint.shm))
-      },
-      async (directories) => {
-        for (const [index, directory] of directories.entries()) {
-          await packDirectory(context, directory, join(outputPath, archives[index] ?? ''))
-        }
-      },
-    )
-    const { hostname, network, ipc, pid, sysctls } = pod.config
+  private constructor(context: Context, pod: Pod, containers: readonly Container[], directory: string) {
+    this.#context = context
+    this.#pod = pod
+    this.#directory = directory
+    this.containers = containers
+    this.#archives = containers.map(({ id }) => archiveName(id))
+  }
+
+  /** @throws CaissonError ERR_INVALID_ARGUMENT, ERR_SANDBOX_STATE, ERR_CONTAINER_NOT_FOUND, ERR_CONTAINER_STATE */
+  static async prepare(
+    context: Context,
+    pod: Pod,
+    { outputPath, containerIds, options }: PodCheckpointRequest,
+  ): Promise<PodCheckpoint> {
+    refuseOptions(options)
+    if (pod.state !== 'ready') throw new CaissonError('ERR_SANDBOX_STATE', `pod ${pod.id} is not ready`)
+    const containers = chosen(pod, containerIds)
+    await checkOutput(outputPath)
+    return new PodCheckpoint(context, pod, containers, outputPath)
+  }
+
+  /** What the containers have in common, while all of them stand still. */
+  async writeShared(signal: AbortSignal): Promise<void> {
+    const [first] = this.containers
+    if (!this.#sharesMemory || first === undefined) return
+    await packShm(this.#context, first, join(this.#directory, podCheckpoint.shm), signal)
+  }
+
+  /** @param dumps of the containers, in their order */
+  async write(dumps: readonly string[], signal: AbortSignal): Promise<void> {
+    for (const [index, dump] of dumps.entries()) {
+      await packDirectory(this.#context, dump, join(this.#directory, this.#archives[index] ?? ''), { signal })
+    }
+    const { id: podId, config } = this.#pod
+    const { hostname, network, ipc, pid, sysctls } = config
     const manifest: PodManifest = {
       version: recordVersion,
-      podId: pod.id,
+      podId,
       createdAt: new Date().toISOString(),
       pod: { hostname, network, ipc, pid, sysctls },
-      containers: containers.map(({ id, config }, index) => ({
-        name: config.metadata.name,
+      containers: this.containers.map(({ id, config: { metadata } }, index) => ({
+        name: metadata.name,
         id,
-        archive: archives[index] ?? '',
+        archive: this.#archives[index] ?? '',
       })),
-      shm: sharesMemory,
+      shm: this.#sharesMemory,
     }
     // last, and whole: what lacks it is no checkpoint
-    const path = join(outputPath, podCheckpoint.manifest)
+    const path = join(this.#directory, podCheckpoint.manifest)
     await writeJson(`${path}.partial`, manifest)
+    signal.throwIfAborted()
     await rename(`${path}.partial`, path)
-  } catch (error) {
-    for (const path of written) {
-      await rm(path, { force: true })
-      await rm(`${path}.partial`, { force: true })
+  }
+
+  /** Takes away what was written. */
+  async discard(): Promise<void> {
+    for (const name of [...this.#archives, podCheckpoint.shm, podCheckpoint.manifest]) {
+      await rm(join(this.#directory, name), { force: true })
+      await rm(join(this.#directory, `${name}.partial`), { force: true })
     }
-    throw error
+  }
+
+  get #sharesMemory(): boolean {
+    return this.#pod.config.ipc === 'pod'
   }
 }
 
@@ -142,13 +157,13 @@ export async function checkDirectory(path: string, field: string): Promise<void>
 }
 
 /** As a container has it mounted, through no link of its own making. */
-async function packShm(context: Context, container: Container, to: string): Promise<void> {
+async function packShm(context: Context, container: Container, to: string, signal: AbortSignal): Promise<void> {
   const { native } = context
   const resolveStrictly = 0x02 | 0x04 | 0x10 // RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS | RESOLVE_IN_ROOT
   await withDirectory(native, `/proc/${container.pid}/root`, async ({ fd }) => {
     const shm = await native.openat2(fd, 'dev/shm', constants.O_DIRECTORY, 0, resolveStrictly)
     try {
-      await packDirectory(context, shm.fd, to)
+      await packDirectory(context, shm.fd, to, { signal })
     } finally {
       shm.close()
     }
