@@ -5,6 +5,7 @@
 Drives one pod and container through their lives, calls every RPC there is, and prints what it saw as JSON.
 """
 import json
+import os
 import sys
 import threading
 
@@ -88,8 +89,13 @@ call("ImageService", "PullImage", image=cri.ImageSpec(image="localhost:1/none:1"
 call("ImageService", "RemoveImage", image=cri.ImageSpec(image="localhost/none:1"))
 
 metadata = cri.PodSandboxMetadata(name="python", namespace="test", uid="python", attempt=1)
+own_pids = cri.NamespaceOption(pid=cri.CONTAINER)
 config = cri.PodSandboxConfig(
-    metadata=metadata, hostname="python", log_directory=directory + "/logs/python", labels={"app": "py"}
+    metadata=metadata,
+    hostname="python",
+    log_directory=directory + "/logs/python",
+    labels={"app": "py"},
+    linux=cri.LinuxPodSandboxConfig(security_context=cri.LinuxSandboxSecurityContext(namespace_options=own_pids)),
 )
 pod = run("RunPodSandbox", config=config).pod_sandbox_id
 seen["joined"] = run("RunPodSandbox", config=config).pod_sandbox_id == pod
@@ -107,6 +113,7 @@ container = cri.ContainerConfig(
     log_path="c.log",
     stdin=True,
     annotations={"note": "ü"},
+    linux=cri.LinuxContainerConfig(security_context=cri.LinuxContainerSecurityContext(namespace_options=own_pids)),
 )
 cid = run("CreateContainer", pod_sandbox_id=pod, config=container, sandbox_config=config).container_id
 run("StartContainer", container_id=cid)
@@ -137,8 +144,14 @@ run("ListMetricDescriptors")
 run("ListPodSandboxMetrics")
 run("StreamPodSandboxMetrics", streams_out=True)
 run("CheckpointContainer", container_id=cid, location=directory + "/checkpoint.tar")
+os.mkdir(directory + "/checkpoint")
 run("CheckpointPod", pod_sandbox_id=pod, output_path=directory + "/checkpoint")
-run("RestorePod", checkpoint_path=directory + "/none", config=config)
+config.metadata.uid = "python-restored"
+# what stands in for criu here writes down a process without capabilities, and any container may have that
+reply = run("RestorePod", checkpoint_path=directory + "/checkpoint", config=config, container_configs=[container])
+seen["restored"] = reply and [one.name for one in reply.restored_containers]
+if reply:
+    run("RemovePodSandbox", pod_sandbox_id=reply.pod_sandbox_id)
 
 call("Caisson", "Info")
 call("Caisson", "TagImage", image=image, name="localhost/python:1")

@@ -1,5 +1,6 @@
 /** Every field of every request, wrong in every way: the right status, a message that names the field, and nothing left. */
-import { existsSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import t from 'tap'
 import {
   badRequests,
@@ -10,7 +11,8 @@ import {
   type Json,
   type Method,
 } from '../helpers/bad-requests.ts'
-import { runPod, startShell } from '../helpers/pods.ts'
+import { fakeCriu } from '../helpers/fake-criu.ts'
+import { NamespaceMode, runPod, startShell, status } from '../helpers/pods.ts'
 import { busyboxImage, needsRoot, startService } from '../helpers/service.ts'
 
 /** What a bad request may be answered with; all else says that we, or the host, are at fault. */
@@ -28,7 +30,12 @@ const nowhere = 'localhost:1/none:1'
 const survey = process.env['CAISSON_SURVEY'] ?? ''
 
 t.test('bad requests', { skip: needsRoot }, async (t) => {
-  const service = await startService(t, { images: [busyboxImage] })
+  const tools = mkdtempSync('/tmp/caisson-criu-')
+  t.teardown(() => {
+    rmSync(tools, { recursive: true, force: true })
+  })
+  const criu = fakeCriu(join(tools, 'bin'))
+  const service = await startService(t, { images: [busyboxImage], config: `[checkpoint]\ncriu = "${criu.path}"` })
   const pod = await runPod(service)
   const containerId = await startShell(service, pod, 'read forever', { stdin: true })
   const { pid } = service
@@ -45,6 +52,19 @@ t.test('bad requests', { skip: needsRoot }, async (t) => {
     linux: {},
   }
   const image = { image: busyboxImage }
+  const [written, output] = [join(tools, 'written'), join(tools, 'output')]
+  for (const path of [written, output]) mkdirSync(path)
+  await service.runtime.checkpointPod({ podSandboxId: pod.id, outputPath: written })
+  const name = (await status(service, containerId)).metadata?.name ?? ''
+  const restored = {
+    checkpoint_path: written,
+    config: {
+      ...config,
+      hostname: pod.config.hostname ?? '',
+      linux: { security_context: { namespace_options: { pid: NamespaceMode.CONTAINER } } },
+    },
+    container_configs: [{ ...container, metadata: { name, attempt: 0 } }],
+  }
   /** What is right of a request, beside what is wrong with it. */
   const bases: Record<string, Json> = {
     'RuntimeService.RunPodSandbox': { config },
@@ -59,10 +79,10 @@ t.test('bad requests', { skip: needsRoot }, async (t) => {
     'RuntimeService.ContainerStatus': { container_id: containerId },
     'RuntimeService.CheckpointContainer': {
       container_id: containerId,
-      location: `${service.directory}/checkpoint.tar`,
+      location: join(tools, 'checkpoint.tar'),
     },
-    'RuntimeService.CheckpointPod': { pod_sandbox_id: pod.id, output_path: `${service.directory}/checkpoint` },
-    'RuntimeService.RestorePod': { checkpoint_path: `${service.directory}/checkpoint`, config },
+    'RuntimeService.CheckpointPod': { pod_sandbox_id: pod.id, output_path: output },
+    'RuntimeService.RestorePod': restored,
     'RuntimeService.UpdateRuntimeConfig': { runtime_config: { network_config: { pod_cidr: '10.1.0.0/24' } } },
     'ImageService.PullImage': { image: { image: nowhere } },
     'ImageService.ImageStatus': { image },
@@ -108,7 +128,10 @@ t.test('bad requests', { skip: needsRoot }, async (t) => {
 
   async function takeAway(method: Method, { bytes }: Answer): Promise<void> {
     const reply = method.response.decode(bytes) as unknown as { pod_sandbox_id?: string; container_id?: string }
-    if (method.name === 'RunPodSandbox') {
+    if (method.name === 'CheckpointPod') {
+      for (const each of readdirSync(output)) rmSync(join(output, each))
+    }
+    if (method.name === 'RunPodSandbox' || method.name === 'RestorePod') {
       await service.runtime.removePodSandbox({ podSandboxId: reply.pod_sandbox_id ?? '' })
     }
     if (method.name === 'CreateContainer') {

@@ -324,7 +324,7 @@ t.test('with a program in its place', { skip: needsRoot }, async (t) => {
     })
     await t.rejects(service.runtime.restorePod({ ...request, containerConfigs: [] }), {
       code: 'ERR_INVALID_ARGUMENT',
-      message: /there is none for container/,
+      message: /none has the metadata.name/,
     })
     await t.rejects(service.runtime.restorePod({ ...request, config: podConfig(service) }), {
       code: /ERR_(FAILED_PRECONDITION|CONTAINER_STATE|LAYER_INVALID|CHECKPOINT)/,

@@ -1,4 +1,4 @@
-import type { Runtime } from '../../index.ts'
+import { CaissonError, type Runtime } from '../../index.ts'
 import type { RuntimeHandlers } from '../grpc/services.ts'
 import { containerConfigOf } from '../map/container-config.ts'
 import { podConfigOf } from '../map/pod-config.ts'
@@ -11,7 +11,10 @@ export function restorePodRpc(runtime: Runtime): Pick<RuntimeHandlers, 'restoreP
       const { podId, containers } = await runtime.checkpoints.restore({
         checkpointPath,
         config: pod,
-        containerConfigs: containerConfigs.map((each) => containerConfigOf(each, pod)),
+        containerConfigs: containerConfigs.map((each) => {
+          if (each.metadata != null) return containerConfigOf(each, pod)
+          throw new CaissonError('ERR_INVALID_ARGUMENT', 'container_configs: metadata is missing')
+        }),
         options,
       })
       return {

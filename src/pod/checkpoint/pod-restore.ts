@@ -102,7 +102,8 @@ function matched(
   if (byName.size !== configs.length) throw invalid('a name is there twice')
   const found = manifest.containers.map(({ name, archive }) => {
     const config = byName.get(name)
-    if (config === undefined) throw invalid(`there is none for container ${JSON.stringify(name)} of the checkpoint`)
+    if (config === undefined)
+      throw invalid(`none has the metadata.name ${JSON.stringify(name)} of a container of the checkpoint`)
     return { config, archive }
   })
   if (found.length !== configs.length) throw invalid('there are more than the checkpoint has containers')
