@@ -57,7 +57,13 @@ export async function openNetworks(
     },
   )
   const podRanges = await PodRanges.open(join(directory, 'pod-ranges.json'))
-  const cni = await CniDriver.open({ ...cniDefaults, ...cniOptions }, podRanges, native, logger, join(directory, 'plugins'))
+  const cni = await CniDriver.open(
+    { ...cniDefaults, ...cniOptions },
+    podRanges,
+    native,
+    logger,
+    join(directory, 'plugins'),
+  )
   const bridge = new BridgeDriver(
     await openFabric(directory, { ...bridgeDefaults, ...bridgeOptions }, native, logger),
     native,
