@@ -20,7 +20,7 @@ import {
   startShell,
   status,
 } from '../helpers/pods.ts'
-import { cgroupRoot, needsRoot, probeImage, startService } from '../helpers/service.ts'
+import { cgroupRoot, needsRoot, probeImage, startService, until } from '../helpers/service.ts'
 
 t.test('containers', { skip: needsRoot }, async (t) => {
   const service = await startService(t)
@@ -56,6 +56,7 @@ t.test('containers', { skip: needsRoot }, async (t) => {
     t.match(readFileSync(`/proc/${pid}/cgroup`, 'utf8'), `0::${service.slice}/pods/crio-caisson-${id}`)
     await refused(t, runtime.startContainer({ containerId: id }), 'FAILED_PRECONDITION', id, /running/)
 
+    await until(() => catchesSigterm(pid), 10_000, 'it begins with its own handler')
     await runtime.stopContainer({ containerId: id, timeout: 10 })
     const exited = await status(service, id)
     t.match(exited, { state: ContainerState.CONTAINER_EXITED, reason: 'Completed' })
@@ -247,3 +248,9 @@ t.test('containers', { skip: needsRoot }, async (t) => {
     t.same(await list({ podSandboxId: own.id }), [])
   })
 })
+
+/** proc_pid_status(5), SigCgt. */
+function catchesSigterm(pid: number): boolean {
+  const caught = /^SigCgt:\t([0-9a-f]+)$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? '0'
+  return ((BigInt(`0x${caught}`) >> 14n) & 1n) === 1n
+}
