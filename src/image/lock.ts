@@ -1,11 +1,7 @@
 import { readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
-import { CaissonError } from '../errors.ts'
-import type { Native, NativeFd } from '../native/types.ts'
-
-const pollMinMs = 2
-const pollMaxMs = 100
+import { flock } from '../flock.ts'
+import type { Native } from '../native/types.ts'
 
 /**
  * A lock that holds among the tasks of this process (a queue) and among processes (flock(2) on a file, which the kernel lets go
@@ -36,26 +32,6 @@ export class StoreLock {
     })
     this.#tail = result.catch(() => undefined)
     return result
-  }
-}
-
-/** Waits for an flock(2) by asking again: a blocking flock would hold a thread of the pool for as long. */
-async function flock(
-  native: Pick<Native, 'lockFile'>,
-  path: string,
-  options: { timeoutMs?: number; signal?: AbortSignal } = {},
-): Promise<NativeFd> {
-  const deadline = Date.now() + (options.timeoutMs ?? Infinity)
-  for (let wait = pollMinMs; ; wait = Math.min(wait * 2, pollMaxMs)) {
-    try {
-      return await native.lockFile(path)
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error
-      if (Date.now() > deadline) {
-        throw new CaissonError('ERR_DEADLINE_EXCEEDED', `${path} is locked by another process`, { cause: error })
-      }
-    }
-    await sleep(wait, undefined, { ...(options.signal && { signal: options.signal }) })
   }
 }
 

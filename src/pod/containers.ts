@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 
+import { timerMax } from '../clock.ts'
 import { CaissonError, isCaissonError } from '../errors.ts'
 import { renameIfPresent } from '../files.ts'
 import type { Image } from '../image/index.ts'
@@ -356,9 +357,6 @@ async function unlessRefused(request: Promise<void>): Promise<void> {
     if (!['EINVAL', 'ESRCH', 'ENOENT'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error
   }
 }
-
-/** A longer timer ends at once: some 24 days. */
-const timerMax = 2 ** 31 - 1
 
 async function exitedWithin(container: Container, ms: number, signal: AbortSignal | undefined): Promise<boolean> {
   const timer = new AbortController()

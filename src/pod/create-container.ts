@@ -131,25 +131,11 @@ export async function createContainer(
     const directoryFd = hold(await native.openDirectory(directory))
     const exitRecord = hold(await native.preallocate(directoryFd.fd, 'exit', exitRecordSize))
     const planFd = hold(native.sealedMemfd('caisson-plan', plan))
-    const external =
-      handler === null
-        ? null
-        : hold(
-            native.sealedMemfd(
-              'caisson-runtime',
-              Buffer.from(specJson(externalInput(context, pod, handler, id, spec))),
-            ),
-          )
-    const told = bundle === null ? null : hold(native.sealedMemfd('caisson-hooks', Buffer.from(specJson(bundle.told))))
+    const sealed = (name: string, told: object): NativeFd => hold(native.sealedMemfd(name, Buffer.from(specJson(told))))
+    const external = handler === null ? null : sealed('caisson-runtime', externalInput(context, pod, handler, id, spec))
+    const told = bundle === null ? null : sealed('caisson-hooks', bundle.told)
     const restoration =
-      restored === null
-        ? null
-        : hold(
-            native.sealedMemfd(
-              'caisson-restore',
-              Buffer.from(JSON.stringify(await restoreInput(context, pod, id, spec, restored))),
-            ),
-          )
+      restored === null ? null : sealed('caisson-restore', await restoreInput(context, pod, id, spec, restored))
     const logDirectory = await openLogDirectory(native, pod.config, config)
     if (logDirectory !== null) hold(logDirectory)
 

@@ -10,7 +10,7 @@ const { O_DIRECTORY, O_NOFOLLOW } = constants
 const logPathMax = 4095
 
 /** RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH: openat2(2). */
-const resolveStrictly = 0x02 | 0x04 | 0x08
+export const resolveStrictly = 0x02 | 0x04 | 0x08
 
 /**
  * The pod's log directory, in which the monitor opens the log. The directories of `log_path` below it are made one by one, from

@@ -1,7 +1,8 @@
 /** A program in criu's place: what the service and the monitor do around it, on kernels that criu does not know. */
-import { chmodSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import protobuf from 'protobufjs/minimal.js'
+import type { Test } from 'tap'
 
 const { Writer } = protobuf
 const magics = { core: 0x55053847, mountpoints: 0x55563928, seccomp: 0x64413049 }
@@ -62,14 +63,19 @@ export function seccompEntry(programs: readonly Uint8Array[]): Uint8Array {
 
 export interface FakeCriu {
   path: string
+  /** Its own, in which a test may have files; gone with the test. */
+  directory: string
   /** What `dump` does: `ok`, `fail`, or `wait` for `release()`; what `restore` does: `ok`, `fail`. */
   behave(mode: { dump?: 'ok' | 'fail' | 'wait'; restore?: 'ok' | 'fail' }): void
   release(): void
 }
 
 /** `restore` leaves a process that counts on the container's standard output, and ends with 7 when it is told to. */
-export function fakeCriu(directory: string): FakeCriu {
-  mkdirSync(directory)
+export function fakeCriu(t: Test): FakeCriu {
+  const directory = mkdtempSync('/tmp/caisson-criu-')
+  t.teardown(() => {
+    rmSync(directory, { recursive: true, force: true })
+  })
   const path = join(directory, 'criu')
   const file = (name: string): string => join(directory, name)
   writeFileSync(file('core-1.img'), criuImage('core', coreEntry()))
@@ -109,6 +115,7 @@ fi
   chmodSync(path, 0o755)
   const fake: FakeCriu = {
     path,
+    directory,
     behave({ dump = 'ok', restore = 'ok' }) {
       for (const name of ['waits', 'release']) rmSync(file(name), { force: true })
       writeFileSync(file('dump'), dump)

@@ -1,5 +1,5 @@
 /** Every field of every request, wrong in every way: the right status, a message that names the field, and nothing left. */
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import {
@@ -30,11 +30,8 @@ const nowhere = 'localhost:1/none:1'
 const survey = process.env['CAISSON_SURVEY'] ?? ''
 
 t.test('bad requests', { skip: needsRoot }, async (t) => {
-  const tools = mkdtempSync('/tmp/caisson-criu-')
-  t.teardown(() => {
-    rmSync(tools, { recursive: true, force: true })
-  })
-  const criu = fakeCriu(join(tools, 'bin'))
+  const criu = fakeCriu(t)
+  const tools = criu.directory
   const service = await startService(t, { images: [busyboxImage], config: `[checkpoint]\ncriu = "${criu.path}"` })
   const pod = await runPod(service)
   const containerId = await startShell(service, pod, 'read forever', { stdin: true })

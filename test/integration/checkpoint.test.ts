@@ -52,11 +52,8 @@ t.test('without criu', { skip: needsRoot }, async (t) => {
 })
 
 t.test('with a program in its place', { skip: needsRoot }, async (t) => {
-  const tools = mkdtempSync('/tmp/caisson-criu-')
-  t.teardown(() => {
-    rmSync(tools, { recursive: true, force: true })
-  })
-  const criu = fakeCriu(join(tools, 'bin'))
+  const criu = fakeCriu(t)
+  const tools = criu.directory
   const service = await startService(t, { images: [busyboxImage], config: `[checkpoint]\ncriu = "${criu.path}"` })
   const pod = await runPod(service)
   const containerId = await startShell(service, pod, 'echo begun >/file; ' + forever, unconfined)
@@ -115,7 +112,7 @@ t.test('with a program in its place', { skip: needsRoot }, async (t) => {
   t.test('criu takes longer than the caller waits', async (t) => {
     criu.behave({ dump: 'wait' })
     const late = checkpoint(1)
-    await until(() => existsSync(join(tools, 'bin/waits')), 10_000)
+    await until(() => existsSync(join(tools, 'waits')), 10_000)
     t.ok(await frozen(), 'of one moment')
     await t.rejects(checkpoint(), {
       code: /ERR_(FAILED_PRECONDITION|CONTAINER_STATE|LAYER_INVALID|CHECKPOINT)/,
@@ -132,7 +129,7 @@ t.test('with a program in its place', { skip: needsRoot }, async (t) => {
   t.test('a service that is killed meanwhile', async (t) => {
     criu.behave({ dump: 'wait' })
     const lost = checkpoint().catch((error: unknown) => error)
-    await until(() => existsSync(join(tools, 'bin/waits')), 10_000)
+    await until(() => existsSync(join(tools, 'waits')), 10_000)
     await service.kill()
     await lost
     await service.start()

@@ -1,6 +1,6 @@
 /** A client in another language: Debian's gRPC for Python, with stubs that its own protoc makes of our protos. */
 import { execFile } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import t from 'tap'
@@ -24,11 +24,7 @@ function expected(key: string): RegExp {
 }
 
 t.test('a client in Python calls every RPC', { skip: needsRoot }, async (t) => {
-  const tools = mkdtempSync('/tmp/caisson-criu-')
-  t.teardown(() => {
-    rmSync(tools, { recursive: true, force: true })
-  })
-  const criu = fakeCriu(join(tools, 'bin'))
+  const criu = fakeCriu(t)
   const service = await startService(t, { images: [busyboxImage], config: `[checkpoint]\ncriu = "${criu.path}"` })
   const stubs = join(service.directory, 'stubs')
   mkdirSync(stubs)

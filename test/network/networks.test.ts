@@ -5,29 +5,12 @@ import t from 'tap'
 import { RecordDirectory } from '#src/record-directory.ts'
 import { Networks } from '#src/network/networks.ts'
 import type { Attachment, NetworkDriver, NetworkRequest, PodNetwork } from '#src/network/types.ts'
+import { networkRequest } from '../helpers/network-request.ts'
 
 const pod: PodNetwork = {
   namespace: () => Promise.reject(new Error('not asked for')),
   socket: () => Promise.reject(new Error('not asked for')),
   path: () => Promise.resolve('/proc/1/fd/3'),
-}
-
-function request(podId: string): NetworkRequest {
-  return {
-    podId,
-    metadata: { name: podId, namespace: 'n', uid: 'u' },
-    hostname: podId,
-    networks: [],
-    aliases: [],
-    ports: [],
-    mac: '',
-    addresses: [],
-    dns: null,
-    labels: {},
-    annotations: {},
-    cgroupParent: '',
-    userNamespace: false,
-  }
 }
 
 /** Gives every pod one address, and does as it is told. */
@@ -91,7 +74,7 @@ t.test('a pod is attached, known to the next service, and detached once', async 
   const directory = t.testdir()
   const driver = new FakeDriver()
   const first = await networks(directory, driver)
-  t.match(await first.attach(request('a'), pod), { podId: 'a', state: 'attached', ips: ['10.0.0.2'] })
+  t.match(await first.attach(networkRequest('a'), pod), { podId: 'a', state: 'attached', ips: ['10.0.0.2'] })
   await first.close()
   const second = await networks(directory, driver)
   t.match(second.get('a'), { ips: ['10.0.0.2'], details: { veth: 'v-a' }, state: 'attached' })
@@ -110,7 +93,7 @@ t.test('a failure undoes what was made, and tells its cause', async (t) => {
   const driver = new FakeDriver()
   driver.failAttach = true
   const all = await networks(directory, driver)
-  await t.rejects(all.attach(request('a'), pod), { message: 'no address is left' })
+  await t.rejects(all.attach(networkRequest('a'), pod), { message: 'no address is left' })
   t.equal(driver.made.size, 0)
   t.strictSame(readdirSync(directory), [])
   await all.close()
@@ -122,7 +105,7 @@ t.test('what cannot be undone at once is undone later', async (t) => {
   driver.failAttach = true
   driver.failDetach = 1
   const all = await networks(directory, driver)
-  await t.rejects(all.attach(request('a'), pod), { message: 'no address is left' })
+  await t.rejects(all.attach(networkRequest('a'), pod), { message: 'no address is left' })
   t.equal(driver.made.size, 1)
   for (let i = 0; i < 100 && readdirSync(directory).length > 0; i++) await sleep(50)
   t.equal(driver.made.size, 0)
@@ -134,10 +117,10 @@ t.test('pods that died are detached at the next start, also one that was being a
   const directory = t.testdir()
   const driver = new FakeDriver()
   const before = await networks(directory, driver)
-  await before.attach(request('dead'), pod)
-  await before.attach(request('alive'), pod)
+  await before.attach(networkRequest('dead'), pod)
+  await before.attach(networkRequest('alive'), pod)
   driver.delayMs = 100
-  const cut = before.attach(request('cut'), pod)
+  const cut = before.attach(networkRequest('cut'), pod)
   await sleep(30)
   // the service is killed here; the next one finds the records as they are
   const after = await networks(directory, driver)
@@ -160,7 +143,7 @@ t.test('a pod that is detached while it is attached is detached after it', async
   const driver = new FakeDriver()
   driver.delayMs = 50
   const all = await networks(t.testdir(), driver)
-  const attached = all.attach(request('a'), pod)
+  const attached = all.attach(networkRequest('a'), pod)
   await sleep(10)
   await all.detach('a', pod)
   await attached
@@ -174,9 +157,9 @@ t.test('without a network, ports are refused and nothing else', async (t) => {
   const attachments = await attachmentsIn(join(directory, 'x'))
   const none = new Networks({ attachments, drivers: [], choose: () => null, logger })
   t.equal(none.status(), null)
-  t.equal(await none.attach(request('a'), pod), null)
+  t.equal(await none.attach(networkRequest('a'), pod), null)
   const port = { protocol: 'tcp', containerPort: 80, hostPort: 8080, hostIp: '' } as const
-  await t.rejects(none.attach({ ...request('a'), ports: [port] }, pod), { code: 'ERR_FAILED_PRECONDITION' })
+  await t.rejects(none.attach(networkRequest('a', { ports: [port] }), pod), { code: 'ERR_FAILED_PRECONDITION' })
   await none.detach('a', null)
   await none.close()
 })

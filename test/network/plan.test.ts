@@ -5,6 +5,7 @@ import { Names } from '#src/network/bridge/names.ts'
 import { BridgeNetwork } from '#src/network/bridge/network.ts'
 import { planLinks } from '#src/network/bridge/plan.ts'
 import type { NetworkRequest } from '#src/network/types.ts'
+import { networkRequest } from '../helpers/network-request.ts'
 
 const context = { names: new Names('/x'), host: { forwards6: true, filtersBridges: false } }
 const logger = { info: () => undefined, warn: () => undefined }
@@ -21,25 +22,6 @@ function network(name = 'small', subnet = '10.98.0.0/29'): BridgeNetwork {
     createdAt: '0',
   }
   return new BridgeNetwork(definition)
-}
-
-function request(podId: string, overrides: Partial<NetworkRequest> = {}): NetworkRequest {
-  return {
-    podId,
-    metadata: { name: podId, namespace: 'n', uid: 'u' },
-    hostname: podId,
-    networks: [],
-    aliases: [],
-    ports: [],
-    mac: '',
-    addresses: [],
-    dns: null,
-    labels: {},
-    annotations: {},
-    cgroupParent: '',
-    userNamespace: false,
-    ...overrides,
-  }
 }
 
 /** Pods that are on their way until they are let go, and then have left the network. */
@@ -64,11 +46,11 @@ t.test('where no address is left, those of pods that are going are waited for', 
   const small = network()
   for (const pod of ['a', 'b', 'c', 'd', 'e']) small.pool.allocate(pod)
   const nobody = leaving(small)
-  await t.rejects(planLinks(context, request('f'), [small], nobody.departures), { code: 'ERR_LIMIT_EXCEEDED' })
+  await t.rejects(planLinks(context, networkRequest('f'), [small], nobody.departures), { code: 'ERR_LIMIT_EXCEEDED' })
   t.equal(nobody.waits, 0)
   const { departures, letGo } = leaving(small, 'c')
   let planned = false
-  const plan = planLinks(context, request('f'), [small], departures).finally(() => (planned = true))
+  const plan = planLinks(context, networkRequest('f'), [small], departures).finally(() => (planned = true))
   await new Promise((resolve) => setTimeout(resolve, 20))
   t.equal(planned, false)
   letGo()
@@ -79,7 +61,7 @@ t.test('where no address is left, those of pods that are going are waited for', 
 t.test('an address that is asked for is waited for if who has it is going', async (t) => {
   const small = network()
   for (const pod of ['a', 'b']) small.pool.allocate(pod)
-  const wanted = request('c', { addresses: ['10.98.0.3'] })
+  const wanted = networkRequest('c', { addresses: ['10.98.0.3'] })
   const other = leaving(small, 'a')
   await t.rejects(planLinks(context, wanted, [small], other.departures), { message: /10\.98\.0\.3 is taken by pod b/ })
   t.equal(other.waits, 0)
@@ -97,7 +79,7 @@ t.test('no other error is waited over', async (t) => {
   ]
   for (const [overrides, error] of bad) {
     const told = leaving(small, 'gone')
-    await t.rejects(planLinks(context, request('a', overrides), [small], told.departures), error)
+    await t.rejects(planLinks(context, networkRequest('a', overrides), [small], told.departures), error)
     t.equal(told.waits, 0)
     told.letGo()
   }
@@ -107,7 +89,7 @@ t.test('of several networks the first ones are given back before it is waited', 
   const [front, back] = [network('front', '10.97.0.0/29'), network('back')]
   for (const pod of ['a', 'b', 'c', 'd', 'e']) back.pool.allocate(pod)
   const { departures, letGo } = leaving(back, 'e')
-  const plan = planLinks(context, request('f'), [front, back], departures)
+  const plan = planLinks(context, networkRequest('f'), [front, back], departures)
   t.equal(front.pool.size, 0)
   letGo()
   const links = await plan

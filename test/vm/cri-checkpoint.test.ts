@@ -3,7 +3,18 @@ import { spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { ContainerState, ended, exec, output, podConfig, ProfileType, runPod, start, status } from '../helpers/pods.ts'
+import {
+  ContainerState,
+  create,
+  ended,
+  exec,
+  output,
+  podConfig,
+  ProfileType,
+  runPod,
+  start,
+  status,
+} from '../helpers/pods.ts'
 import { containerConfig, type ContainerOptions, type Pod } from '../helpers/pods.ts'
 import { busyboxImage, cgroupRoot, startService, until, type TestService } from '../helpers/service.ts'
 import { missingTools } from '../helpers/tools.ts'
@@ -81,12 +92,7 @@ t.test('checkpoints', { skip: needsVm || missingTools('criu') }, async (t) => {
 
   t.test('another one is made of the archive', async (t) => {
     const pod = await runPod(service)
-    const config = containerConfig({ ...counter, mounts, image: location })
-    const { containerId } = await service.runtime.createContainer({
-      podSandboxId: pod.id,
-      config,
-      sandboxConfig: pod.config,
-    })
+    const containerId = await create(service, pod, { ...counter, mounts, image: location })
     t.equal((await status(service, containerId)).state, ContainerState.CONTAINER_CREATED)
     await service.runtime.startContainer({ containerId })
     await goesOn(service, containerId, await counted(service, containerId))
@@ -131,12 +137,7 @@ t.test('checkpoints', { skip: needsVm || missingTools('criu') }, async (t) => {
 
   t.test('a service that is restarted finds it again', async (t) => {
     const pod = await runPod(service)
-    const config = containerConfig({ ...counter, mounts, image: location })
-    const { containerId } = await service.runtime.createContainer({
-      podSandboxId: pod.id,
-      config,
-      sandboxConfig: pod.config,
-    })
+    const containerId = await create(service, pod, { ...counter, mounts, image: location })
     await service.restart()
     await service.runtime.startContainer({ containerId })
     await service.restart()
@@ -148,8 +149,7 @@ t.test('checkpoints', { skip: needsVm || missingTools('criu') }, async (t) => {
 
   t.test('what it had from outside has to be there', async (t) => {
     const pod = await runPod(service)
-    const config = containerConfig({ ...counter, image: location })
-    const made = service.runtime.createContainer({ podSandboxId: pod.id, config, sandboxConfig: pod.config })
+    const made = create(service, pod, { ...counter, image: location })
     await t.rejects(made, {
       code: /ERR_(FAILED_PRECONDITION|CONTAINER_STATE|LAYER_INVALID|CHECKPOINT)/,
       message: /has a mount at \/volume, and the container’s configuration has none/,

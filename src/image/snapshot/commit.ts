@@ -6,7 +6,7 @@ import type { Native } from '../../native/types.ts'
 import type { ChainLink } from '../chain.ts'
 import type { LayerStore } from '../layers.ts'
 import type { Workspace } from '../workspace.ts'
-import type { Changes, SnapshotKey, Snapshotter } from './snapshotter.ts'
+import type { Changes, SnapshotKey } from './snapshotter.ts'
 
 export interface ChangesParts {
   readonly native: Pick<Native, 'openDirectory' | 'removeTree'>
@@ -30,20 +30,33 @@ export async function withChanges<T>(
   }
 }
 
-/** The common part of Snapshotter.commit: `describe` says where the changes belong, and their copy becomes the layer. */
-export function commitChanges(
-  snapshotter: Pick<Snapshotter, 'changes'>,
-  layers: Pick<LayerStore, 'adopt'>,
-  key: SnapshotKey,
-  chain: readonly ChainLink[],
-  describe: (changes: Changes) => Promise<ChainLink>,
-  { signal = new AbortController().signal }: { signal?: AbortSignal } = {},
-): Promise<ChainLink> {
-  const adopt = async (changes: Changes): Promise<ChainLink> => {
-    const link = await describe(changes)
-    signal.throwIfAborted()
-    await layers.adopt(link, changes.directory, signal)
-    return link
+/** Snapshotter.commit, by what a snapshotter says has changed: the copy of it becomes the layer. */
+export abstract class CommittingSnapshotter {
+  readonly #layers: Pick<LayerStore, 'adopt'>
+
+  constructor({ layers }: { layers: Pick<LayerStore, 'adopt'> }) {
+    this.#layers = layers
   }
-  return snapshotter.changes(key, chain, adopt, { signal })
+
+  abstract changes<T>(
+    key: SnapshotKey,
+    chain: readonly ChainLink[],
+    work: (changes: Changes) => Promise<T>,
+    options?: { signal?: AbortSignal },
+  ): Promise<T>
+
+  commit(
+    key: SnapshotKey,
+    chain: readonly ChainLink[],
+    describe: (changes: Changes) => Promise<ChainLink>,
+    { signal = new AbortController().signal }: { signal?: AbortSignal } = {},
+  ): Promise<ChainLink> {
+    const adopt = async (changes: Changes): Promise<ChainLink> => {
+      const link = await describe(changes)
+      signal.throwIfAborted()
+      await this.#layers.adopt(link, changes.directory, signal)
+      return link
+    }
+    return this.changes(key, chain, adopt, { signal })
+  }
 }

@@ -11,7 +11,7 @@ import type { LayerDescriptor } from '../manifest.ts'
 import type { ImagePaths } from '../paths.ts'
 import { SingleFlight } from '../single-flight.ts'
 import type { Workspace } from '../workspace.ts'
-import { commitChanges, withChanges } from './commit.ts'
+import { CommittingSnapshotter, withChanges } from './commit.ts'
 import type { SnapshotNative } from './directory.ts'
 import { mountedDevice } from './image.ts'
 import { withLayerTrees } from './layer-trees.ts'
@@ -49,7 +49,7 @@ const mkfsOptions = ['-q', '-F', '-m', '0', '-E', 'nodiscard,lazy_itable_init=1,
  * Thin devices, each with an ext4 file system: a layer's is a snapshot of its parent's with the layer applied, from the unpacked one
  * in `layers/fs`, and never written to again; a container's is a snapshot of the topmost. Records are in `layers/devmapper`.
  */
-export class DevmapperSnapshotter implements Snapshotter {
+export class DevmapperSnapshotter extends CommittingSnapshotter implements Snapshotter {
   readonly name = 'devmapper'
   readonly #parts: DevmapperParts
   readonly #pool: ThinPool
@@ -57,6 +57,7 @@ export class DevmapperSnapshotter implements Snapshotter {
   readonly #closing = new AbortController()
 
   constructor(parts: DevmapperParts) {
+    super(parts)
     this.#parts = parts
     this.#pool = parts.pool
   }
@@ -220,15 +221,6 @@ export class DevmapperSnapshotter implements Snapshotter {
       },
       work,
     )
-  }
-
-  commit(
-    key: SnapshotKey,
-    layers: readonly ChainLink[],
-    describe: (changes: Changes) => Promise<ChainLink>,
-    options: { signal?: AbortSignal } = {},
-  ): Promise<ChainLink> {
-    return commitChanges(this, this.#parts.layers, key, layers, describe, options)
   }
 
   async #diff(above: ThinRecord, lower: string, to: string, since: number, signal?: AbortSignal): Promise<void> {

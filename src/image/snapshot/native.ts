@@ -8,7 +8,7 @@ import type { LayerStore } from '../layers.ts'
 import type { LayerDescriptor } from '../manifest.ts'
 import type { ImagePaths } from '../paths.ts'
 import type { Workspace } from '../workspace.ts'
-import { commitChanges, withChanges } from './commit.ts'
+import { CommittingSnapshotter, withChanges } from './commit.ts'
 import { limitDirectory, removeDirectory, snapshotDirectory, UsageCache, type SnapshotNative } from './directory.ts'
 import type {
   Changes,
@@ -36,12 +36,13 @@ const marker = 'made'
  * A plain tree for each snapshot, put together from the unpacked layers (`layers/fs/<directory>`): shared block by block where the
  * file system can (btrfs, xfs), copied where it cannot. A snapshot is `rootfs/tree` in its owner's directory, a view `rootfs/view`.
  */
-export class NativeSnapshotter implements Snapshotter {
+export class NativeSnapshotter extends CommittingSnapshotter implements Snapshotter {
   readonly name = 'native'
   readonly #parts: NativeParts
   readonly #usage: UsageCache
 
   constructor(parts: NativeParts) {
+    super(parts)
     this.#parts = parts
     this.#usage = new UsageCache(parts.native)
   }
@@ -108,15 +109,6 @@ export class NativeSnapshotter implements Snapshotter {
         diffTree(native, { lowers, upper: join(directory, 'tree'), to: draft, since: mtimeMs }, options.signal),
       )
     return withChanges(this.#parts, copy, work)
-  }
-
-  commit(
-    key: SnapshotKey,
-    layers: readonly ChainLink[],
-    describe: (changes: Changes) => Promise<ChainLink>,
-    options: { signal?: AbortSignal } = {},
-  ): Promise<ChainLink> {
-    return commitChanges(this, this.#parts.layers, key, layers, describe, options)
   }
 
   read<T>(

@@ -8,7 +8,7 @@ import type { LayerStore } from '../layers.ts'
 import type { LayerDescriptor } from '../manifest.ts'
 import type { ImagePaths } from '../paths.ts'
 import type { Workspace } from '../workspace.ts'
-import { commitChanges, withChanges } from './commit.ts'
+import { CommittingSnapshotter, withChanges } from './commit.ts'
 import { removeDirectory, snapshotDirectory, UsageCache, type SnapshotNative } from './directory.ts'
 import { mountedImage } from './image.ts'
 import type {
@@ -43,12 +43,13 @@ const emptyLayer = 'empty'
  * (`layers/fs/<directory>`), or is there as an index that is mounted over its directory; and shared by all containers. A snapshot is
  * `rootfs/{upper,work}` in its owner's directory.
  */
-export class OverlaySnapshotter implements Snapshotter {
+export class OverlaySnapshotter extends CommittingSnapshotter implements Snapshotter {
   readonly name: SnapshotterName = 'overlay'
   readonly #parts: OverlayParts
   readonly #usage: UsageCache
 
   constructor(parts: OverlayParts) {
+    super(parts)
     this.#parts = parts
     this.#usage = new UsageCache(parts.native)
   }
@@ -96,15 +97,6 @@ export class OverlaySnapshotter implements Snapshotter {
       )
     }
     return withChanges(this.#parts, copy, work)
-  }
-
-  commit(
-    key: SnapshotKey,
-    layers: readonly ChainLink[],
-    describe: (changes: Changes) => Promise<ChainLink>,
-    options: { signal?: AbortSignal } = {},
-  ): Promise<ChainLink> {
-    return commitChanges(this, this.#parts.layers, key, layers, describe, options)
   }
 
   async read<T>(

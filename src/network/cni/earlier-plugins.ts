@@ -1,10 +1,9 @@
 import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 
+import { isCaissonError } from '../../errors.ts'
+import { flock } from '../../flock.ts'
 import type { Native, NativeFd } from '../../native/types.ts'
-
-const pollMs = 20
 
 /**
  * Plugins that a service has left when it was killed: an ADD that goes on beside a DEL makes what nobody deletes. Each plugin holds
@@ -15,6 +14,7 @@ export class EarlierPlugins {
   readonly #directory: string
   /** Pods for which this process has executed plugins: it knows of their end itself. */
   readonly #own = new Set<string>()
+  #made: Promise<unknown> | null = null
 
   constructor(native: Pick<Native, 'lockFile'>, directory: string) {
     this.#native = native
@@ -28,19 +28,16 @@ export class EarlierPlugins {
    * @returns what the next plugin is to inherit; null where the lock is not to be had
    */
   async outwait(podId: string, timeoutMs: number): Promise<NativeFd | null> {
-    await mkdir(this.#directory, { recursive: true, mode: 0o700 })
     const path = join(this.#directory, podId)
     const patience = this.#own.has(podId) ? 0 : timeoutMs
     this.#own.add(podId)
-    const deadline = performance.now() + patience
-    for (;;) {
-      try {
-        return await this.#native.lockFile(path)
-      } catch (error) {
-        if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error
-      }
-      if (performance.now() >= deadline) return null
-      await sleep(pollMs)
+    this.#made ??= mkdir(this.#directory, { recursive: true, mode: 0o700 })
+    await this.#made
+    try {
+      return await flock(this.#native, path, { timeoutMs: patience })
+    } catch (error) {
+      if (isCaissonError(error) && error.code === 'ERR_DEADLINE_EXCEEDED') return null
+      throw error
     }
   }
 

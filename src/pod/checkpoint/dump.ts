@@ -8,7 +8,7 @@ import { taskEnd } from '../../image/native-task.ts'
 import { containerMounts } from '../container-mounts.ts'
 import { notRunning, type Container } from '../container.ts'
 import type { Context } from '../context.ts'
-import { openLogDirectory } from '../log-directory.ts'
+import { openLogDirectory, resolveStrictly } from '../log-directory.ts'
 import type { Paused } from '../pause.ts'
 import { runDump } from './criu.ts'
 import { archive, recordVersion } from './layout.ts'
@@ -173,7 +173,6 @@ async function copyLog({ native }: Context, { pod, config }: Container, to: stri
   const directory = await openLogDirectory(native, pod.config, config)
   if (directory === null) return
   try {
-    const resolveStrictly = 0x02 | 0x04 | 0x08 // RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH
     const flags = constants.O_RDONLY | constants.O_NONBLOCK
     const log = await ifPresent(native.openat2(directory.fd, config.logPath, flags, 0, resolveStrictly))
     if (log === null) return

@@ -2,6 +2,7 @@ import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 
+import { timerMax } from '../../clock.ts'
 import { CaissonError } from '../../errors.ts'
 import type { Container } from '../container.ts'
 import type { Containers } from '../containers.ts'
@@ -16,9 +17,6 @@ import { restorePod, type PodRestoreRequest, type RestoredPod } from './pod-rest
 export type { CriuSettings } from './criu.ts'
 export type { PodCheckpointRequest } from './pod-checkpoint.ts'
 export type { PodRestoreRequest, RestoredPod } from './pod-restore.ts'
-
-/** A longer timer ends at once: some 24 days. */
-const timerMax = 2 ** 31 - 1
 
 /** CheckpointContainer, CheckpointPod and RestorePod, free of gRPC. */
 export class Checkpoints {

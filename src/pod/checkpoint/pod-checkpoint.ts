@@ -8,6 +8,8 @@ import { withDirectory } from '../../files.ts'
 import type { PodConfig } from '../config.ts'
 import type { Container } from '../container.ts'
 import type { Context } from '../context.ts'
+import { findByPrefix } from '../ids.ts'
+import { resolveStrictly } from '../log-directory.ts'
 import type { Pod } from '../pod.ts'
 import { packDirectory, writeJson } from './dump.ts'
 import { podCheckpoint, recordVersion } from './layout.ts'
@@ -132,9 +134,8 @@ function chosen(pod: Pod, ids: readonly string[]): Container[] {
 }
 
 function ofPod(pod: Pod, id: string): Container {
-  const found = [...pod.containers.values()].filter((each) => id !== '' && each.id.startsWith(id))
-  const [container] = found
-  if (container !== undefined && found.length === 1) return container
+  const container = findByPrefix(pod.containers, id)
+  if (container !== undefined) return container
   throw new CaissonError('ERR_CONTAINER_NOT_FOUND', `container_ids: pod ${pod.id} has no container "${id}"`)
 }
 
@@ -159,7 +160,6 @@ export async function checkDirectory(path: string, field: string): Promise<void>
 /** As a container has it mounted, through no link of its own making. */
 async function packShm(context: Context, container: Container, to: string, signal: AbortSignal): Promise<void> {
   const { native } = context
-  const resolveStrictly = 0x02 | 0x04 | 0x10 // RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS | RESOLVE_IN_ROOT
   await withDirectory(native, `/proc/${container.pid}/root`, async ({ fd }) => {
     const shm = await native.openat2(fd, 'dev/shm', constants.O_DIRECTORY, 0, resolveStrictly)
     try {
