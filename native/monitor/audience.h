@@ -15,7 +15,7 @@ namespace caisson::monitor {
 
 class Audience {
  public:
-  static constexpr size_t kReadersMax = 64;
+  static constexpr size_t kReadersMax = 128;
   static constexpr int kBacklog = 1 << 20;  // bytes; fs.pipe-max-size allows as much by default
 
   explicit Audience(Loop& loop) : loop_(loop) {}

@@ -102,8 +102,8 @@ export async function startExec(
 
 /** A client's view of a container that runs. */
 export interface Attachment extends ProcessStreams {
-  /** The client did not read what was there to read, and its streams end early. */
-  readonly dropped: boolean
+  /** Of streams that have ended: whether they did so early, since the client had not read what was there to read. */
+  wasDropped(): Promise<boolean>
 }
 
 /** What the container writes from now on. It may be created only: then nothing of its output is missed. */
@@ -131,7 +131,11 @@ export async function attachTo(
       stdout,
       stderr,
       terminal: handed.terminal,
-      get dropped() {
+      wasDropped: async () => {
+        // the event has left the monitor before the end of the pipe, and may be seen after it; an answer comes after both
+        await monitor.list().catch((error: unknown) => {
+          if (!isMonitorGone(error)) throw error
+        })
         return numbers.has(handed.number)
       },
       resize: handed.terminal ? (rows, columns) => monitor.resizeContainer(id, rows, columns) : noTerminal,

@@ -74,8 +74,10 @@ async function runAttach(
     const pumps = connect(attachment, client)
     const output = pumps.length === 0 ? container.exited : Promise.all(pumps.map(({ done }) => done))
     await Promise.race([output, aborted(client.gone)])
+    if (client.gone.aborted) return failed('the client has gone')
     // what was written before is with the client
-    if (attachment.dropped) return failed('this client did not read the output fast enough, and was detached')
+    if (await attachment.wasDropped())
+      return failed('this client did not read the output fast enough, and was detached')
     return succeeded
   } finally {
     attachment.close()

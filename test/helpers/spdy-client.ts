@@ -4,6 +4,7 @@
  * its zlib streams prove.
  */
 import { request } from 'node:http'
+import { request as requestTls } from 'node:https'
 import type { Duplex } from 'node:stream'
 import { constants, createDeflate, createInflate, type Deflate, type Inflate } from 'node:zlib'
 import { headerDictionary } from '#src/streaming/spdy/dictionary.ts'
@@ -15,10 +16,11 @@ export interface UpgradeReply {
   socket: Duplex | null
 }
 
-/** Asks for the upgrade; a refusal is an answer as well. */
-export function upgrade(url: string, headers: Record<string, string | string[]>): Promise<UpgradeReply> {
+/** Asks for the upgrade; a refusal is an answer as well. @param ca the authority that a server with TLS is known by, PEM */
+export function upgrade(url: string, headers: Record<string, string | string[]>, ca?: string): Promise<UpgradeReply> {
   return new Promise((resolve, reject) => {
-    const call = request(url, { method: 'POST', headers: { connection: 'Upgrade', ...headers } })
+    const options = { method: 'POST', headers: { connection: 'Upgrade', ...headers } }
+    const call = ca === undefined ? request(url, options) : requestTls(url, { ...options, ca })
     call.on('upgrade', (reply, socket, head) => {
       if (head.length > 0) socket.unshift(head)
       resolve({ status: reply.statusCode ?? 0, headers: reply.headers, body: '', socket })
@@ -95,8 +97,8 @@ export class SpdyClient {
     this.#inflate.resume()
   }
 
-  static async connect(url: string, protocols: string | string[]): Promise<SpdyClient> {
-    const reply = await upgrade(url, { upgrade: 'SPDY/3.1', 'x-stream-protocol-version': protocols })
+  static async connect(url: string, protocols: string | string[], ca?: string): Promise<SpdyClient> {
+    const reply = await upgrade(url, { upgrade: 'SPDY/3.1', 'x-stream-protocol-version': protocols }, ca)
     if (reply.socket === null) throw new Error(`refused: ${reply.status} ${reply.body}`)
     return new SpdyClient(reply.socket)
   }
@@ -214,8 +216,9 @@ export async function openCommand(
   url: string,
   wanted: { tty?: boolean; stdin?: boolean; stdout?: boolean; stderr?: boolean },
   protocol: string | string[] = ['v4.channel.k8s.io'],
+  ca?: string,
 ): Promise<Command> {
-  const client = await SpdyClient.connect(url, protocol)
+  const client = await SpdyClient.connect(url, protocol, ca)
   const open = (streamtype: string): Promise<ClientStream> => client.open({ streamtype })
   const error = await open('error')
   const stdin = wanted.stdin === true ? await open('stdin') : null
