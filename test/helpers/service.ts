@@ -59,6 +59,8 @@ export interface CommandResult {
 
 export class TestService {
   readonly directory: string
+  /** What is started: another build, after an update. */
+  program = main
   readonly #options: ServiceOptions
   #process: ChildProcess | null = null
   #connection: Connection | null = null
@@ -140,7 +142,7 @@ export class TestService {
   async start(): Promise<void> {
     const { logLevel = 'debug' } = this.#options
     const level = logLevel === null ? [] : ['--log-level', logLevel]
-    const serve = [process.execPath, main, ...this.globals, ...level, 'serve']
+    const serve = [process.execPath, this.program, ...this.globals, ...level, 'serve']
     const mounts = this.#options.privateMounts === true ? ['unshare', '-m', '--propagation', 'shared'] : []
     const { host, before } = this.#options
     const [program = '', ...args] = [...(host?.enter ?? []), ...mounts, ...(before?.() ?? []), ...serve]
