@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 
 import { connect } from '../dist/cri/grpc/connect.js'
-import { msSince, nanoseconds, processorMs } from './statistics.mjs'
+import { idle, msSince, nanoseconds, processorMs } from './statistics.mjs'
 
 const patienceMs = 20_000
 
@@ -61,6 +61,7 @@ export class Containerd {
       if (Date.now() > end) throw new Error('containerd does not collect the image')
       await sleep(20)
     }
+    await idle(this.#child.pid)
   }
 
   async stop() {

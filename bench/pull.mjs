@@ -9,7 +9,7 @@ import { Disk } from './disk.mjs'
 import { writeImages } from './pull-image.mjs'
 import { Runnable } from './runnable.mjs'
 import { Spawner } from './spawner.mjs'
-import { figure, msSince, nanoseconds, processorMs } from './statistics.mjs'
+import { figure, idle, msSince, nanoseconds, processorMs } from './statistics.mjs'
 
 const diskBytes = 8 * 2 ** 30
 
@@ -57,6 +57,7 @@ export async function measurePull({ directory, programs, rounds, progress, notes
       const { imageRef } = await service.image.pullImage({ image: { image: reference(form) } })
       const time = { ms: msSince(start), cpuMs: processorMs(service.pid) - cpu }
       await service.image.removeImage({ image: { image: imageRef } })
+      await idle(service.pid)
       return time
     }
     const { blobs } = images.gzip

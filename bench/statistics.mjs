@@ -1,4 +1,7 @@
 import { readFileSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+
+const quietMs = 300
 
 /** What a list of measurements is reported as; the least of many is the figure that noise touches least. */
 export function summary(values) {
@@ -44,4 +47,9 @@ export function processorMs(pid) {
   const text = readFileSync(`/proc/${pid}/stat`, 'utf8')
   const fields = text.slice(text.lastIndexOf(')') + 2).split(' ')
   return fields.slice(11, 15).reduce((sum, ticks) => sum + Number(ticks), 0) * 10
+}
+
+/** Until a process has used no processor time for a while: what it does after its answer, as removing files, is not to fall into the next measurement. */
+export async function idle(pid) {
+  for (let before = -1, now; (now = processorMs(pid)) !== before; before = now) await sleep(quietMs)
 }
