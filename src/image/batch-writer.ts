@@ -7,15 +7,20 @@ const batchBytes = 1 << 20
 export class BatchWriter {
   readonly #writer: BlobWriter
   readonly #withinMs: number | null
+  readonly #own: boolean
   #batch: Buffer[] = []
   #waiting = 0
   #writing: Promise<unknown> = Promise.resolve()
   #timer: NodeJS.Timeout | null = null
 
-  /** @param withinMs what has come is written after this time at the latest, full batch or not; null: the batch decides */
-  constructor(writer: BlobWriter, withinMs: number | null = null) {
+  /**
+   * @param options.withinMs what has come is written after this time at the latest, full batch or not; null: the batch decides
+   * @param options.own nobody else has a use for the chunks (`BlobWriter.append`)
+   */
+  constructor(writer: BlobWriter, { withinMs = null, own }: { withinMs?: number | null; own: boolean }) {
     this.#writer = writer
     this.#withinMs = withinMs
+    this.#own = own
   }
 
   /** Resolves when more may come. @throws what a batch before was refused with */
@@ -47,7 +52,7 @@ export class BatchWriter {
     const batch = this.#batch
     this.#batch = []
     this.#waiting = 0
-    this.#writing = this.#writing.then(() => this.#writer.append(batch))
+    this.#writing = this.#writing.then(() => this.#writer.append(batch, this.#own))
     this.#writing.catch(() => undefined) // heard at the next wait for it
   }
 }

@@ -99,7 +99,7 @@ export class BlobStore {
    * Calls for one blob share the work, across processes too. It goes on where an earlier transfer ended: what that left, in tmp/, is
    * read again for its digest, and only the rest is asked for. What a failure leaves there goes with the lease that names the blob.
    *
-   * @param source the bytes from `offset` on
+   * @param source the bytes from `offset` on, in chunks that nobody else has a use for
    * @throws CaissonError ERR_DIGEST_MISMATCH
    */
   async obtain(
@@ -219,7 +219,7 @@ async function take(
   }: { begun: number; size: number; what: string; onBytes: ((received: number) => void) | undefined },
 ): Promise<number> {
   let received = begun
-  const batches = new BatchWriter(writer, writtenWithinMs)
+  const batches = new BatchWriter(writer, { withinMs: writtenWithinMs, own: true })
   try {
     for await (const chunk of chunks) {
       received += chunk.length

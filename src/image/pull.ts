@@ -1,5 +1,4 @@
 import { randomBytes } from 'node:crypto'
-import type { Readable } from 'node:stream'
 import { CaissonError } from '../errors.ts'
 import { span } from '../tracing/span.ts'
 import { indexDepthMax, nestedTooDeep } from './catalog.ts'
@@ -276,10 +275,10 @@ function labels(wanted: readonly Wanted[]): string {
 }
 
 /** A small blob in memory, ending the stream as soon as it is longer than announced. */
-async function collect(stream: Readable, size: number, what: string): Promise<Buffer> {
+async function collect(stream: AsyncIterable<Buffer>, size: number, what: string): Promise<Buffer> {
   const chunks: Buffer[] = []
   let received = 0
-  for await (const chunk of stream as AsyncIterable<Buffer>) {
+  for await (const chunk of stream) {
     received += chunk.length
     if (received > size) throw new CaissonError('ERR_DIGEST_MISMATCH', `${what}: more than the ${size} bytes announced`)
     chunks.push(chunk)

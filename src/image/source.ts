@@ -1,4 +1,3 @@
-import type { Readable } from 'node:stream'
 import type { Digest } from './digest.ts'
 import type { Descriptor } from './manifest.ts'
 
@@ -19,10 +18,10 @@ export interface ImageSource {
   /** At most manifestSizeMax bytes; unverified. */
   manifest(digest: Digest, signal: AbortSignal): Promise<{ body: Buffer; mediaType: string }>
   /**
-   * The bytes as they come, from `offset` on; unverified. What breaks on the way to them is mended by the source: an error of the
-   * stream is final.
+   * The bytes as they come, from `offset` on, in chunks that are the caller's; unverified. What breaks on the way to them is mended by
+   * the source: an error of the stream is final.
    */
-  blob(descriptor: Descriptor, signal: AbortSignal, offset?: number): Promise<Readable>
+  blob(descriptor: Descriptor, signal: AbortSignal, offset?: number): Promise<AsyncIterable<Buffer>>
   /** A verified file with the blob, on the disk of the store, which the caller may move away: instead of `blob`. */
   take?(descriptor: Descriptor): Promise<string>
 }

@@ -26,7 +26,7 @@ export async function writeHashed(
   const writer = native.blobWriter(file.fd)
   let size = 0
   let head = Buffer.alloc(0)
-  const batches = new BatchWriter(writer)
+  const batches = new BatchWriter(writer, { own: false })
   try {
     for await (const bytes of chunks) {
       signal.throwIfAborted()

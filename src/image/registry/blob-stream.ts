@@ -1,6 +1,6 @@
-import { Readable } from 'node:stream'
 import { CaissonError, isCaissonError } from '../../errors.ts'
 import type { Descriptor } from '../manifest.ts'
+import { Arrivals } from './arrivals.ts'
 import { describeConnectionError, quoteRemote } from './errors.ts'
 import { isBrokenTransfer, type HttpResponse } from './transport.ts'
 
@@ -26,92 +26,63 @@ export interface BlobStreamOptions {
  * The bytes of a blob as they come, unverified but for their number. A connection that breaks off or goes silent is followed by
  * another that goes on where it ended (RFC 9110, section 14), or from the beginning with what is known passed over, where the
  * server knows no ranges.
+ *
+ * @param first the answer to the request for `offset`
  */
-export class BlobStream extends Readable {
-  readonly #options: BlobStreamOptions
-  readonly #controller = new AbortController()
-  #wake: (() => void) | null = null
-  #started = false
-  #received: number
-  #first: HttpResponse | null
-  #current: HttpResponse
+export function blobStream(options: BlobStreamOptions, first: HttpResponse): AsyncIterable<Buffer> {
+  // from now on, not from the first chunk that is asked for: an error in between is to be heard
+  return transfer(options, { response: first, arrivals: new Arrivals(first.body) })
+}
 
-  /** @param first the answer to the request for `offset`, when it was asked already */
-  constructor(options: BlobStreamOptions, first: HttpResponse) {
-    super({ highWaterMark: 1 << 20 })
-    this.#options = options
-    this.#received = options.offset
-    this.#current = this.#first = first
-    first.body.on('error', () => undefined) // heard by the loop, which may not have begun
-  }
+interface Transfer {
+  readonly response: HttpResponse
+  readonly arrivals: Arrivals
+}
 
-  override _read(): void {
-    if (this.#started) {
-      this.#wake?.()
-      return
-    }
-    this.#started = true
-    this.#run().catch((error: unknown) => this.destroy(error as Error))
-  }
-
-  override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
-    this.#controller.abort(error ?? undefined)
-    this.#current.body.destroy()
-    this.#wake?.()
-    done(error)
-  }
-
-  async #run(): Promise<void> {
-    const { descriptor, attempts, what, open, pause } = this.#options
-    const signal = AbortSignal.any([this.#options.signal, this.#controller.signal])
-    let failures = 0
-    for (;;) {
-      const begun = this.#received
-      try {
-        const response = this.#first ?? (await open(this.#received, failures, signal))
-        this.#first = null
-        this.#current = response
-        await this.#take(response)
-        if (this.#received === descriptor.size) return void this.push(null)
-        if (this.destroyed) return
-        throw this.#mismatch(`${this.#received} instead of the ${descriptor.size} bytes announced`)
-      } catch (error) {
-        if (this.destroyed) return
-        signal.throwIfAborted()
-        if (!isBrokenTransfer(error) && !isUnavailable(error)) throw error
-        failures = this.#received - begun >= progressMin ? 1 : failures + 1
-        if (failures < attempts) await pause(failures, signal)
-        else {
-          const why = describeConnectionError(error)
-          const got = `after ${this.#received} of ${descriptor.size} bytes`
-          throw new CaissonError('ERR_REGISTRY_UNAVAILABLE', `the transfer of ${what} broke off ${got}: ${why}`, {
-            cause: error,
-          })
+async function* transfer(options: BlobStreamOptions, first: Transfer): AsyncGenerator<Buffer, void, undefined> {
+  const { descriptor, offset, attempts, what, signal, open, pause } = options
+  const mismatch = (why: string): CaissonError => new CaissonError('ERR_DIGEST_MISMATCH', `${what}: ${why}`)
+  let received = offset
+  let failures = 0
+  let current: Transfer | null = first
+  for (;;) {
+    const begun = received
+    try {
+      if (current === null) {
+        const response = await open(received, failures, signal)
+        current = { response, arrivals: new Arrivals(response.body) }
+      }
+      const { response, arrivals }: Transfer = current
+      // the whole, where a part was asked for
+      let skip = response.statusCode === 200 ? received : 0
+      for (let chunks = await arrivals.take(); chunks !== null; chunks = await arrivals.take()) {
+        for (const chunk of chunks) {
+          const fresh = skip > 0 ? chunk.subarray(skip) : chunk
+          skip = Math.max(0, skip - chunk.length)
+          if (fresh.length === 0) continue
+          received += fresh.length
+          if (received > descriptor.size) throw mismatch(`more than the ${descriptor.size} bytes announced`)
+          yield fresh
         }
       }
-    }
-  }
-
-  async #take(response: HttpResponse): Promise<void> {
-    // the whole, where a part was asked for
-    let skip = response.statusCode === 200 ? this.#received : 0
-    for await (const chunk of response.body as AsyncIterable<Buffer>) {
-      // leaving the loop ends the transfer
-      if (this.destroyed) return
-      const fresh = skip > 0 ? chunk.subarray(skip) : chunk
-      skip = Math.max(0, skip - chunk.length)
-      if (fresh.length === 0) continue
-      this.#received += fresh.length
-      if (this.#received > this.#options.descriptor.size) {
-        throw this.#mismatch(`more than the ${this.#options.descriptor.size} bytes announced`)
+      if (received === descriptor.size) return
+      throw mismatch(`${received} instead of the ${descriptor.size} bytes announced`)
+    } catch (error) {
+      signal.throwIfAborted()
+      if (!isBrokenTransfer(error) && !isUnavailable(error)) throw error
+      failures = received - begun >= progressMin ? 1 : failures + 1
+      if (failures >= attempts) {
+        const why = describeConnectionError(error)
+        const got = `after ${received} of ${descriptor.size} bytes`
+        throw new CaissonError('ERR_REGISTRY_UNAVAILABLE', `the transfer of ${what} broke off ${got}: ${why}`, {
+          cause: error,
+        })
       }
-      if (!this.push(fresh)) await new Promise<void>((resolve) => (this.#wake = resolve))
-      this.#wake = null
+    } finally {
+      current?.arrivals.close()
+      current = null
     }
-  }
-
-  #mismatch(why: string): CaissonError {
-    return new CaissonError('ERR_DIGEST_MISMATCH', `${this.#options.what}: ${why}`)
+    await pause(failures, signal)
   }
 }
 

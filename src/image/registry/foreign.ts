@@ -1,8 +1,7 @@
-import type { Readable } from 'node:stream'
 import { CaissonError } from '../../errors.ts'
 import type { Descriptor } from '../manifest.ts'
 import { isForeignLayer } from '../media-types.ts'
-import { BlobStream, isBlobAnswer, type BlobStreamOptions } from './blob-stream.ts'
+import { blobStream, isBlobAnswer, type BlobStreamOptions } from './blob-stream.ts'
 import { protocolError, quoteRemote } from './errors.ts'
 import type { ClientParts } from './session.ts'
 import { discard, type HttpResponse } from './transport.ts'
@@ -21,7 +20,7 @@ export async function foreignBlob(
   parts: ClientParts,
   descriptor: Descriptor,
   options: Omit<BlobStreamOptions, 'open'> & { allowed: boolean },
-): Promise<Readable | null> {
+): Promise<AsyncIterable<Buffer> | null> {
   const urls = descriptor.urls ?? []
   if (!isForeignLayer(descriptor.mediaType) || urls.length === 0) return null
   const { what, offset, signal } = options
@@ -46,7 +45,7 @@ export async function foreignBlob(
       url = checked(location, parts, what, url)
     }
   }
-  return new BlobStream({ ...options, open }, await open(offset, 0, signal))
+  return blobStream({ ...options, open }, await open(offset, 0, signal))
 }
 
 function checked(text: string, parts: ClientParts, what: string, from?: URL): URL {

@@ -5,7 +5,7 @@ import { manifestSizeMax, type Descriptor } from '../manifest.ts'
 import { manifestAccept } from '../media-types.ts'
 import { formatReference, type Reference } from '../reference.ts'
 import type { ImageSource, ResolvedImage } from '../source.ts'
-import { BlobStream, isBlobAnswer } from './blob-stream.ts'
+import { blobStream, isBlobAnswer } from './blob-stream.ts'
 import type { Credentials } from './credentials.ts'
 import { unavailable } from './errors.ts'
 import { foreignBlob } from './foreign.ts'
@@ -79,7 +79,7 @@ export class Repository implements ImageSource {
     })
   }
 
-  async blob(descriptor: Descriptor, signal: AbortSignal, offset = 0): Promise<Readable> {
+  async blob(descriptor: Descriptor, signal: AbortSignal, offset = 0): Promise<AsyncIterable<Buffer>> {
     const what = `blob ${descriptor.digest} of image "${this.label}"`
     if (offset > 0 && offset === descriptor.size) return Readable.from([])
     const { transport } = this.#parts
@@ -111,7 +111,7 @@ export class Repository implements ImageSource {
       pause: (failures: number, one: AbortSignal) => transport.pause(failures, { signal: one, what }),
     }
     try {
-      return new BlobStream(options, await open(offset, 0, signal))
+      return blobStream(options, await open(offset, 0, signal))
     } catch (error) {
       if (!isCaissonError(error) || error.code !== 'ERR_IMAGE_NOT_FOUND') throw error
       const foreign = await foreignBlob(this.#parts, descriptor, { ...options, allowed: this.#options.foreignLayers })

@@ -194,7 +194,7 @@ async function payloadOf(
     size: layer.require('size').count(payloadMax),
   }
   const chunks: Buffer[] = []
-  for await (const chunk of await source.blob(descriptor, signal)) chunks.push(chunk as Buffer)
+  for await (const chunk of await source.blob(descriptor, signal)) chunks.push(chunk)
   const payload = Buffer.concat(chunks)
   verifyDigest(payload, descriptor.digest, `payload of ${origin}`)
   return payload

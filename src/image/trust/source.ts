@@ -1,4 +1,3 @@
-import type { Readable } from 'node:stream'
 import type { Digest } from '../digest.ts'
 import type { Descriptor } from '../manifest.ts'
 
@@ -10,5 +9,5 @@ export interface ArtifactSource {
   referrers(digest: Digest, artifactType: string | null, signal: AbortSignal): Promise<Buffer[]>
   manifest(digest: Digest, signal: AbortSignal): Promise<{ body: Buffer }>
   /** At most `descriptor.size` bytes. */
-  blob(descriptor: Descriptor, signal: AbortSignal): Promise<Readable>
+  blob(descriptor: Descriptor, signal: AbortSignal): Promise<AsyncIterable<Buffer>>
 }

@@ -42,8 +42,13 @@ export interface BlobWriter {
   readonly growth: BlobGrowth
   /** Takes `step` bytes more, at most, of what the file holds into the hash. @returns how many there are in it; no more: that is all */
   resume(step: number): Promise<number>
-  /** Writes the chunks after what is in the hash. They stay as they are until it is done. @returns how many bytes there are */
-  append(chunks: readonly Buffer[]): Promise<number>
+  /**
+   * Writes the chunks after what is in the hash. They stay as they are until it is done.
+   *
+   * @param own nobody has a use for the chunks afterwards: their memory is given back at once, so that no collection of V8's is due for it
+   * @returns how many bytes there are
+   */
+  append(chunks: readonly Buffer[], own: boolean): Promise<number>
   /** The SHA-256 of all, 64 lower-case hex digits; the last call but `close`. */
   digest(): string
   /** Lets go of the file, at once or when the step that is on its way is done. Who follows its growth takes it for whole. */
