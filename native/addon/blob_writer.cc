@@ -69,7 +69,8 @@ Result<u64> append(Blob& blob, int file, std::vector<iovec> parts) {
   return blob.size;
 }
 
-// A step on the pool, and `done` on the main thread when it went well. The hash knows one order only: one step at a time.
+// A step on the pool, and `done` on the main thread when it went well. The hash knows one order only: one step at a
+// time.
 template <typename Step, typename Done>
 Napi::Value next_step(Napi::Env env, const std::shared_ptr<Blob>& blob, Step step, Done done) {
   if (blob->busy) throw make_error(env, Error(EBUSY, "blobWriter", "blob"));
@@ -109,8 +110,7 @@ Napi::Value append_chunks(const Napi::CallbackInfo& info, const std::shared_ptr<
   }
   auto kept = std::make_shared<Napi::ObjectReference>(Napi::Persistent(chunks.As<Napi::Object>()));
   return next_step(
-      env, blob,
-      [parts = std::move(parts)](Blob& to, int file) mutable { return append(to, file, std::move(parts)); },
+      env, blob, [parts = std::move(parts)](Blob& to, int file) mutable { return append(to, file, std::move(parts)); },
       [kept = std::move(kept), own] {
         if (own) release(kept->Value().As<Napi::Array>());
       });
@@ -131,7 +131,8 @@ Napi::Value blob_writer(const Napi::CallbackInfo& info) {
   };
   method("resume", [](const Napi::CallbackInfo& call, const std::shared_ptr<Blob>& to) {
     const u64 step = static_cast<u64>(integer_argument(call[0], "step", 1, kStepMax));
-    return next_step(call.Env(), to, [step](Blob& from, int file) { return resume(from, file, step); }, [] {});
+    return next_step(
+        call.Env(), to, [step](Blob& from, int file) { return resume(from, file, step); }, [] {});
   });
   method("append", append_chunks);
   method("digest", [](const Napi::CallbackInfo& call, const std::shared_ptr<Blob>& of) -> Napi::Value {

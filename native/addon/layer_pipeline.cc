@@ -1,6 +1,8 @@
 #include "addon/layer_pipeline.h"
 
 #include <errno.h>
+#include <sched.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <condition_variable>
@@ -11,6 +13,7 @@
 
 #include "addon/sha256.h"
 #include "core/erofs/indexed_layer.h"
+#include "core/sys.h"
 
 namespace caisson {
 
@@ -37,8 +40,10 @@ class Ring {
     return closed_ ? nullptr : slots_[written_ % kSlots].data();
   }
   void filled(size_t size) {
-    const std::lock_guard lock(mutex_);
-    sizes_[written_++ % kSlots] = size;
+    {
+      const std::lock_guard lock(mutex_);
+      sizes_[written_++ % kSlots] = size;
+    }
     changed_.notify_all();
   }
   // The next filled slot; nothing when the ring is closed and all is read.
@@ -50,8 +55,10 @@ class Ring {
     return span<const u8>(slots_[read % kSlots].data(), sizes_[read % kSlots]);
   }
   void taken(Reader reader) {
-    const std::lock_guard lock(mutex_);
-    ++read_[reader];
+    {
+      const std::lock_guard lock(mutex_);
+      ++read_[reader];
+    }
     changed_.notify_all();
   }
   void close() {
@@ -107,6 +114,13 @@ Status apply(Ring& ring, Target& target, const std::atomic<bool>& cancelled) {
   return ok();
 }
 
+// Of this thread alone: that of the process is everybody's. Returns what it is now, as far as it is known.
+mode_t clear_umask() {
+  if (sys::unshare(CLONE_FS) != 0) return 0777;
+  umask(0);
+  return 0;
+}
+
 template <typename Target>
 Result<PipelineResult> run(const BlobInput& blob, Target& target, const PipelineLimits& limits) {
   PipelineResult result;
@@ -141,7 +155,7 @@ Result<PipelineResult> run_layer_pipeline(const BlobInput& blob, int directory, 
     IndexedLayer target = CAISSON_TRY(IndexedLayer::create(directory, *form, limits.tar));
     return run(blob, target, limits);
   }
-  LayerApply target = CAISSON_TRY(LayerApply::create(directory, limits.tar));
+  LayerApply target = CAISSON_TRY(LayerApply::create(directory, limits.tar, clear_umask()));
   return run(blob, target, limits);
 }
 

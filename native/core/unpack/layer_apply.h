@@ -9,6 +9,9 @@
 // CAP_DAC_READ_SEARCH, CAP_FOWNER, CAP_FSETID, CAP_MKNOD, CAP_SETFCAP and CAP_SYS_ADMIN (trusted.overlay.opaque).
 #pragma once
 
+#include <unistd.h>
+
+#include "core/unpack/layer_attributes.h"
 #include "core/unpack/layer_tree.h"
 #include "core/unpack/tar_reader.h"
 
@@ -25,8 +28,9 @@ struct LayerStats {
 
 class LayerApply {
  public:
-  // `dirfd`: the directory, O_PATH or not; it stays the caller's.
-  static Result<LayerApply> create(int dirfd, const tar::Limits& limits);
+  // `dirfd`: the directory, O_PATH or not; it stays the caller's. `mask`: the umask of the thread that applies, as far
+  // as it is known. Modes that it leaves as they are need no chmod(2).
+  static Result<LayerApply> create(int dirfd, const tar::Limits& limits, mode_t mask = 0777);
 
   // Applies the next bytes of the tar. After an error nothing more can be applied, and the directory is for removal.
   // The error's object is the entry.
@@ -35,7 +39,8 @@ class LayerApply {
   Result<LayerStats> finish();
 
  private:
-  LayerApply(LayerTree tree, const tar::Limits& limits) : tree_(static_cast<LayerTree&&>(tree)), reader_(limits) {}
+  LayerApply(LayerTree tree, const tar::Limits& limits, mode_t mask)
+      : tree_(static_cast<LayerTree&&>(tree)), reader_(limits), mask_(mask), uid_(geteuid()), gid_(getegid()) {}
 
   Status begin(const tar::Entry& entry);
   Status begin_root(const tar::Entry& entry);
@@ -44,7 +49,7 @@ class LayerApply {
 
   Status whiteout(int parent, const char* name);
   Status make_directory_entry(int parent, const char* name, const tar::Entry& entry);
-  Status make_file(int parent, const char* name);
+  Status make_file(int parent, const char* name, const tar::Entry& entry);
   Status make_hard_link(int parent, const char* name, const tar::Entry& entry);
   Status make_special(int parent, const char* name, const tar::Entry& entry);
 
@@ -55,6 +60,10 @@ class LayerApply {
   String leaf_;
   String link_;
   Fd file_;  // the regular file under way
+  Inborn inborn_;
+  mode_t mask_;
+  uid_t uid_;
+  gid_t gid_;
 };
 
 }  // namespace caisson

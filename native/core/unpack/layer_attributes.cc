@@ -51,9 +51,9 @@ bool is_foreign_attribute(string_view name) {
   return name.starts_with("trusted.overlay.") || name.starts_with("user.overlay.") || name == "security.selinux";
 }
 
-Result<u32> set_attributes(int fd, const tar::Entry& entry) {
-  if (fchown(fd, entry.uid, entry.gid) != 0) return failed("fchown", entry);
-  if (fchmod(fd, entry.mode) != 0) return failed("fchmod", entry);
+Result<u32> set_attributes(int fd, const tar::Entry& entry, Inborn inborn) {
+  if (!inborn.owner && fchown(fd, entry.uid, entry.gid) != 0) return failed("fchown", entry);
+  if (!inborn.mode && fchmod(fd, entry.mode) != 0) return failed("fchmod", entry);
   u32 left_out = CAISSON_TRY(set_xattrs(fd, nullptr, entry));
   const struct timespec times[2] = {{0, UTIME_OMIT}, {entry.mtime, entry.mtime_nsec}};
   if (futimens(fd, times) != 0) return failed("futimens", entry);

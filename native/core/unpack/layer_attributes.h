@@ -17,8 +17,14 @@ bool is_foreign_attribute(string_view name);
 // NFS before 5.9): containerd and umoci do so too, and no program may rely on them. Any other attribute that cannot be
 // set is an error: an image whose security.capability is lost does not work.
 
+// What an inode has from its birth and is not set again.
+struct Inborn {
+  bool owner = false;
+  bool mode = false;
+};
+
 // `fd` is open for reading or writing: a file whose data is complete, or a directory.
-Result<u32> set_attributes(int fd, const tar::Entry& entry);
+Result<u32> set_attributes(int fd, const tar::Entry& entry, Inborn inborn = {});
 
 // `fd` is an O_PATH descriptor of a link, device or FIFO, which cannot be opened (or not without side effects).
 Result<u32> set_attributes_of_path(int fd, const tar::Entry& entry);

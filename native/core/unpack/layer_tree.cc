@@ -164,6 +164,10 @@ Result<int> LayerTree::parent_of(string_view path, String& leaf) {
   struct stat st;
   if (fstat(parent_.get(), &st) != 0) return Error::last("fstat", parent);
   parent_mtime_ = st.st_mtim;
+  parent_gid_ = st.st_gid;
+  // whatever keeps it from being told, but that there is none, is taken for one
+  parent_acl_ = fgetxattr(parent_.get(), "system.posix_acl_default", nullptr, 0) >= 0 ||
+                (errno != ENODATA && errno != EOPNOTSUPP);
   return parent_.get();
 }
 

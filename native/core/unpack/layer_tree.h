@@ -38,6 +38,9 @@ class LayerTree {
   // The directory that holds `path` (clean, not empty), made if missing, open for reading; valid until the next call.
   // Its modification time is that of its own entry, so the tree puts it back once another directory is asked for.
   Result<int> parent_of(string_view path, String& leaf);
+  // Whether a file made in the last parent has the group of its maker, which is `gid`, and the mode that it is made
+  // with: neither a set-group-ID bit nor a default ACL hands down another (open(2), acl(5)).
+  bool hands_nothing_down(gid_t gid) const { return parent_gid_ == gid && !parent_acl_; }
   // Puts the time of the last parent back. Due before a directory's own time is set, and at the end.
   Status settle();
 
@@ -53,6 +56,8 @@ class LayerTree {
   Fd parent_;
   String parent_path_;
   struct timespec parent_mtime_ = {};
+  gid_t parent_gid_ = 0;
+  bool parent_acl_ = false;
 };
 
 // openat2(2) of a single component that must not be a link.
