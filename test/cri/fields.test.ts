@@ -1,4 +1,4 @@
-/** docs/cri.md has every field of the two configurations, and the tests that it names are there. */
+/** docs/cri.md has every field of the two configurations, and the tests that it names are there, and name it. */
 import { existsSync, readFileSync } from 'node:fs'
 import t from 'tap'
 
@@ -41,12 +41,23 @@ t.test('every field of PodSandboxConfig and ContainerConfig, and of what is in t
   t.ok(waiting.length > 20)
 })
 
-t.test('a field is shown by tests that exist, or has no effect, in so many words', async (t) => {
+t.test('a field is shown by tests that exist and name it, or has no effect, in so many words', async (t) => {
   for (const [message, fields] of documented) {
     for (const [field, row] of fields) {
       const tests = [...row.matchAll(/`(test\/[\w/.-]+\.test\.ts)`/g)].map(([, path = '']) => path)
       if (tests.length === 0) t.match(row, /no effect/, `${message}.${field}`)
       for (const path of tests) t.ok(existsSync(new URL(path, project)), `${message}.${field}: ${path}`)
+      if (tests.length > 0 && messages[message] !== undefined) {
+        const spelt = [
+          field,
+          field === 'CDI_devices' ? 'CDIDevices' : field.replaceAll(/_(\w)/g, (_, c: string) => c.toUpperCase()),
+        ]
+        const texts = tests.map((path) => readFileSync(new URL(path, project), 'utf8'))
+        t.ok(
+          texts.some((text) => spelt.some((name) => text.includes(name))),
+          `${message}.${field} is in a test that is said to show it`,
+        )
+      }
     }
   }
 })

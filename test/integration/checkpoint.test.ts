@@ -114,7 +114,8 @@ t.test('with a program in its place', { skip: needsRoot }, async (t) => {
     const late = checkpoint(1)
     await until(() => existsSync(join(tools, 'waits')), 10_000)
     t.ok(await frozen(), 'of one moment')
-    await t.rejects(checkpoint(), {
+    const elsewhere = join(tools, 'elsewhere.tar')
+    await t.rejects(service.runtime.checkpointContainer({ containerId, location: elsewhere }), {
       code: /ERR_(FAILED_PRECONDITION|CONTAINER_STATE|LAYER_INVALID|CHECKPOINT)/,
       message: /is being checkpointed already/,
     })
@@ -124,6 +125,64 @@ t.test('with a program in its place', { skip: needsRoot }, async (t) => {
     await until(() => left().length === 0, 10_000)
     t.notOk(await frozen())
     t.notOk(existsSync(location), 'what came too late is not there')
+  })
+
+  t.test('an equal request joins; what nobody waits for is taken away', async (t) => {
+    const podLocation = join(tools, 'vanished')
+    mkdirSync(podLocation)
+    const kinds = {
+      container: {
+        call: (signal?: AbortSignal): Promise<unknown> =>
+          service.runtime.checkpointContainer({ containerId, location }, { ...(signal && { signal }) }),
+        written: (): boolean => existsSync(location),
+        other: (): Promise<unknown> => service.runtime.checkpointContainer({ containerId: second, location }),
+      },
+      pod: {
+        call: (signal?: AbortSignal): Promise<unknown> =>
+          service.runtime.checkpointPod(
+            { podSandboxId: pod.id, outputPath: podLocation, containerIds: [containerId] },
+            { ...(signal && { signal }) },
+          ),
+        written: (): boolean => existsSync(join(podLocation, 'manifest.json')),
+        other: (): Promise<unknown> =>
+          service.runtime.checkpointPod({ podSandboxId: pod.id, outputPath: podLocation, containerIds: [second] }),
+      },
+    }
+    const second = await startShell(service, pod, forever, unconfined)
+    for (const [kind, { call, written, other }] of Object.entries(kinds)) {
+      criu.behave({ dump: 'wait' })
+      const gone = new AbortController()
+      const first = call(gone.signal).catch(() => 'gone')
+      await until(() => existsSync(join(tools, 'waits')), 10_000)
+      gone.abort()
+      t.equal(await first, 'gone')
+      await t.rejects(other(), { code: 'ERR_ALREADY_EXISTS', message: /with a different container/ }, kind)
+      const again = call()
+      await service.runtime.version({})
+      criu.release()
+      await again
+      t.ok(written(), `${kind}: who asks again gets what was begun`)
+      rmSync(location, { force: true })
+      for (const name of readdirSync(podLocation)) rmSync(join(podLocation, name))
+
+      criu.behave({ dump: 'wait' })
+      const alone = new AbortController()
+      const lost = call(alone.signal).catch(() => 'gone')
+      await until(() => existsSync(join(tools, 'waits')), 10_000)
+      alone.abort()
+      t.equal(await lost, 'gone')
+      await service.runtime.version({})
+      criu.release()
+      await until(async () => left().length === 0 && !(await frozen()), 10_000)
+      await until(() => !existsSync(location) && readdirSync(podLocation).length === 0, 10_000, 'nothing stays')
+      criu.behave({})
+      await call()
+      t.ok(written(), `${kind}: and who asks later begins anew`)
+      rmSync(location, { force: true })
+      for (const name of readdirSync(podLocation)) rmSync(join(podLocation, name))
+    }
+    rmSync(podLocation, { recursive: true })
+    await service.runtime.removeContainer({ containerId: second })
   })
 
   t.test('a service that is killed meanwhile', async (t) => {

@@ -7,8 +7,9 @@ const msPerSecond = 1000
 /** CheckpointContainer: a kubelet's /checkpoint, and `crictl checkpoint`. */
 export function checkpointContainerRpc(runtime: Runtime): Pick<RuntimeHandlers, 'checkpointContainer'> {
   return {
-    async checkpointContainer({ containerId, location, timeout }) {
-      await runtime.checkpoints.container(containerId, location, Math.max(0, Number(int64(timeout))) * msPerSecond)
+    async checkpointContainer({ containerId, location, timeout }, { signal }) {
+      const timeoutMs = Math.max(0, Number(int64(timeout))) * msPerSecond
+      await runtime.checkpoints.container(containerId, location, timeoutMs, signal)
       return {}
     },
   }

@@ -13,6 +13,7 @@ import { findCriu } from './criu.ts'
 import { checkDumpable, checkTarget, dumpContainer, packDirectory } from './dump.ts'
 import { PodCheckpoint, type PodCheckpointRequest } from './pod-checkpoint.ts'
 import { restorePod, type PodRestoreRequest, type RestoredPod } from './pod-restore.ts'
+import { WantedWrites } from './wanted-writes.ts'
 
 export type { CriuSettings } from './criu.ts'
 export type { PodCheckpointRequest } from './pod-checkpoint.ts'
@@ -25,6 +26,7 @@ export class Checkpoints {
   readonly #containers: Containers
   /** Ids of containers that are being written. */
   readonly #running = new Set<string>()
+  readonly #wanted = new WantedWrites()
 
   constructor(context: Context, pods: Pods, containers: Containers) {
     this.#context = context
@@ -36,34 +38,48 @@ export class Checkpoints {
    * Writes a running container to an archive, and lets it go on: its processes by criu, and what it has changed of its root file
    * system, both of one moment. `create` with the path of an archive as image makes a container of it.
    *
+   * An equal request meanwhile gets the same archive; one that nobody waits for any more is taken away.
+   *
    * @param timeoutMs after which the call fails, and the archive does not come; what has begun is ended in good order all the same;
    *   0: what the configuration says
+   * @param caller aborted when nobody waits for this call any more
    * @throws CaissonError ERR_CONTAINER_NOT_FOUND, ERR_CONTAINER_STATE, ERR_INVALID_ARGUMENT, ERR_DEADLINE_EXCEEDED,
    *   ERR_FAILED_PRECONDITION: no criu, or a container that shares too much; ERR_CHECKPOINT: what criu says
    */
-  async container(idOrPrefix: string, location: string, timeoutMs = 0): Promise<void> {
+  async container(idOrPrefix: string, location: string, timeoutMs = 0, caller?: AbortSignal): Promise<void> {
     const container = this.#containers.require(idOrPrefix)
-    await checkTarget(this.#context.native, location, 'location')
-    await this.#within(timeoutMs, [container], async (criu, signal) => {
-      await this.#dump(criu, [container], async ([directory]) => {
-        await packDirectory(this.#context, directory ?? '', location, { signal })
+    const write = async (): Promise<void> => {
+      await checkTarget(this.#context.native, location, 'location')
+      await this.#within(timeoutMs, [container], async (criu, signal) => {
+        await this.#dump(criu, [container], async ([directory]) => {
+          await packDirectory(this.#context, directory ?? '', location, { signal })
+        })
       })
-    })
+    }
+    const discard = (): Promise<void> => rm(location, { force: true })
+    await this.#wanted.run(location, { container: container.id }, { write, discard }, caller)
   }
 
-  /** Several containers of one pod, of one moment; see `PodCheckpointRequest`. */
-  async pod(request: PodCheckpointRequest): Promise<void> {
-    const checkpoint = await PodCheckpoint.prepare(this.#context, this.#pods.require(request.podId), request)
-    const { containers } = checkpoint
-    await this.#within(0, containers, async (criu, signal) => {
-      try {
-        const meanwhile = (): Promise<void> => checkpoint.writeShared(signal)
-        await this.#dump(criu, containers, (directories) => checkpoint.write(directories, signal), meanwhile)
-      } catch (error) {
-        await checkpoint.discard()
-        throw error
-      }
-    })
+  /** Several containers of one pod, of one moment; see `PodCheckpointRequest`. `caller` as above. */
+  async pod(request: PodCheckpointRequest, caller?: AbortSignal): Promise<void> {
+    const pod = this.#pods.require(request.podId)
+    let checkpoint: PodCheckpoint | undefined
+    const discard = async (): Promise<void> => checkpoint?.discard()
+    const write = async (): Promise<void> => {
+      const prepared = await PodCheckpoint.prepare(this.#context, pod, request)
+      checkpoint = prepared
+      const { containers } = prepared
+      await this.#within(0, containers, async (criu, signal) => {
+        try {
+          const meanwhile = (): Promise<void> => prepared.writeShared(signal)
+          await this.#dump(criu, containers, (directories) => prepared.write(directories, signal), meanwhile)
+        } catch (error) {
+          await prepared.discard()
+          throw error
+        }
+      })
+    }
+    await this.#wanted.run(request.outputPath, { ...request, podId: pod.id }, { write, discard }, caller)
   }
 
   /** Makes a pod of what `pod` has written: its containers are created, and go on when they are started. */
