@@ -1,4 +1,6 @@
 /** GetContainerEvents: what a kubelet's evented PLEG is told. */
+import http2 from 'node:http2'
+import { connect as connectSocket } from 'node:net'
 import t, { type Test } from 'tap'
 import type { runtime as proto } from '#src/gen/cri.ts'
 import { create, ended, PodSandboxState, ContainerState, runPod, startShell } from '../helpers/pods.ts'
@@ -101,6 +103,42 @@ t.test('events', { skip: needsRoot }, async (t) => {
     for (const id of ids) t.same(of(id), whole)
     t.same(of(unstarted), ['created', 'stopped', 'deleted'], 'one that was never started')
     t.same(of(pod.id), whole)
+  })
+
+  t.test('thirty subscribers: all are told all, in one order; those who read nothing hold up nobody', async (t) => {
+    const raw = Array.from({ length: 5 }, () => {
+      // HTTP/2 stops a stream whose window is full: nothing is taken from these
+      const session = http2.connect('http://localhost', { createConnection: () => connectSocket(service.socket) })
+      session.on('error', () => undefined)
+      const stream = session.request({
+        ':method': 'POST',
+        ':path': '/runtime.v1.RuntimeService/GetContainerEvents',
+        'content-type': 'application/grpc',
+        te: 'trailers',
+      })
+      stream.on('error', () => undefined)
+      stream.end(Buffer.alloc(5))
+      stream.pause()
+      return session
+    })
+    const readers = Array.from({ length: 25 }, () => follow(t, service))
+    await runtime.version({})
+    const pod = await runPod(service, { annotations: { note: 'x'.repeat(100_000) } })
+    const from = performance.now()
+    const ids = await Promise.all(Array.from({ length: 20 }, () => startShell(service, pod, 'exit 0')))
+    await Promise.all(ids.map((id) => ended(service, id)))
+    const took = performance.now() - from
+    await runtime.removePodSandbox({ podSandboxId: pod.id })
+    const told = readers.map(({ events }) => events)
+    for (const { of } of readers) await until(() => of(pod.id).length >= 4)
+    const late = performance.now() - from - took
+    t.ok(late < 10_000, `the last reader has all of it ${Math.round(late)} ms after the last end`)
+    const inOrder = (events: readonly Event[]): string[] =>
+      events.map(({ containerId, containerEventType: type }) => `${containerId} ${names[type]}`)
+    const first = inOrder(told[0] ?? [])
+    t.equal(first.length, 4 + 4 * ids.length)
+    for (const events of told) t.same(inOrder(events), first)
+    for (const session of raw) session.destroy()
   })
 
   t.test('a service that is killed: the ends that nobody saw', async (t) => {

@@ -23,6 +23,7 @@ import {
   monitorPid,
   NamespaceMode,
   type Pod,
+  ProfileType,
   run,
   runPod,
   runShell,
@@ -179,6 +180,43 @@ t.test('security', { skip: needsRoot }, async (t) => {
     t.same(programs.map(sha256), before)
     await runtime.removePodSandbox({ podSandboxId: shared.id })
   })
+
+  t.test(
+    'the default filter in force: no AF_ALG (CVE-2026-31431), no door past it, whatever the capabilities',
+    async (t) => {
+      const calls = [
+        'socket-alg',
+        'socket-vsock',
+        'io_uring_setup',
+        'keyctl',
+        'add_key',
+        'userfaultfd',
+        'socket-inet',
+        'getpid',
+      ]
+      const mounts = [
+        { hostPath: join(project, 'build/Release/caisson-witness'), containerPath: '/witness', readonly: true },
+      ]
+      const args = ['/witness', 'quiet', ...calls.map((name) => `call=${name}`)]
+      const asked = async (
+        seccomp: ContainerOptions['security'],
+        add: string[] = [],
+      ): Promise<Record<string, string>> => {
+        const security = { ...seccomp, capabilities: { addCapabilities: add } }
+        const { stdout } = await run(service, pod, { command: args, mounts, security })
+        return (JSON.parse(stdout) as { asked: Record<string, string> }).asked
+      }
+      const closed = ['socket-alg', 'socket-vsock', 'io_uring_setup', 'keyctl', 'add_key', 'userfaultfd']
+      for (const add of [[], ['SYS_ADMIN'], ['ALL']]) {
+        const seen = await asked({ seccomp: { profileType: ProfileType.RuntimeDefault } }, add)
+        for (const name of closed)
+          t.equal(seen[`call=${name}`], 'EPERM', `${name}, with ${add.join() || 'the usual capabilities'}`)
+        for (const name of ['socket-inet', 'getpid']) t.equal(seen[`call=${name}`], 'ok', name)
+      }
+      const open = await asked({ seccomp: { profileType: ProfileType.Unconfined } })
+      t.not(open['call=socket-alg'], 'EPERM', 'it is the filter that says so')
+    },
+  )
 
   t.test('signals within a shared PID namespace reach nobody outside', async (t) => {
     const shared = await runPod(service, {
