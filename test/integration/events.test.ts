@@ -123,7 +123,7 @@ t.test('events', { skip: needsRoot }, async (t) => {
     })
     const readers = Array.from({ length: 25 }, () => follow(t, service))
     await runtime.version({})
-    const pod = await runPod(service, { annotations: { note: 'x'.repeat(100_000) } })
+    const pod = await runPod(service, { annotations: { note: 'x'.repeat(20_000) } })
     const from = performance.now()
     const ids = await Promise.all(Array.from({ length: 20 }, () => startShell(service, pod, 'exit 0')))
     await Promise.all(ids.map((id) => ended(service, id)))
