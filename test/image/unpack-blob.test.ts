@@ -1,7 +1,6 @@
 /** What a layer blob may be: compressed in several ways, damaged, a bomb; how unpacking goes beside other work. */
 import { randomBytes } from 'node:crypto'
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
-import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import t, { type Test } from 'tap'
@@ -132,12 +131,11 @@ t.test('the event loop is not held up by 100 000 small files', { skip: root }, a
   const files = tar(Array.from({ length: 100_000 }, (_, i) => ({ name: `d${i % 100}/${i}`, content: 'x' })))
   const blob = gzipSync(files)
   const id = digestOf(files) as Digest
-  const delay = monitorEventLoopDelay({ resolution: 1 })
-  const unpacked = unpack(t, blob, { diffId: id })
-  delay.enable()
-  await unpacked
-  delay.disable()
-  t.ok(delay.max < 50e6, `${(delay.max / 1e6).toFixed(1)} ms`)
+  // not by the clock, which also counts what the machine gives to others
+  const before = performance.eventLoopUtilization()
+  await unpack(t, blob, { diffId: id })
+  const { active, idle } = performance.eventLoopUtilization(before)
+  t.ok(active < idle / 10, `${active.toFixed(1)} ms of ${(active + idle).toFixed(1)}`)
 })
 
 t.test('chain ids follow image-spec, directories are 26 characters', async (t) => {
