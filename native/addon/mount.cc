@@ -82,7 +82,7 @@ Napi::Value device(const Napi::CallbackInfo& info) {
   return run_job(
       info.Env(),
       [=, path = string_argument(info[0], "path"), type = string_argument(info[3], "type")] {
-        return mount_device({path.c_str(), major, minor}, type.c_str(), readonly);
+        return mount_device({path.c_str(), major, minor}, type.c_str(), readonly, nullptr);
       },
       native_fd);
 }

@@ -272,8 +272,8 @@ Result<Birth> begin_birth(const BirthRequest& request) {
   Prepared prepared;
   prepared.fill(plan, s);
   CAISSON_TRY(prepared.make_mappings(plan));
-  CAISSON_TRY(prepared.mount_blocks(plan, s));
   s.label = plan.head().mount_label.length != 0 && selinux_enabled();
+  CAISSON_TRY(prepared.mount_blocks(plan, s));
   s.listener = request.listener;
   s.preserve = request.preserve;
   s.hold = request.hold;

@@ -76,7 +76,8 @@ Status Prepared::mount_blocks(const PlanView& plan, Stage& s) {
   const RootEntry& root = plan.root();
   if (root.kind == RootKind::kDevice) {
     const BlockDevice device = {plan.c_str(root.path), root.major, root.minor};
-    block = CAISSON_TRY(mount_device(device, plan.c_str(root.fstype), (root.flags & kRootReadonly) != 0));
+    block =
+        CAISSON_TRY(mount_device(device, plan.c_str(root.fstype), (root.flags & kRootReadonly) != 0, s.mount_label()));
     s.root = block.get();
   } else if ((root.flags & kRootUpperImage) != 0) {
     block = CAISSON_TRY(mount_image(plan.c_str(root.upper), "ext4"));

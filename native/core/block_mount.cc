@@ -51,12 +51,13 @@ struct Name {
   char text[40];
 };
 
-Result<Fd> mount_opened(int device, const char* type, bool readonly) {
+Result<Fd> mount_opened(int device, const char* type, bool readonly, const char* label) {
   Fd context = CAISSON_TRY(fs_open(type));
   // The very device of the descriptor, whatever its node's name means by now.
   const Name source("/proc/self/fd/%d", device);
   CAISSON_TRY(fs_config_string(context.get(), "source", source.text));
   if (readonly) CAISSON_TRY(fs_config_flag(context.get(), "ro"));
+  if (label != nullptr) CAISSON_TRY(fs_config_string(context.get(), "context", label));
   CAISSON_TRY(fs_config_create(context.get()));
   return fs_mount(context.get(), readonly ? u32{uapi::kMountAttrRdonly} : 0);
 }
@@ -126,14 +127,14 @@ Result<Fd> mount_index(int source, int device) {
 
 }  // namespace
 
-Result<Fd> mount_device(const BlockDevice& device, const char* type, bool readonly) {
+Result<Fd> mount_device(const BlockDevice& device, const char* type, bool readonly, const char* label) {
   Fd node(open(device.path, O_PATH | O_NOFOLLOW | O_CLOEXEC));
   if (!node) return Error::last("open", device.path);
   struct stat st = {};
   if (fstat(node.get(), &st) != 0) return Error::last("fstat", device.path);
   if (!S_ISBLK(st.st_mode) || st.st_rdev != makedev(device.major, device.minor))
     return Error(ENODEV, "open", device.path);
-  return mount_opened(node.get(), type, readonly);
+  return mount_opened(node.get(), type, readonly, label);
 }
 
 Result<Fd> mount_image(const char* path, const char* type) {
@@ -144,7 +145,7 @@ Result<Fd> mount_image(const char* path, const char* type) {
   if (!S_ISREG(st.st_mode)) return Error(EINVAL, "open", path);
   Fd loop = attached_loop(st, O_RDWR);
   if (!loop) loop = CAISSON_TRY(new_loop(file.get(), O_RDWR, 0));
-  return mount_opened(loop.get(), type, false);
+  return mount_opened(loop.get(), type, false, nullptr);
 }
 
 Result<Fd> mount_erofs(int directory) {

@@ -13,9 +13,9 @@ struct BlockDevice {
   u32 minor = 0;
 };
 
-// A detached mount of the file system `type` on a device. `readonly` makes the super block read-only. Allocates
-// nothing.
-Result<Fd> mount_device(const BlockDevice& device, const char* type, bool readonly);
+// A detached mount of the file system `type` on a device. `readonly` makes the super block read-only; `label`, unless
+// it is null, is the SELinux context of all that is in it. Allocates nothing.
+Result<Fd> mount_device(const BlockDevice& device, const char* type, bool readonly, const char* label);
 
 // The same on a regular file, through a loop device. The mount alone keeps the loop device: it is gone with the mount,
 // in whatever namespace it ends. A file that has one already (its file system is mounted somewhere) shares it, and with

@@ -25,6 +25,7 @@ constexpr StepWords kCalls[] = {
     {Step::kOpenRoot, "open_tree"},
     {Step::kOpenLayers, "open_tree"},
     {Step::kOpenUpper, "open_tree"},
+    {Step::kRelabelRoot, "setxattr"},
     {Step::kIdmapLayers, "mount_setattr"},
     {Step::kOpenNamespace, "open"},
     {Step::kJoinNamespace, "setns"},
@@ -155,8 +156,12 @@ string_view object_of(const PlanView& plan, Step step, u32 index) {
     case Step::kLinkLayers:
     case Step::kMountOverlay:
     case Step::kAttachRoot:
+    case Step::kRelabelRoot:
     case Step::kIdmapLayers:
       return plan.text(plan.root().path);
+    case Step::kJoinSeed:
+      // the one thing of a request that the making of a pod's own may fail for
+      return plan.kind() == PlanKind::kPod ? plan.text(plan.head().mount_label) : "";
     case Step::kOpenUpper:
       return plan.text(plan.root().upper);
     case Step::kOpenNamespace:

@@ -33,7 +33,10 @@ struct Pod {
 // Makes the namespaces of a pod from a plan of kind kPod; blocks for 1-3 ms. Undoes itself on error. `ready`: of
 // make_ready_network(), taken where the plan wants a new network namespace; one of a pod with a user namespace has to
 // be made in that.
+// The init of a plan with a process label executes the caller's own program, with the one argument `--init`.
 Result<Pod> create_pod(const PlanView& plan, Fd ready = Fd());
+// What such a program does then, for ever: descriptor 0 hears that it is there.
+[[noreturn]] void rest_as_init();
 
 // A new network namespace with its loopback up. The caller, of one thread, is in it for the time of the call.
 Result<Fd> make_ready_network();

@@ -19,6 +19,7 @@ constexpr const char* kSteps[] = {
     "open root",
     "open layers",
     "open upper directory",
+    "relabel root",
     "idmap layers",
     "open namespace",
     "join namespace",

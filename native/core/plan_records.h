@@ -22,6 +22,7 @@ enum class Step : u32 {
   kOpenRoot,
   kOpenLayers,
   kOpenUpper,
+  kRelabelRoot,
   kIdmapLayers,
   kOpenNamespace,  // index: NamespaceType
   kJoinNamespace,  // index: NamespaceType
@@ -173,8 +174,10 @@ enum RootFlag : u32 {
   // The mount namespace is a copy of the host's, of which it receives unmounts, and the root is attached at its own
   // path there: what hooks that run before pivot_root(2) expect to find.
   kRootInPlace = 1u << 1,
-  kRootNoPivot = 1u << 2,     // MS_MOVE and chroot(2): the host runs from an initramfs, which cannot be pivoted
-  kRootIdmap = 1u << 3,       // bind: the directory holds ids of the container, and is idmapped for its user namespace
+  kRootNoPivot = 1u << 2,  // MS_MOVE and chroot(2): the host runs from an initramfs, which cannot be pivoted
+  // bind: the directory is the container's alone; it holds ids of the container, is idmapped for its user namespace,
+  // and has its SELinux label.
+  kRootIdmap = 1u << 3,
   kRootVolatile = 1u << 4,    // overlay: nothing is synced; after a crash of the host the upper directory is void
   kRootUpperImage = 1u << 5,  // overlay: `upper` is a file with an ext4 file system, in which upper/ and work/ are
   kRootFlagsAll = (1u << 6) - 1,

@@ -16,6 +16,9 @@ namespace {
 // What the helper says, in GateReport::index of a kReady: each is answered by a release.
 enum : u32 { kSeedBuilt = 1, kUserUnshared = 2, kComplete = 3 };
 
+constexpr int kPrSetName = 15;  // PR_SET_NAME
+constexpr char kInitName[] = "caisson-init";
+
 void pause_for(Stage& s, u32 phase) {
   GateReport report;
   report.kind = GateReport::kReady;
@@ -24,30 +27,74 @@ void pause_for(Stage& s, u32 phase) {
   wait_for_release(s);
 }
 
-// PID 1 of a shared PID namespace: reaps what is orphaned there, and ends the rest by its own end.
-[[noreturn]] void be_init(Stage& s) {
+// The file of the program that runs, for who has to execute: SELinux gives a process another label only then. `told`
+// becomes descriptor 0.
+[[noreturn]] void execute_as_init(Stage& s, int self, int told) {
+  s.at(Step::kStdio);
+  s.check(dup2(told, 0));
+  set_labels(s);
+  char name[] = "caisson-init";
+  char option[] = "--init";
+  char* argv[] = {name, option, nullptr};
+  char* envp[] = {nullptr};
+  syscall(SYS_execveat, self, "", argv, envp, uapi::kAtEmptyPath);
+  s.fail(errno);
+}
+
+// PID 1 of a shared PID namespace: reaps what is orphaned there, and ends the rest by its own end. `told`: as of
+// rest_as_init(), where it has a label to take on.
+[[noreturn]] void be_init(Stage& s, int told) {
   s.at(Step::kPrepare);
   s.check(sys::prctl(uapi::kPrSetPdeathsig, SIGKILL));
+  const int self = told >= 0 ? s.check(open("/proc/self/exe", O_PATH | O_CLOEXEC)) : -1;
   // Every container of the pod can look at /proc/1/root.
   s.at(Step::kAttachRoot);
-  s.check(build_empty_root());
+  s.check(build_empty_root(s.mount_label()));
   default_signals(s);
   struct sigaction ignore = {};
   ignore.sa_handler = SIG_IGN;  // children of one who ignores SIGCHLD leave no zombie (waitpid(2))
   sigaction(SIGCHLD, &ignore, nullptr);
   s.check(setsid());
   s.at(Step::kCapabilities);
+  if (told >= 0) s.check(sys::prctl(uapi::kPrSetSecurebits, uapi::kSecbitNoRoot));  // else root has them again on exec
   uapi::CapData none[2] = {};
   s.check(sys::capset({uapi::kCapabilityVersion3, 0}, none));
   s.check(sys::prctl(uapi::kPrSetNoNewPrivs, 1));
-  s.check(sys::prctl(15 /* PR_SET_NAME */, reinterpret_cast<u64>("caisson-init")));
+  s.check(sys::prctl(kPrSetName, reinterpret_cast<u64>(kInitName)));
   GateReport child;
   child.kind = GateReport::kReady;
   child.index = kComplete;
   child.pid = getpid();  // 1: tells the init's word from the helper's
   s.report(child);
+  if (told >= 0) execute_as_init(s, self, told);
   s.check(sys::close_range(0, ~0u));
   for (;;) pause();
+}
+
+// Waits until an init that executes has its label; one that could not has said so itself, unless it was killed.
+void await_label(Stage& s, int heard) {
+  s.at(Step::kLabel, kLabelSelinux);
+  char byte;
+  if (s.check(static_cast<int>(read(heard, &byte, 1))) != 1) s.fail(ECHILD);
+  close(heard);
+}
+
+void make_init(Stage& s) {
+  int told[2] = {-1, -1};
+  const bool labelled = s.plan->process().selinux.length != 0;
+  s.at(Step::kClone);
+  if (labelled) s.check(pipe2(told, O_CLOEXEC));
+  uapi::CloneArgs args = {};
+  args.flags = uapi::kCloneParent | uapi::kCloneNewpid | uapi::kCloneNewns;
+  const int init = s.check(sys::clone3(args));
+  if (init == 0) be_init(s, told[1]);
+  GateReport child;
+  child.kind = GateReport::kChild;
+  child.pid = init;
+  s.report(child);
+  if (!labelled) return;
+  close(told[1]);
+  await_label(s, told[0]);
 }
 
 [[noreturn]] void helper(Stage& s) {
@@ -56,14 +103,21 @@ void pause_for(Stage& s, u32 phase) {
   umask(0);
   take_stdio(s);
   close_unlisted(s);
+  if ((s.create & uapi::kCloneNewpid) != 0) open_proc(s);
   s.at(Step::kJoinSeed);
-  s.check(build_seed(s.plan->head().shm_size, s.host_uid, s.host_gid));
+  s.check(build_seed(s.plan->head().shm_size, s.host_uid, s.host_gid, s.mount_label()));
   pause_for(s, kSeedBuilt);
   u64 others = s.create & (uapi::kCloneNewnet | uapi::kCloneNewipc | uapi::kCloneNewuts);
   if ((s.create & uapi::kCloneNewuser) != 0) {
     s.at(Step::kUnshare, static_cast<u32>(NamespaceType::kUser));
     s.check(sys::unshare(uapi::kCloneNewuser));
     pause_for(s, kUserUnshared);
+    if (s.label) {
+      // A new IPC namespace brings its file system of message queues, whose root belongs to its maker: only a root that
+      // is mapped may be labelled from inside.
+      syscall(SYS_setfsgid, 0);
+      syscall(SYS_setfsuid, 0);
+    }
   }
   // After the user namespace, so that they belong to it.
   join_namespace(s, NamespaceType::kNetwork);
@@ -83,18 +137,7 @@ void pause_for(Stage& s, u32 phase) {
   } else {
     write_sysctls(s, SysctlWriter::kAny);
   }
-  int init = 0;
-  if ((s.create & uapi::kCloneNewpid) != 0) {
-    s.at(Step::kClone);
-    uapi::CloneArgs args = {};
-    args.flags = uapi::kCloneParent | uapi::kCloneNewpid | uapi::kCloneNewns;
-    init = s.check(sys::clone3(args));
-    if (init == 0) be_init(s);
-    GateReport child;
-    child.kind = GateReport::kChild;
-    child.pid = init;
-    s.report(child);
-  }
+  if ((s.create & uapi::kCloneNewpid) != 0) make_init(s);
   pause_for(s, kComplete);
   _exit(0);
 }
@@ -168,6 +211,17 @@ Status follow(const PlanView& plan, const Birth& birth, u64 create, Pod& pod) {
 
 }  // namespace
 
+void rest_as_init() {
+  // Cleared by the change of label. Whoever was to send it may be gone: then nobody reads what is written either.
+  sys::prctl(uapi::kPrSetPdeathsig, SIGKILL);
+  sys::prctl(uapi::kPrSetDumpable, 0);
+  sys::prctl(kPrSetName, reinterpret_cast<u64>(kInitName));
+  const char byte = 0;
+  if (write(0, &byte, 1) != 1) _exit(1);
+  sys::close_range(0, ~0u);
+  for (;;) pause();
+}
+
 Result<Fd> make_ready_network() {
   const Fd own(open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC));
   if (!own) return Error::last("open", "/proc/self/ns/net");
@@ -188,6 +242,7 @@ Result<Pod> create_pod(const PlanView& plan, Fd ready) {
   Stage s;
   Prepared prepared;
   prepared.fill(plan, s);
+  s.label = plan.head().mount_label.length != 0 && selinux_enabled();
   for (NamespaceType type :
        {NamespaceType::kUser, NamespaceType::kNetwork, NamespaceType::kIpc, NamespaceType::kUts, NamespaceType::kPid}) {
     NamespaceMode mode = plan.head().ns(type).mode;

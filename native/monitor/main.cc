@@ -2,6 +2,7 @@
 // logs and exit records, and answers on a control socket. It needs nobody: the service that started it may come and go.
 //
 //   caisson-monitor --pod <64 hex digits> [--reexec <descriptor>]
+//   caisson-monitor --init      is the init of a pod, which has its label from the policy of SELinux (create_pod)
 //   caisson-monitor --hold      keeps a scope of systemd alive until a container is in it: waits for the end of input
 //
 // Started with descriptors 0 and 1 on /dev/null, 2 for its own log, 3 the directory in which it binds `control`, 4
@@ -16,6 +17,7 @@
 #include <unistd.h>
 
 #include "core/build_id.h"
+#include "core/launch.h"
 #include "core/sys.h"
 #include "monitor/dispatch.h"
 #include "monitor/loop.h"
@@ -175,6 +177,7 @@ int hold() {
 
 int run(int argc, char** argv) {
   if (argc == 2 && strcmp(argv[1], "--hold") == 0) return hold();
+  if (argc == 2 && strcmp(argv[1], "--init") == 0) rest_as_init();
   if (argc < 3 || strcmp(argv[1], "--pod") != 0 || !is_id(argv[2]))
     return fail("usage: caisson-monitor --pod <64 hex digits> [--reexec <descriptor>]", Error(EINVAL, "arguments"));
   set_report_pod(argv[2]);

@@ -121,6 +121,8 @@ void bad_pods() {
       {",\"hostname\":\"a b\"", EINVAL, "hostname: 'a b' is not a host name"},
       {",\"sysctl\":{\"vm.swappiness\":\"1\"}", EINVAL,
        "sysctl.vm.swappiness: is not kept per namespace: it would change the host"},
+      {",\"mountLabel\":\"a\\\"b\"", EINVAL, "mountLabel: 'a\"b' is not a SELinux context"},
+      {",\"selinuxLabel\":\"a\\nb\"", EINVAL, "selinuxLabel: 'a?b' holds a control character"},
       {",\"shmSize\":-1", EINVAL, "shmSize: '-1' is not an integer from 0 to 1125899906842624"},
   };
   for (const auto& each : cases) {
@@ -128,7 +130,8 @@ void bad_pods() {
     for (int i = 0; i < 64; ++i) json.append('a');
     json.append(
         "\",\"hostname\":\"web-0\",\"namespaces\":{\"network\":\"pod\",\"ipc\":\"pod\",\"uts\":\"pod\",\"pid\":"
-        "\"container\",\"user\":null},\"sysctl\":{\"kernel.shm_rmid_forced\":\"1\"},\"shmSize\":67108864");
+        "\"container\",\"user\":null},\"sysctl\":{\"kernel.shm_rmid_forced\":\"1\"},\"shmSize\":67108864,"
+        "\"mountLabel\":\"u:object_r:f_t:s0:c1,c2\",\"selinuxLabel\":\"u:r:p_t:s0:c1,c2\"");
     json.append(each.members).append('}');
     Result<Compiled> result = compile_pod(json);
     if (each.err != 0) {
@@ -143,6 +146,8 @@ void bad_pods() {
     CHECK(head.ns(NamespaceType::kUser).mode == NamespaceMode::kHost);
     CHECK(plan.view.text(head.hostname) == "web-0");
     CHECK(head.shm_size == 67108864);
+    CHECK(plan.view.text(head.mount_label) == "u:object_r:f_t:s0:c1,c2");
+    CHECK(plan.view.text(plan.view.process().selinux) == "u:r:p_t:s0:c1,c2");
     CHECK(plan.view.sysctls().size() == 1 && plan.view.text(plan.view.sysctls()[0].key) == "kernel/shm_rmid_forced");
   }
 }

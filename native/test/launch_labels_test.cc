@@ -172,6 +172,33 @@ void selinux(World& w, bool user) {
   }
 }
 
+// Labels of a pod's own mounts have no effect without SELinux; an init that is to have one is refused as containers
+// are.
+void pods_without_selinux(bool user) {
+  for (bool process : {false, true}) {
+    PlanBuilder b(PlanKind::kPod);
+    b.head().id = b.string("pod");
+    b.head().shm_size = 1 << 20;
+    b.head().mount_label = b.string("system_u:object_r:container_file_t:s0:c1,c2");
+    if (process) b.process().selinux = b.string("system_u:system_r:container_t:s0:c1,c2");
+    b.ns(NamespaceType::kIpc).mode = b.ns(NamespaceType::kPid).mode = NamespaceMode::kNew;
+    if (user) {
+      b.ns(NamespaceType::kUser).mode = NamespaceMode::kNew;
+      b.add(Section::kUidMap, IdMapping{0, 100000, 65536});
+      b.add(Section::kGidMap, IdMapping{0, 100000, 65536});
+    }
+    const PlanMap plan = sealed(static_cast<PlanBuilder&&>(b));
+    Result<Pod> pod = create_pod(plan.view());
+    CHECK(bool(pod) == !process);
+    if (pod) {
+      sys::pidfd_send_signal(pod->init.get(), SIGKILL);
+      waitpid(pod->init_pid, nullptr, 0);
+    } else {
+      CHECK(has(String(pod.error().object), "SELinux is not enabled on this host"));
+    }
+  }
+}
+
 }  // namespace
 
 int main() {
@@ -179,8 +206,11 @@ int main() {
     if (access("/sys/fs/selinux", F_OK) == 0 && !has_selinux())
       mount("selinuxfs", "/sys/fs/selinux", "selinuxfs", 0, nullptr);
     for (bool user : {false, true}) refused(world, user);
-    if (has_selinux()) {
-      for (bool user : {false, true}) selinux(world, user);
+    for (bool user : {false, true}) {
+      if (has_selinux())
+        selinux(world, user);
+      else
+        pods_without_selinux(user);
     }
     if (!enabled()) return (void)printf("skipped: profiles, for this kernel has no AppArmor\n");
     load_profile(world);

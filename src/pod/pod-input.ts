@@ -1,6 +1,7 @@
 import type { PodConfig } from './config.ts'
 import type { HostFacts } from './host.ts'
 import { specMappings } from './id-mappings.ts'
+import type { SelinuxLabels } from './selinux.ts'
 
 const shmSize = 64 << 20
 
@@ -10,6 +11,7 @@ export function podPlanInput(
   config: PodConfig,
   host: HostFacts,
   networkSysctls: Readonly<Record<string, string>>,
+  selinux: SelinuxLabels | null,
 ): object {
   const { user } = config
   return {
@@ -24,5 +26,6 @@ export function podPlanInput(
     },
     sysctl: config.network === 'pod' ? { ...networkSysctls, ...config.sysctls } : config.sysctls,
     shmSize,
+    ...(selinux !== null && { mountLabel: selinux.mount, selinuxLabel: selinux.process }),
   }
 }

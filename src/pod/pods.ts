@@ -24,7 +24,7 @@ import { writePodFiles } from './pod-files.ts'
 import { Pod } from './pod.ts'
 import { writeRecord } from '../records.ts'
 import { annotate, span } from '../tracing/span.ts'
-import { freeLevel } from './selinux.ts'
+import { freeLevel, podLabels } from './selinux.ts'
 import { detachPod, endContainer, endContainers, tearDownPod } from './tear-down.ts'
 
 /** The pods of one instance: RunPodSandbox and its kin, free of gRPC. */
@@ -34,6 +34,8 @@ export class Pods {
   readonly #context: Context
   readonly #pods = new Map<string, Pod>()
   readonly #joins = new Joins<PodConfig>()
+  /** SELinux levels of pods that are under way, by id. */
+  readonly #levels = new Map<string, string>()
   #closed = false
   /** Sandboxes made in advance. */
   readonly spares: Spares
@@ -67,7 +69,7 @@ export class Pods {
   }
 
   async #create(config: PodConfig): Promise<string> {
-    const { native, layout, host, logger, networks, cgroup, handlers, hooks } = this.#context
+    const { native, layout, host, logger, networks, cgroup, handlers, hooks, selinux } = this.#context
     if (config.runtimeHandler !== '') {
       const wanted = { userNamespace: config.user !== null, systemd: cgroup.driver === 'systemd' }
       await handlers.require(config.runtimeHandler, wanted)
@@ -79,7 +81,9 @@ export class Pods {
     const { name, namespace, uid } = config.metadata
     annotate({ 'sandbox.id': id, 'pod.name': name, 'pod.namespace': namespace, 'pod.uid': uid })
     try {
-      const plan = native.compilePod(JSON.stringify(podPlanInput(id, config, host, networks.sysctls())))
+      const selinuxLevel = this.#takeLevel(id)
+      const labels = selinux === null ? null : podLabels(selinux, config, selinuxLevel)
+      const plan = native.compilePod(JSON.stringify(podPlanInput(id, config, host, networks.sysctls(), labels)))
       for (const warning of plan.warnings) logger.warn({ pod: id }, warning)
       const memfd = native.sealedMemfd('caisson-pod-plan', plan.plan)
       const joined = config.network === 'joined' ? await joinedNamespace(this, native, config.networkOf) : undefined
@@ -99,7 +103,7 @@ export class Pods {
         createdAt: now(),
         state: 'ready',
         monitor: client,
-        selinuxLevel: this.#level(id),
+        selinuxLevel,
         cgroupDriver: cgroup.driver,
       })
       pod.attachment = attachment
@@ -123,12 +127,18 @@ export class Pods {
     } catch (error) {
       await unwind(this.#context, id, undo)
       throw error
+    } finally {
+      this.#levels.delete(id)
     }
   }
 
-  #level(id: string): string {
+  /** Empty where the host has no SELinux. */
+  #takeLevel(id: string): string {
     if (this.#context.selinux === null) return ''
-    return freeLevel(id, new Set([...this.#pods.values()].map(({ selinuxLevel }) => selinuxLevel)))
+    const ofPods = [...this.#pods.values()].map(({ selinuxLevel }) => selinuxLevel)
+    const level = freeLevel(id, new Set([...ofPods, ...this.#levels.values()]))
+    this.#levels.set(id, level)
+    return level
   }
 
   /** Ends the pod's containers and its sandbox; a pod that is unknown or has stopped is fine. */

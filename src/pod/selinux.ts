@@ -20,9 +20,9 @@ export interface Selinux {
 }
 
 export interface SelinuxLabels {
-  /** process.selinuxLabel; empty: none. */
+  /** Of processes, process.selinuxLabel of a specification; empty: none. */
   process: string
-  /** linux.mountLabel. */
+  /** Of what is mounted, linux.mountLabel of a specification. */
   mount: string
 }
 
@@ -88,11 +88,31 @@ function invalid(part: string, value: string): CaissonError {
 }
 
 /**
- * The labels of a container: its own options, else the pod's, over the policy's; the level, where none is given, is the pod's own.
- * A privileged process, or one that shares the host's processes or IPC and was given no options, keeps the service's domain.
+ * The labels of a pod's own: its init, where it has one, and its /dev/shm. Containers whose options say nothing else are of
+ * its level, and so can use them.
+ * @param podLevel where the pod's options have none
+ */
+export function podLabels(host: Selinux, pod: PodConfig, podLevel: string): SelinuxLabels {
+  const options = pod.selinux ?? null
+  return labels(host, options, levelOf(pod, podLevel), pod.privileged)
+}
+
+/**
+ * The labels of a container: its own options, else the pod's, over the policy's; the level, where it is given none, is the pod's.
+ * A privileged process, or one that shares the host's processes or IPC and was given no options, has no label: what it becomes is
+ * for the policy to say, by a transition from the service's domain (to spc_t in most).
  */
 export function selinuxLabels(host: Selinux, pod: PodConfig, podLevel: string, config: ContainerConfig): SelinuxLabels {
   const options = config.selinux ?? pod.selinux ?? null
+  const free = config.privileged || (options === null && (config.pid === 'node' || pod.ipc === 'node'))
+  return labels(host, options, levelOf(pod, podLevel), free)
+}
+
+function levelOf(pod: PodConfig, podLevel: string): string {
+  return pod.selinux?.level || podLevel
+}
+
+function labels(host: Selinux, options: SelinuxOptions | null, podLevel: string, free: boolean): SelinuxLabels {
   const level = options?.level || podLevel
   const user = options?.user ?? ''
   const process = {
@@ -102,7 +122,6 @@ export function selinuxLabels(host: Selinux, pod: PodConfig, podLevel: string, c
     level,
   }
   const mount = { ...host.file, user: user || host.file.user, level }
-  const free = config.privileged || (options === null && (config.pid === 'node' || pod.ipc === 'node'))
   return { process: free ? '' : text(process), mount: text(mount) }
 }
 

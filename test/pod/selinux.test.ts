@@ -1,10 +1,12 @@
 import t from 'tap'
 
 import type { ContainerConfig, PodConfig } from '#src/pod/config.ts'
-import { checkSelinux, freeLevel, selinuxContexts, selinuxLabels } from '#src/pod/selinux.ts'
+import type { HostFacts } from '#src/pod/host.ts'
+import { podPlanInput } from '#src/pod/pod-input.ts'
+import { checkSelinux, freeLevel, podLabels, selinuxContexts, selinuxLabels } from '#src/pod/selinux.ts'
 
 const options = { user: '', role: '', type: '', level: '' }
-const pod = { ipc: 'pod', selinux: null } as unknown as PodConfig
+const pod = { ipc: 'pod', selinux: null, privileged: false } as unknown as PodConfig
 const container = { privileged: false, pid: 'container', selinux: null } as unknown as ContainerConfig
 const host = selinuxContexts('')
 
@@ -28,8 +30,35 @@ t.test('the container’s options, else the pod’s, over the policy’s', async
     mount: 'staff_u:object_r:container_file_t:s0:c3,c4',
   })
   t.match(selinuxLabels(host, ofPod, level, { ...container, selinux: { ...options, type: 'spc_t' } }), {
-    process: 'system_u:system_r:spc_t:s0:c1,c2',
+    process: 'system_u:system_r:spc_t:s0:c3,c4',
   })
+  t.match(selinuxLabels(host, ofPod, level, { ...container, selinux: { ...options, level: 's0:c5' } }), {
+    mount: 'system_u:object_r:container_file_t:s0:c5',
+  })
+})
+
+t.test('a pod’s own, of the level of its containers', async (t) => {
+  t.strictSame(podLabels(host, pod, 's0:c1,c2'), selinuxLabels(host, pod, 's0:c1,c2', container))
+  const asked = { ...pod, selinux: { ...options, level: 's0:c3', type: 'x_t' } }
+  t.strictSame(podLabels(host, asked, 's0:c1,c2'), {
+    process: 'system_u:system_r:x_t:s0:c3',
+    mount: 'system_u:object_r:container_file_t:s0:c3',
+  })
+  t.equal(podLabels(host, { ...pod, privileged: true }, 's0:c1,c2').process, '')
+
+  const sandbox = {
+    network: 'none',
+    ipc: 'pod',
+    pid: 'pod',
+    user: null,
+    sysctls: {},
+    hostname: 'h',
+  } as unknown as PodConfig
+  const facts = {} as unknown as HostFacts
+  t.match(podPlanInput('1', sandbox, facts, {}, podLabels(host, pod, 's0:c1,c2')), {
+    mountLabel: 'system_u:object_r:container_file_t:s0:c1,c2',
+  })
+  t.notOk('mountLabel' in podPlanInput('1', sandbox, facts, {}, null), 'none where the host has no SELinux')
 })
 
 t.test('no label for the privileged, and for those among the host’s processes', async (t) => {

@@ -36,6 +36,8 @@ Status compile_hostname(Context& context, const Property& spec);
 // root, linux.rootfsPropagation, linux.maskedPaths, linux.readonlyPaths, linux.mountLabel; `rootfs` and `volumes` of
 // the input.
 Status compile_root(Context& context, const Property& input, const Property& spec, const Property& linux);
+// Of a container or a pod.
+Status compile_mount_label(Context& context, const Property& label);
 
 // mounts; `imageVolumes` of the input are the sources "caisson:image/<n>".
 Status compile_mounts(Context& context, const Property& input, const Property& mounts);
@@ -68,6 +70,8 @@ Status compile_id(Context& context, const Property& input);
 
 // process but for its identity.
 Status compile_process(Context& context, const Property& process);
+// A label for a process to take on when it executes; an empty one asks for nothing.
+Result<Str> compile_label(Context& context, const Property& label);
 // process.scheduler, process.ioPriority, process.execCPUAffinity
 Status compile_scheduling(Context& context, const Property& process);
 

@@ -1,4 +1,4 @@
-// A pod: the namespaces its containers join, its name, its sysctls, the size of its /dev/shm.
+// A pod: the namespaces its containers join, its name, its sysctls, the size of its /dev/shm, its SELinux labels.
 #include "core/compile.h"
 #include "core/compile/context.h"
 
@@ -69,6 +69,8 @@ Status compile(Context& context, const Property& input) {
   CAISSON_TRY(compile_sysctls(context, input["sysctl"]));
   if (const Property shm = input["shmSize"]; shm.present())
     context.plan.head().shm_size = CAISSON_TRY(shm.natural(kShmMax));
+  CAISSON_TRY(compile_mount_label(context, input["mountLabel"]));
+  context.plan.process().selinux = CAISSON_TRY(compile_label(context, input["selinuxLabel"]));
   return ok();
 }
 

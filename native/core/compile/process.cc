@@ -83,15 +83,14 @@ Status compile_terminal(Context& context, const Property& process) {
   return ok();
 }
 
-// An empty label asks for nothing.
+}  // namespace
+
 Result<Str> compile_label(Context& context, const Property& label) {
   const string_view text = CAISSON_TRY(label.text_or({}, kLabelMax));
   for (const char c : text)
     if (static_cast<u8>(c) < 0x20 || c == 0x7f) return label.invalid(text, "holds a control character");
   return context.plan.string(text);
 }
-
-}  // namespace
 
 Status compile_id(Context& context, const Property& input) {
   const string_view id = CAISSON_TRY(input["id"].text_or({}, kNameMax));

@@ -151,7 +151,10 @@ Status compile_root(Context& context, const Property& input, const Property& spe
   CAISSON_TRY(compile_paths(context, linux["maskedPaths"], kPathsMax, Section::kMasked));
   CAISSON_TRY(compile_paths(context, linux["readonlyPaths"], kPathsMax, Section::kReadonly));
   CAISSON_TRY(compile_paths(context, input["volumes"], kVolumesMax, Section::kVolumes));
-  const Property label = linux["mountLabel"];
+  return compile_mount_label(context, linux["mountLabel"]);
+}
+
+Status compile_mount_label(Context& context, const Property& label) {
   const string_view text = CAISSON_TRY(label.text_or({}, kPathMax));
   for (const char c : text)
     if (static_cast<u8>(c) < 0x21 || c == 0x7f || c == '"' || c == '\\')

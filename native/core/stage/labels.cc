@@ -7,8 +7,6 @@ namespace caisson {
 
 namespace {
 
-enum : u32 { kApparmor = 0, kSelinux = 1 };
-
 void write_attribute(Stage& s, const char* path, string_view verb, string_view label) {
   // Not even a mount of the host's own inside /proc is crossed: a label that is written to another file is lost without
   // a sign (CVE-2019-16884, CVE-2025-52881).
@@ -21,7 +19,7 @@ void write_attribute(Stage& s, const char* path, string_view verb, string_view l
   memcpy(text + verb.size(), label.data(), label.size());
   const size_t size = verb.size() + label.size();
   ssize_t n = write(fd, text, size);
-  if (n < 0) s.fail(errno == EINVAL && s.index == kApparmor ? EOPNOTSUPP : errno);
+  if (n < 0) s.fail(errno == EINVAL && s.index == kLabelApparmor ? EOPNOTSUPP : errno);
   if (static_cast<size_t>(n) != size) s.fail(EIO);
   close(fd);
 }
@@ -41,18 +39,18 @@ void open_proc(Stage& s) {
   if (static_cast<u64>(fs.f_type) != uapi::kProcSuperMagic || st.st_ino != uapi::kProcRootIno) s.fail(EXDEV);
   if (process.selinux.length == 0) return;
   // attr/exec is that of whichever module comes first.
-  s.at(Step::kLabel, kSelinux);
+  s.at(Step::kLabel, kLabelSelinux);
   if (statfs("/sys/fs/selinux", &fs) != 0 || static_cast<u64>(fs.f_type) != uapi::kSelinuxMagic) s.fail(EOPNOTSUPP);
 }
 
 void set_labels(Stage& s) {
   const ProcessEntry& process = s.plan->process();
   if (process.apparmor.length != 0) {
-    s.at(Step::kLabel, kApparmor);
+    s.at(Step::kLabel, kLabelApparmor);
     write_attribute(s, "thread-self/attr/apparmor/exec", "exec ", s.plan->text(process.apparmor));
   }
   if (process.selinux.length != 0) {
-    s.at(Step::kLabel, kSelinux);
+    s.at(Step::kLabel, kLabelSelinux);
     const string_view label = s.plan->text(process.selinux);
     write_attribute(s, "thread-self/attr/keycreate", "", label);  // else it may not read its own session keyring
     write_attribute(s, "thread-self/attr/exec", "", label);

@@ -27,7 +27,7 @@ int empty_directory(Stage& s) {
   s.check(sys::fsconfig_string(fs, "source", "tmpfs"));
   s.check(sys::fsconfig_string(fs, "size", "4k"));
   s.check(sys::fsconfig_string(fs, "mode", "0555"));
-  if (s.label) s.check(sys::fsconfig_string(fs, "context", s.plan->c_str(s.plan->head().mount_label)));
+  if (s.label) s.check(sys::fsconfig_string(fs, "context", s.mount_label()));
   s.check(sys::fsconfig_create(fs));
   int fd = s.check(sys::fsmount(
       fs, uapi::kMountAttrRdonly | uapi::kMountAttrNosuid | uapi::kMountAttrNodev | uapi::kMountAttrNoexec));

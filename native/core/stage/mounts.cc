@@ -39,13 +39,13 @@ void configure_mode(Stage& s, int fs, const MountEntry& mount) {
 void configure_label(Stage& s, int fs, string_view type) {
   if (!s.label || type == "proc" || type == "sysfs" || type == "cgroup2" || type == "mqueue") return;
   s.found = "context";
-  check_context(s, fs, sys::fsconfig_string(fs, "context", s.plan->c_str(s.plan->head().mount_label)));
+  check_context(s, fs, sys::fsconfig_string(fs, "context", s.mount_label()));
   s.found = {};
 }
 
-// The message queues of a namespace are one file system, which exists before it is mounted.
+// The message queues of a namespace are one file system, which exists before it is mounted. The host's are left alone.
 void label_root(Stage& s, int mount, string_view type) {
-  if (!s.label || type != "mqueue") return;
+  if (!s.label || type != "mqueue" || s.plan->head().ns(NamespaceType::kIpc).mode == NamespaceMode::kHost) return;
   Str label = s.plan->head().mount_label;
   int fd = s.check(openat(mount, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   s.found = "context";

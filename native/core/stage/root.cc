@@ -6,7 +6,6 @@ namespace caisson {
 namespace {
 
 constexpr u64 kNoSetuidFixup = 1 << 2;  // SECBIT_NO_SETUID_FIXUP, capabilities(7)
-constexpr int kPrSetSecurebits = 28;
 
 constexpr size_t kOptionsMax = 4096;  // a page: the most that mount(2) takes
 
@@ -37,10 +36,20 @@ class Options {
   size_t used_ = 0;
 };
 
+// A file system of one SELinux context, whatever its layers have on the disk, which is the mounter's to reach. Quoted,
+// for categories are listed with commas.
+void put_label(Stage& s, Options& options) {
+  if (!s.label) return;
+  options.put(",context=\"");
+  options.put(s.mount_label());
+  options.put("\"");
+}
+
 void put_rest(Stage& s, Options& options) {
   if (s.upper >= 0) options.put(",upperdir=/u/upper,workdir=/u/work");
   options.put(kFixed);
   if (s.upper >= 0 && (s.plan->root().flags & kRootVolatile) != 0) options.put(",volatile");
+  put_label(s, options);
 }
 
 // Layers are named relative to the directory that holds them all, for mount(2) takes a page of options and fsconfig(2)
@@ -83,14 +92,15 @@ void link_layers(Stage& s, span<const Str> layers, Options& options) {
   close(links);
 }
 
-// What is appended to the names of layers: at most 128 bytes.
+// What is appended to the names of layers: at most 128 bytes, besides the label.
 constexpr size_t kRestMax = 128;
 
 // Names in the working directory, which is that of the layers, or of links to them. True if that took a file system of
 // links, at kSeedRoot.
 bool choose_names(Stage& s, span<const Str> layers, Options& options) {
   s.check(chdir(kSeedLayers));
-  if (name_layers(s, layers, options) && options.fits(kRestMax)) return false;
+  const size_t label = s.label ? sizeof ",context=\"\"" + s.plan->head().mount_label.length : 0;
+  if (name_layers(s, layers, options) && options.fits(kRestMax + label)) return false;
   options = Options();
   link_layers(s, layers, options);
   return true;
@@ -122,7 +132,7 @@ void mount_overlay(Stage& s) {
   if (s.has_user_namespace()) {
     // Overlayfs acts with the credentials of its mounter. Through an idmapped upper directory only a mapped id can make
     // files (EOVERFLOW), so the mounter is the container's root with all the capabilities of the host's.
-    s.check(sys::prctl(kPrSetSecurebits, kNoSetuidFixup));
+    s.check(sys::prctl(uapi::kPrSetSecurebits, kNoSetuidFixup));
     syscall(SYS_setfsgid, s.host_gid);
     syscall(SYS_setfsuid, s.host_uid);
   }
@@ -130,7 +140,7 @@ void mount_overlay(Stage& s) {
   if (s.has_user_namespace()) {
     syscall(SYS_setfsuid, 0);
     syscall(SYS_setfsgid, 0);
-    s.check(sys::prctl(kPrSetSecurebits, 0));
+    s.check(sys::prctl(uapi::kPrSetSecurebits, 0));
   }
   s.check(chdir("/"));
 }
@@ -162,6 +172,7 @@ void mount_image_volume(Stage& s, u32 index) {
   Options options;
   const bool linked = choose_names(s, s.plan->image_layers(mount), options);
   options.put(kFixed);
+  put_label(s, options);
   if (!options.whole()) s.fail(E2BIG);
   s.at(Step::kImageVolume, index);
   s.check(sys::mount("overlay", kSeedRoot, "overlay", uapi::kMsRdonly, options.text()));

@@ -26,6 +26,11 @@ int attach(const char* type, const char* path, u64 attrs, span<const char* const
   return fd;
 }
 
+// The context is the last of the options.
+span<const char* const> without_label(span<const char* const> options, const char* label) {
+  return label != nullptr ? options : options.first(options.size() - 2);
+}
+
 // Replaces the root by the mount `fd`, which is attached in this namespace, and detaches everything else.
 int replace_root(int fd) {
   if (fchdir(fd) != 0 || sys::pivot_root(".", ".") != 0 || sys::umount2(".", uapi::kMntDetach) != 0) return -1;
@@ -43,7 +48,7 @@ void decimal(u64 value, char (&out)[24]) {
 
 }  // namespace
 
-int build_seed(u64 shm_size, u32 uid, u32 gid) {
+int build_seed(u64 shm_size, u32 uid, u32 gid, const char* label) {
   // Before anything is attached: else it would appear on the host (its root is shared under systemd).
   uapi::MountAttr priv = {0, 0, uapi::kMsPrivate, 0};
   if (sys::mount_setattr(AT_FDCWD, "/", uapi::kAtRecursive, priv) != 0) return -1;
@@ -70,8 +75,8 @@ int build_seed(u64 shm_size, u32 uid, u32 gid) {
     decimal(shm_size, size);
     decimal(uid, owner);
     decimal(gid, group);
-    const char* options[] = {"size", size, "mode", "1777", "uid", owner, "gid", group};
-    int shm = attach("tmpfs", kSeedShm, kPlain, options);
+    const char* options[] = {"size", size, "mode", "1777", "uid", owner, "gid", group, "context", label};
+    int shm = attach("tmpfs", kSeedShm, kPlain, without_label(options, label));
     if (shm < 0) return -1;
     close(shm);
   }
@@ -81,11 +86,11 @@ int build_seed(u64 shm_size, u32 uid, u32 gid) {
   return result;
 }
 
-int build_empty_root() {
-  const char* tiny[] = {"size", "4k", "mode", "0555"};
+int build_empty_root(const char* label) {
+  const char* tiny[] = {"size", "4k", "mode", "0555", "context", label};
   constexpr u64 kPlain =
       uapi::kMountAttrNosuid | uapi::kMountAttrNodev | uapi::kMountAttrNoexec | uapi::kMountAttrRdonly;
-  int root = attach("tmpfs", kSeedRoot, kPlain, tiny);
+  int root = attach("tmpfs", kSeedRoot, kPlain, without_label(tiny, label));
   if (root < 0) return -1;
   int result = replace_root(root);
   close(root);
@@ -161,7 +166,7 @@ void enter_seed(Stage& s) {
   s.at(Step::kUnshare, static_cast<u32>(NamespaceType::kMount));
   s.check(sys::unshare(uapi::kCloneNewns));
   s.at(Step::kJoinSeed);
-  s.check(build_seed(0, 0, 0));
+  s.check(build_seed(0, 0, 0, nullptr));
 }
 
 }  // namespace caisson

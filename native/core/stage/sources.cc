@@ -99,7 +99,12 @@ void open_root(Stage& s) {
     // mounted in the container would appear on the host.
     if ((root.propagation & uapi::kMsSlave) != 0) priv.propagation = uapi::kMsSlave;
     set_attributes(s, s.root, true, priv);
-    if ((root.flags & kRootIdmap) != 0) idmap_layers(s, s.root);
+    if ((root.flags & kRootIdmap) == 0) return;
+    if (s.label) {
+      s.at(Step::kRelabelRoot);
+      s.check(relabel_tree(s.root, s.mount_label()));
+    }
+    idmap_layers(s, s.root);
     return;
   }
   if (root.kind == RootKind::kDevice) {

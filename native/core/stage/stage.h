@@ -97,6 +97,8 @@ struct Stage {
     if (rootless || confined || (plan->root().flags & kRootInPlace) != 0) return true;
     return seed < 0 && plan->root().kind == RootKind::kBind && !has_user_namespace();
   }
+  // SELinux context of what is mounted; null: it gets none.
+  const char* mount_label() const { return label ? plan->c_str(plan->head().mount_label) : nullptr; }
   int& ns(NamespaceType type) { return join[static_cast<u32>(type)]; }
 
   void at(Step s, u32 i = 0) {
@@ -141,11 +143,12 @@ void require_propagation(Stage& s, int fd, u64 type);
 
 // seed.cc
 // Turns the caller's own, new mount namespace into a seed: a small read-only tmpfs with the directories above, fresh
-// proc and sysfs and, with shm_size, a tmpfs for /dev/shm that belongs to uid:gid. Returns 0, or -1 with errno.
-int build_seed(u64 shm_size, u32 uid, u32 gid);
+// proc and sysfs and, with shm_size, a tmpfs for /dev/shm that belongs to uid:gid and has the SELinux context `label`,
+// unless that is null. Returns 0, or -1 with errno.
+int build_seed(u64 shm_size, u32 uid, u32 gid, const char* label);
 // Pivots into an empty read-only tmpfs: the mount namespace of a pod's init, which others may reach through
-// /proc/1/root.
-int build_empty_root();
+// /proc/1/root. `label` as above.
+int build_empty_root(const char* label);
 void enter_seed(Stage& s);
 void copy_host_tree(Stage& s);  // the other beginning: kRootInPlace
 // From the seed, with the root put together, to a copy of the host's tree that shows the bundle.
@@ -200,7 +203,8 @@ int raise_loopback(int socket);  // of AF_INET, made in the network namespace
 void prepare_scheduling(Stage& s);  // in the initial user namespace, before any clone
 void set_scheduling(Stage& s);      // with all privileges still there
 
-// labels.cc
+// labels.cc: what Step::kLabel counts
+enum : u32 { kLabelApparmor = 0, kLabelSelinux = 1 };
 void open_proc(Stage& s);   // in the host's mount namespace; leaves Stage::proc
 void set_labels(Stage& s);  // of this very process, before it gives up any privilege
 
