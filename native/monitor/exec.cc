@@ -52,16 +52,18 @@ Status Exec::launch(Fd plan, int init_pidfd, const Cgroup& container, u32 number
 }
 
 Status Exec::begin(int plan, int init_pidfd, const Cgroup& container, const int stdio[3]) {
-  if (runtime_ != nullptr)
-    return task_.begin(loop_, CAISSON_TRY(begin_external_exec(*runtime_, {container_, leaf_.name(), plan, stdio})),
-                       true);
+  const int cgroup = leaf_ ? leaf_.fd() : container.fd();
+  if (runtime_ != nullptr) {
+    const ExternalExec exec{container_, leaf_.name(), cgroup, plan, stdio};
+    return task_.begin(loop_, CAISSON_TRY(begin_external_exec(*runtime_, exec)), true);
+  }
   auto map = PlanMap::map(plan);
   if (!map) return map.error();
   if (map->view().kind() != PlanKind::kExec) return Error(EINVAL, "exec", "kind of the plan");
   ExecRequest request;
   request.plan = &map->view();
   request.init = init_pidfd;
-  request.cgroup = leaf_ ? leaf_.fd() : container.fd();
+  request.cgroup = cgroup;
   for (int i = 0; i < 3; ++i) request.stdio[i] = stdio[i];
   return task_.begin(loop_, CAISSON_TRY(begin_exec(request)));
 }

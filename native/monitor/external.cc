@@ -15,12 +15,12 @@ Status take(const JsonValue& root, const char* key, String& into) {
   return ok();
 }
 
-Result<Birth> give_driver(const Driven& driven, const int stdio[3], void (*drive)(Stage&)) {
+Result<Birth> give_driver(const Driven& driven, const int stdio[3], void (*drive)(Stage&), int cgroup = -1) {
   CAISSON_TRY(become_subreaper());
   Stage s;
   s.driven = &driven;
   for (int i = 0; i < 3; ++i) s.stdio[i] = stdio[i];
-  return give_birth(s, 0, -1, -1, drive);
+  return give_birth(s, 0, -1, cgroup, drive);
 }
 
 }  // namespace
@@ -40,6 +40,7 @@ Result<Box<ExternalRuntime>> ExternalRuntime::load(Fd memfd) {
   CAISSON_TRY(take(root, "head", runtime->head));
   CAISSON_TRY(take(root, "tail", runtime->tail));
   runtime->timeout_ms = CAISSON_TRY(root["timeoutMs"].u32_value("timeoutMs"));
+  runtime->places_execs = root["placesExecs"].bool_or(true);
   const JsonValue& options = root["options"];
   if (options.size() > kOptionsMax) return Error(EINVAL, "runtime handler", "options");
   for (u32 i = 0; i < options.size(); ++i) runtime->options.push(String(CAISSON_TRY(options.at(i).string("options"))));
@@ -61,7 +62,8 @@ Result<Birth> begin_external_exec(const ExternalRuntime& runtime, const External
   auto document = CAISSON_TRY(JsonDocument::parse(process));
   const bool terminal = document.root()["terminal"].bool_or(false);
   const Driven driven{runtime, exec.id, exec.leaf, process, terminal};
-  return give_driver(driven, exec.stdio, drive_exec);
+  // what does not place its processes leaves them where it was begun itself
+  return give_driver(driven, exec.stdio, drive_exec, runtime.places_execs ? -1 : exec.cgroup);
 }
 
 Result<Birth> begin_external_delete(const ExternalRuntime& runtime, string_view id) {

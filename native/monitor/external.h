@@ -32,14 +32,16 @@ class ExternalRuntime {
   String cgroup;       // name of the container's own
   String head;         // config.json up to the value of "user", its last member but for what closes it
   String tail;
-  Vec<String> options;  // global ones, of the operator
-  u32 timeout_ms = 0;   // for each call
-  Fd memfd;             // what it was read from, for a program that replaces this one
+  Vec<String> options;       // global ones, of the operator
+  u32 timeout_ms = 0;        // for each call
+  bool places_execs = true;  // knows `exec --cgroup`; runsc does not
+  Fd memfd;                  // what it was read from, for a program that replaces this one
 };
 
 struct ExternalExec {
   string_view id;
   string_view leaf;  // cgroup below the container's; empty: none
+  int cgroup = -1;   // that one, else the container's
   int process = -1;  // sealed memfd with process.json
   const int* stdio;  // three, as in ExecRequest
 };

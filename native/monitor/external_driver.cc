@@ -136,7 +136,7 @@ void drive_exec(Stage& s) {
   if (!write_file("process.json", driven.process)) s.fail(errno);
   RuntimeCommand exec(driven, "exec");
   for (const char* each : {"--detach", "--process", "process.json", "--pid-file", "pid"}) exec.add(each);
-  if (!driven.leaf.empty()) {
+  if (!driven.leaf.empty() && driven.runtime.places_execs) {
     exec.add("--cgroup");
     exec.add(driven.leaf);
   }

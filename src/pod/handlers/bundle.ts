@@ -48,6 +48,7 @@ export function externalInput(context: Context, pod: Pod, handler: RuntimeHandle
     root: runtimeRoot(context, pod),
     options: handler.options,
     timeoutMs: handler.timeoutMs,
+    placesExecs: handler.placesExecs,
     bundle,
     cgroupRoot: host.cgroupRoot,
     cgroup: containerCgroupName(pod, id),

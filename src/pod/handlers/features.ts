@@ -9,30 +9,41 @@ export interface HandlerFeatures {
 const timeoutMs = 5000
 const outputMax = 1 << 20
 
+/** What is found out of an executable. */
+export interface ProbedRuntime {
+  features: HandlerFeatures
+  /** Its `exec` has `--cgroup`, as runc's and crun's; runsc's has not. */
+  placesExecs: boolean
+}
+
 /**
  * What `<runtime> features` says (runtime-spec features.md), run once in a process group of its own, bounded in time and size. A
- * runtime that does not know the word, hangs, or answers with something else, has no features that it would have to tell of.
+ * runtime that does not know the word, hangs, or answers with something else, has no features that it would have to tell of. What its
+ * `exec` can is told by `<runtime> exec --help`, whatever that ends with.
  *
  * @returns `problem`, where there is one, is for the log
  */
-export async function probeFeatures(path: string): Promise<{ features: HandlerFeatures; problem: string }> {
+export async function probeRuntime(path: string): Promise<ProbedRuntime & { problem: string }> {
+  // one that says nothing of it is taken for runc's like
+  const help = outputOf(path, ['exec', '--help'], true).catch(() => '')
   // every source of a mount is a clone of ours by then, read-only with all that is below it: no runtime has a say in it
   const features = { recursiveReadOnlyMounts: true, userNamespaces: false }
+  let problem = ''
   try {
-    const document = JSON.parse(await outputOf(path)) as { linux?: { namespaces?: unknown } } | null
+    const document = JSON.parse(await outputOf(path, ['features'])) as { linux?: { namespaces?: unknown } } | null
     const namespaces = document?.linux?.namespaces
-    return {
-      features: { ...features, userNamespaces: Array.isArray(namespaces) && namespaces.includes('user') },
-      problem: '',
-    }
+    features.userNamespaces = Array.isArray(namespaces) && namespaces.includes('user')
   } catch (error) {
-    return { features, problem: `${path} features: ${(error as Error).message}` }
+    problem = `${path} features: ${(error as Error).message}`
   }
+  const options = await help
+  return { features, placesExecs: !/-pid-file/.test(options) || /-cgroup/.test(options), problem }
 }
 
-function outputOf(path: string): Promise<string> {
+/** What it prints, to standard error too where `help` is asked for, which some runtimes count as a failure. */
+function outputOf(path: string, args: readonly string[], help = false): Promise<string> {
   return new Promise((resolve, reject) => {
-    const child = spawn(path, ['features'], { detached: true, stdio: ['ignore', 'pipe', 'ignore'], env: {} })
+    const child = spawn(path, args, { detached: true, stdio: ['ignore', 'pipe', 'pipe'], env: {} })
     const chunks: Buffer[] = []
     let size = 0
     const end = (why: string): void => {
@@ -44,23 +55,27 @@ function outputOf(path: string): Promise<string> {
         }
       }
       child.stdout.destroy()
+      child.stderr.destroy()
       reject(new Error(why))
     }
     const timer = setTimeout(() => {
       end(`has not ended within ${timeoutMs} ms`)
     }, timeoutMs)
-    child.stdout.on('data', (chunk: Buffer) => {
+    const take = (chunk: Buffer): void => {
       size += chunk.length
       if (size > outputMax) end(`has written more than ${outputMax} bytes`)
       else chunks.push(chunk)
-    })
+    }
+    child.stdout.on('data', take)
+    if (help) child.stderr.on('data', take)
+    else child.stderr.resume()
     child.on('error', (error) => {
       clearTimeout(timer)
       reject(error)
     })
     child.on('close', (code) => {
       clearTimeout(timer)
-      if (code === 0) resolve(Buffer.concat(chunks).toString())
+      if (code === 0 || help) resolve(Buffer.concat(chunks).toString())
       else reject(new Error(`failed with status ${code}`))
     })
   })

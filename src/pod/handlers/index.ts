@@ -2,7 +2,7 @@ import { stat } from 'node:fs/promises'
 
 import { CaissonError } from '../../errors.ts'
 import type { Logger } from '../context.ts'
-import { probeFeatures, type HandlerFeatures } from './features.ts'
+import { probeRuntime, type HandlerFeatures, type ProbedRuntime } from './features.ts'
 
 export type { HandlerFeatures } from './features.ts'
 
@@ -18,6 +18,8 @@ export interface RuntimeHandlerSettings {
 
 export interface RuntimeHandler extends Required<RuntimeHandlerSettings> {
   name: string
+  /** As in `ProbedRuntime`, of the executable when it was last looked at. */
+  placesExecs: boolean
 }
 
 export interface HandlerStatus {
@@ -33,7 +35,7 @@ export class RuntimeHandlers {
   readonly #handlers: ReadonlyMap<string, RuntimeHandler>
   readonly #logger: Logger
   /** By the identity of the executable: one that is replaced is asked again. */
-  readonly #features = new Map<string, HandlerFeatures>()
+  readonly #probed = new Map<string, ProbedRuntime>()
   #status: readonly HandlerStatus[] = [builtIn]
 
   private constructor(handlers: ReadonlyMap<string, RuntimeHandler>, logger: Logger) {
@@ -46,7 +48,8 @@ export class RuntimeHandlers {
     logger: Logger,
   ): Promise<RuntimeHandlers> {
     const entries = Object.entries(settings).map(
-      ([name, { path, options = [], timeoutMs = 120_000 }]) => [name, { name, path, options, timeoutMs }] as const,
+      ([name, { path, options = [], timeoutMs = 120_000 }]) =>
+        [name, { name, path, options, timeoutMs, placesExecs: true }] as const,
     )
     const handlers = new RuntimeHandlers(new Map(entries), logger)
     const known = await Promise.all([...handlers.#handlers.values()].map((handler) => handlers.#look(handler)))
@@ -90,25 +93,26 @@ export class RuntimeHandlers {
     if (wanted.systemd) throw refuse('needs [cgroup] driver = "cgroupfs"')
     const known = await this.#look(handler)
     this.#status = this.#status.map((each) => (each.name === name ? known : each))
-    if (!this.#features.has(await identityOf(handler.path))) throw refuse('does not exist, or is not executable')
+    if (!this.#probed.has(await identityOf(handler.path))) throw refuse('does not exist, or is not executable')
     if (wanted.userNamespace && !known.features.userNamespaces) throw refuse('does not say that it has user namespaces')
   }
 
-  async #look({ name, path }: RuntimeHandler): Promise<HandlerStatus> {
+  async #look(handler: RuntimeHandler): Promise<HandlerStatus> {
+    const { name, path } = handler
     const identity = await identityOf(path)
     if (identity === '') {
       this.#logger.error({ handler: name, path }, 'the executable of a runtime handler is missing')
       return { name, features: none }
     }
-    let features = this.#features.get(identity)
-    if (features === undefined) {
-      const probed = await probeFeatures(path)
-      if (probed.problem !== '')
-        this.#logger.info({ handler: name }, `features of a runtime are unknown: ${probed.problem}`)
-      features = probed.features
-      this.#features.set(identity, features)
+    let probed = this.#probed.get(identity)
+    if (probed === undefined) {
+      const { problem, ...found } = await probeRuntime(path)
+      if (problem !== '') this.#logger.info({ handler: name }, `features of a runtime are unknown: ${problem}`)
+      probed = found
+      this.#probed.set(identity, probed)
     }
-    return { name, features }
+    handler.placesExecs = probed.placesExecs
+    return { name, features: probed.features }
   }
 }
 
