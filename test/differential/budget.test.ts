@@ -33,22 +33,29 @@ t.test('budget', { skip: cannotRun }, async (t) => {
   })
 
   t.test('features', { skip: missingTools('musl-gcc') }, async (t) => {
-    const spawner = build('spawner', ['musl-gcc', '-std=c11', '-O2', '-static', '-s'])
-    const median = (): number => {
-      const output = execFileSync(spawner, { input: `${program}\tfeatures\n`.repeat(200), encoding: 'utf8' })
-      const times = output
-        .trimEnd()
-        .split('\n')
-        .map((line) => line.split(' ').map(Number))
+    const flags = ['-std=c11', '-O2', '-static', '-s']
+    const spawner = build('spawner', ['musl-gcc', ...flags])
+    const empty = join(t.testdir({ 'empty.c': 'int main(void) { return 0; }' }), 'empty')
+    execFileSync('musl-gcc', [...flags, '-o', empty, `${empty}.c`])
+    // in turn, so that both meet the same noise
+    const medians = (): { ours: number; floor: number } => {
+      const input = `${program}\tfeatures\n${empty}\n`.repeat(200)
+      const lines = execFileSync(spawner, { input, encoding: 'utf8' }).trimEnd().split('\n')
+      const times = lines.map((line) => line.split(' ').map(Number))
       t.ok(
         times.every(([, status]) => status === 0),
-        'it succeeds',
+        'they succeed',
       )
-      return (times.map(([ns = 0]) => ns).sort((a, b) => a - b)[times.length >> 1] ?? 0) / 1e6
+      const median = (parity: number): number => {
+        const own = times.filter((_time, index) => index % 2 === parity).map(([ns = 0]) => ns)
+        return (own.sort((a, b) => a - b)[own.length >> 1] ?? 0) / 1e6
+      }
+      return { ours: median(0), floor: median(1) }
     }
-    // the machine has other work: the best of a few
-    const best = Math.min(median(), median(), median())
-    t.ok(best < featuresMaxMs, `${best.toFixed(2)} ms`)
+    // the machine has other work: the best of a few; where an empty program takes half of it, the machine is slow
+    const best = [medians(), medians(), medians()].sort((a, b) => a.ours - b.ours)[0] ?? { ours: Infinity, floor: 0 }
+    const max = Math.max(featuresMaxMs, 2 * best.floor)
+    t.ok(best.ours < max, `${best.ours.toFixed(2)} ms, an empty program ${best.floor.toFixed(2)}`)
   })
 
   t.test('system calls of a run', { skip: missingTools('strace') }, async (t) => {

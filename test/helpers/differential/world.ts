@@ -1,5 +1,5 @@
 /** What the differential suite runs in: the three runtimes, one mount namespace for all of them, directories, a cgroup slice. */
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
+import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import {
   chmodSync,
@@ -45,6 +45,15 @@ export const cannotRun: string | false =
     : !existsSync(witness)
       ? 'not built: make -f native/static.mk OUT=build/Release witness'
       : missingTools('unshare', 'nsenter', 'busybox')
+
+/** Whether this kernel takes calls of i386 by `int 0x80`: some are built or started without (CONFIG_IA32_EMULATION, ia32_emulation=0). */
+export function takesInt80(): boolean {
+  if (cannotRun) return false
+  // by this name it takes itself to be in a container
+  const { stdout } = spawnSync(witness, ['quiet', 'call=i386-getpid'], { argv0: '/witness', encoding: 'utf8' })
+  const report = JSON.parse(stdout) as { asked: Record<string, unknown> }
+  return report.asked['call=i386-getpid'] === 'ok'
+}
 
 /** Peers that are installed, then ours. CAISSON_DIFFERENTIAL=crun,runc leaves ours out: the peers' own differences remain. */
 export function runtimes(): Runtime[] {
