@@ -50,6 +50,7 @@ const service = new TestService(await mkdtemp('/tmp/csn-'), {})
 const programs = {
   bare: `${project}/build/bench/bare`,
   spawner: `${project}/build/bench/spawner`,
+  backed: `${project}/build/bench/backed`,
   memlock: `${project}/build/bench/memlock.so`,
   witness: `${project}/build/Release/caisson-witness`,
   busybox: findTool('busybox'),
