@@ -28,6 +28,8 @@ export function externalInput(context: Context, pod: Pod, handler: RuntimeHandle
   const others = Object.fromEntries(Object.entries(process).filter(([key]) => key !== 'user'))
   const text = JSON.stringify({
     ...rest,
+    // as the pod's namespace has it: a runtime with a kernel of its own joins none
+    ...(pod.config.network !== 'node' && { hostname: pod.config.hostname || host.hostname }),
     ociVersion: '1.0.2', // of what is left of it; runtimes refuse versions that are newer than they are
     root: { path: 'rootfs', readonly: spec.root.readonly },
     mounts: spec.mounts.map((mount, index) => ofBundle(mount, join(bundle, 'm', String(index)))),
