@@ -14,26 +14,28 @@ namespace {
 constexpr u64 kStageTwoNamespaces = uapi::kCloneNewpid | uapi::kCloneNewcgroup;
 
 // Namespaces other than mount, PID and cgroup: those a process can simply enter or make for itself.
-void enter_namespaces(Stage& s) {
+constexpr NamespaceType kSimple[] = {NamespaceType::kNetwork, NamespaceType::kIpc, NamespaceType::kUts};
+
+void join_namespaces(Stage& s) {
+  for (NamespaceType type : kSimple) join_namespace(s, type);
+  join_namespace(s, NamespaceType::kTime);
+}
+
+void make_namespaces(Stage& s) {
   // A new IPC namespace brings its file system of message queues, whose root belongs to its maker.
   if (s.has_user_namespace() && (s.create & uapi::kCloneNewipc) != 0) {
     syscall(SYS_setfsgid, 0);
     syscall(SYS_setfsuid, 0);
   }
-  constexpr NamespaceType kTypes[] = {NamespaceType::kNetwork, NamespaceType::kIpc, NamespaceType::kUts};
   u64 fresh = 0;
-  for (NamespaceType type : kTypes) {
-    join_namespace(s, type);
-    fresh |= s.create & namespace_flag(type);
-  }
+  for (NamespaceType type : kSimple) fresh |= s.create & namespace_flag(type);
   if (fresh != 0 && sys::unshare(fresh) != 0) {
     // Which of them it was: a limit of /proc/sys/user, or what the kernel lacks.
-    for (NamespaceType type : kTypes) {
+    for (NamespaceType type : kSimple) {
       s.at(Step::kUnshare, static_cast<u32>(type));
       if ((fresh & namespace_flag(type)) != 0) s.check(sys::unshare(namespace_flag(type)));
     }
   }
-  join_namespace(s, NamespaceType::kTime);
   make_clocks(s);
 }
 
@@ -79,10 +81,13 @@ void enter_namespaces(Stage& s) {
   own_stdio(s, s.host_uid, s.host_gid);
   assemble_root(s);
   if (s.in_bundle()) return_in_bundle(s);
-  if (!s.rootless) join_namespace(s, NamespaceType::kUser);
-  enter_namespaces(s);
+  // Before the user namespace, which need not be the owner of what is joined beside it: in it they could not be
+  // entered.
+  join_namespaces(s);
   join_namespace(s, NamespaceType::kCgroup);
   join_namespace(s, NamespaceType::kPid);
+  if (!s.rootless) join_namespace(s, NamespaceType::kUser);
+  make_namespaces(s);
   // The monitor is to be the parent that reaps the container.
   change_generation(s, uapi::kCloneNewns | (s.create & kStageTwoNamespaces));
   stage_two(s);
@@ -119,7 +124,8 @@ void enter_namespaces(Stage& s) {
     s.drive(s);
   }
   if (s.has_user_namespace()) start_stage_two(s);
-  enter_namespaces(s);
+  join_namespaces(s);
+  make_namespaces(s);
   join_namespace(s, NamespaceType::kCgroup);
   if ((s.create & uapi::kCloneNewcgroup) != 0) {
     s.at(Step::kUnshare, static_cast<u32>(NamespaceType::kCgroup));

@@ -131,6 +131,17 @@ differential(
         }),
         sees: { 'namespaces.net': 'host' },
       },
+      ...Object.entries({ network: 'net', ipc: 'ipc', uts: 'uts', cgroup: 'cgroup' }).map(([type, file]): Case => ({
+        name: `a namespace of the host’s root that is joined: ${type}`,
+        spec: and(user(usual), (spec: Spec, place) => {
+          const path = `/proc/${place.holder}/ns/${file}`
+          spec.linux.namespaces = spec.linux.namespaces.map((one) => (one.type === type ? { type, path } : one))
+          // their file systems, and a host name, are for root of the namespace’s owner
+          spec.mounts = spec.mounts.filter(({ type }) => !['sysfs', 'mqueue', 'cgroup'].includes(type ?? ''))
+          delete spec.hostname
+        }),
+        sees: { [`namespaces.${file}`]: 'holder' },
+      })),
       {
         name: 'masked and read-only paths',
         spec: and(user(usual), (spec: Spec) => {
