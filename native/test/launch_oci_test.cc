@@ -1,6 +1,7 @@
 // What caisson-oci asks of births: a start by another process, hooks, descriptors that are handed on, the listener of a
 // filter, a root in place.
 #include <dirent.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -8,6 +9,7 @@
 #include "core/compile.h"
 #include "core/hooks.h"
 #include "core/memfd.h"
+#include "core/process_words.h"
 #include "test/launch.h"
 
 using namespace caisson;
@@ -292,11 +294,16 @@ void hands_on_descriptors(World& w) {
 }
 
 // mkdir(2) is answered by an agent: it gets the listener although the filter asks about sendmsg(2) as well.
-void listener(World& w) {
+// `policy`: of its scheduler, on one CPU, where a real-time process that does not sleep lets nobody else run.
+void listener(World& w, u32 policy) {
   OciOptions o;
   constexpr const char* kArgs[] = {"sh", "-c", "mkdir /tmp/x; echo $?"};
   PlanBuilder b = oci_container(w, o, kArgs);
   b.head().listener_path = b.string("/run/agent.sock");
+  b.process().flags |= kProcessScheduler;
+  b.process().scheduler.policy = policy;
+  b.process().scheduler.priority = policy == words::kSchedFifo ? 1 : 0;
+  b.add(Section::kCpusFinal, u64{1});
   struct Instruction {
     u16 code;
     u8 jt, jf;
@@ -318,6 +325,12 @@ void listener(World& w) {
   expect_ran(run, "listener of a filter");
   if (run.failed) return;
   CHECK(release_gate(run.gate.get()));
+  pollfd told = {run.gate.get(), POLLIN, 0};
+  if (poll(&told, 1, 20'000) != 1) {
+    CHECK(!"the listener never came");
+    sys::pidfd_send_signal(run.pidfd.get(), SIGKILL);
+    return end(run);
+  }
   Fd agent;
   auto report = read_gate(run.gate.get(), agent);
   CHECK(report && report->kind == GateReport::kListener && agent);
@@ -402,7 +415,7 @@ int main() {
     dies_with_its_creator(w);
     hooks_fail(w);
     hands_on_descriptors(w);
-    listener(w);
+    for (u32 policy : {words::kSchedOther, words::kSchedFifo}) listener(w, policy);
     without_pivot(w);
     rootless(w);
   });

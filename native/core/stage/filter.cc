@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#include "core/process_words.h"
 #include "core/stage/stage.h"
 
 namespace caisson {
@@ -15,6 +16,7 @@ namespace {
 // memory and descriptors, sends the listener on.
 struct Messenger {
   Stage* stage = nullptr;
+  int ready = 0;      // it runs as an ordinary process
   int listener = -1;  // set once it exists; -2: there is none
   int sent = 0;       // 1: done; 2: nobody took it
   alignas(16) char stack[16 * 1024];
@@ -27,6 +29,10 @@ void pause_briefly() {
 
 int carry(void* argument) {
   auto* messenger = static_cast<Messenger*>(argument);
+  // The process cannot sleep while it waits for this one: with a real-time policy and a single CPU it would wait for
+  // ever. What is ordinary gets the share that the kernel keeps for it (sched(7)). Refused to some that are ordinary.
+  sys::sched_setattr({sizeof(uapi::SchedAttr), words::kSchedOther, 0, 0, 0, 0, 0, 0});
+  __atomic_store_n(&messenger->ready, 1, __ATOMIC_RELEASE);
   int fd = -1;
   while ((fd = __atomic_load_n(&messenger->listener, __ATOMIC_ACQUIRE)) == -1) pause_briefly();
   GateReport message;
@@ -53,6 +59,7 @@ void load_filter(Stage& s) {
   messenger.stage = &s;
   int pid = s.check(
       clone(carry, messenger.stack + sizeof messenger.stack, CLONE_VM | CLONE_FILES | CLONE_FS | SIGCHLD, &messenger));
+  while (__atomic_load_n(&messenger.ready, __ATOMIC_ACQUIRE) == 0) pause_briefly();
   int listener = sys::seccomp_filter(flags | uapi::kSeccompFilterFlagNewListener, prog);
   int err = errno;
   __atomic_store_n(&messenger.listener, listener >= 0 ? listener : -2, __ATOMIC_RELEASE);
