@@ -83,6 +83,15 @@ differential('arguments and environment', {}, [
     sees: { 'env.1': 'HOME=/home/user' },
   },
   {
+    name: 'HOME where the users of the container are masked',
+    differences: [
+      { at: /^env\./, follow: 'runc', why: 'crun 1.8.1 sets none then' },
+      { at: 'mounts./etc/passwd', follow: 'any', why: 'how it is covered is each runtime’s own' },
+    ],
+    spec: { process: { env: ['PATH=/'] }, linux: { maskedPaths: ['/etc/passwd'] } },
+    sees: { 'env.1': 'HOME=/' },
+  },
+  {
     name: 'an empty HOME',
     differences: [{ at: 'env.0', follow: 'either', why: 'runc sets an empty HOME, too' }],
     spec: process({ env: ['HOME=', 'PATH=/'] }),
