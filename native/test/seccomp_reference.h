@@ -196,7 +196,8 @@ class Reference {
     return !any;
   }
 
-  // <linux/net.h>, <linux/ipc.h>: the number of `name` behind the multiplexer, 0 for none.
+  // <linux/net.h>, <linux/ipc.h>: the number of `name` behind the multiplexer, 0 for none. The numbers between have no
+  // name, which is not the empty one.
   static u32 behind(bool ipc, string_view name) {
     static constexpr const char* kSocket[] = {
         "",           "socket",  "bind",    "connect",  "listen",   "accept",   "getsockname", "getpeername",
@@ -206,6 +207,7 @@ class Reference {
                                            "", "",      "msgsnd", "msgrcv", "msgget",     "msgctl", "",      "", "",
                                            "", "",      "",       "shmat",  "shmdt",      "shmget", "shmctl"};
     const span<const char* const> names = ipc ? span<const char* const>(kIpc) : span<const char* const>(kSocket);
+    if (name.empty()) return 0;
     for (u32 i = 1; i < names.size(); ++i)
       if (name == names[i]) return i;
     return 0;
