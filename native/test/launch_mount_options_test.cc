@@ -183,7 +183,8 @@ void id_maps_refused(World& w) {
   expect_error(run_config(w, c), EINVAL, "needs a user namespace, or mappings of the mount's own", "no mappings");
 }
 
-void long_options(World& w) {
+// lowerdir= of twelve directories, too long for fsconfig(2).
+String long_lower(World& w) {
   String lower;
   for (int i = 0; i < 12; ++i) {
     String name = concat(w.dir, "/a-lower-directory-with-a-long-name-");
@@ -193,6 +194,11 @@ void long_options(World& w) {
     lower.append(name);
   }
   CHECK(lower.size() > 255);
+  return lower;
+}
+
+void long_options(World& w) {
+  const String lower = long_lower(w);
   Config c;
   c.mounts = mount_json("/m", "overlay", "o", concat("\"nosuid\",\"lowerdir=", lower, "\""));
   c.script = "ls /m | busybox wc -l; grep ' /m ' /proc/self/mountinfo; touch /m/x 2>&1";
@@ -204,6 +210,27 @@ void long_options(World& w) {
   c.mounts = mount_json("/m", "overlay", "o", concat(concat("\"lowerdir=", w.dir, "/volume:"), w.dir, "/bind/etc\""));
   c.script = "ls /m";
   expect_output(run_config(w, c), "group\npasswd\n", "overlay of short options");
+}
+
+// Another container has the volume that a mount lies in, and swaps the directory for a symlink: the options are those
+// of the mount all the same, and not of one that the symlink leads to.
+void swapped_while_mounted(World& w) {
+  const String volume = concat(w.dir, "/swapped");
+  shell(concat(concat("mkdir -p ", volume, "/d/x; ln -s /other "), volume, "/link"));
+  const int pid = fork();
+  if (pid == 0) {
+    if (sys::prctl(uapi::kPrSetPdeathsig, SIGKILL) != 0 || chdir(volume.c_str()) != 0) _exit(1);
+    constexpr unsigned kExchange = 2;  // RENAME_EXCHANGE
+    for (;;) syscall(SYS_renameat2, AT_FDCWD, "d", AT_FDCWD, "link", kExchange);
+  }
+  Config c;
+  c.mounts = concat(mount_json("/vol", "bind", volume, "\"rbind\""), mount_json("/other/x", "tmpfs", "t", ""),
+                    mount_json("/vol/d/x", "overlay", "o",
+                               concat("\"nosuid\",\"nodev\",\"noexec\",\"lowerdir=", long_lower(w), "\"")));
+  c.script = "grep ' - overlay o ' /proc/self/mountinfo";
+  for (int i = 0; i < 100; ++i) expect_output(run_config(w, c), " rw,nosuid,nodev,noexec,relatime ", "swapped");
+  kill(pid, SIGKILL);
+  waitpid(pid, nullptr, 0);
 }
 
 // Where SELinux has a policy the label is shown; where it is on without one, the kernel takes none; else it has no
@@ -237,6 +264,7 @@ int main() {
     id_maps(world);
     id_maps_refused(world);
     long_options(world);
+    swapped_while_mounted(world);
     labels(world);
   });
 }

@@ -128,13 +128,26 @@ int mount_here(Stage& s, const MountEntry& mount, u64 flags, int target) {
   return sys::mount(source, ".", type, flags, s.plan->c_str(mount.data));
 }
 
-// Returns the new mount.
+// A mount that mount(2) makes has no descriptor, and whoever looks for it by its path may find another one: a container
+// that shares a volume swaps symlinks there. So it is made in a file system that nobody else has, and a clone of it is
+// what is mounted. That file system lies on top of the root, below which everything is reached from Stage::root, and
+// which is no peer of a mount of the host's.
 int mount_with_page(Stage& s, const MountEntry& mount, int target) {
   if (s.label) s.fail(E2BIG);  // a label is one more option, and quoted there
-  s.check(mount_here(s, mount, mount.superblock, target));
-  int fd = s.check(sys::openat2(s.root, s.plan->c_str(mount.destination), O_PATH, 0,
-                                uapi::kResolveInRoot | uapi::kResolveNoMagiclinks));
+  int fs = s.check(sys::fsopen("tmpfs"));
+  s.check(sys::fsconfig_create(fs));
+  int own = s.check(sys::fsmount(fs, 0));
+  s.check(sys::move_mount(own, s.root));
+  s.check(mkdirat(own, "m", 0755));
+  s.check(mount_here(s, mount, mount.superblock, s.check(openat(own, "m", O_PATH | O_DIRECTORY | O_CLOEXEC))));
+  int fd = s.check(sys::open_tree(own, "m", uapi::kOpenTreeClone));
+  s.check(fchdir(own));
+  s.check(sys::umount2(".", uapi::kMntDetach));
+  s.check(chdir("/"));
+  let_go(own);
+  let_go(fs);
   s.check(sys::mount_setattr(fd, "", uapi::kAtEmptyPath, {mount.attr_set, mount.attr_clr, 0, 0}));
+  s.check(sys::move_mount(fd, target));
   return fd;
 }
 
