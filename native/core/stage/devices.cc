@@ -43,16 +43,26 @@ void lend_node(Stage& s, int node, int parent, const char* name) {
   let_go(node);
 }
 
+bool is_node(const struct stat& st, const DeviceEntry& device, dev_t number) {
+  return (st.st_mode & S_IFMT) == device.type && st.st_rdev == number;
+}
+
 void make_node(Stage& s, const DeviceEntry& device, int parent, const char* name) {
   dev_t number = device.type == S_IFIFO ? 0 : makedev(device.major, device.minor);
+  struct stat st = {};
   if (mknodat(parent, name, device.type | device.mode, number) != 0) {
     if (errno != EEXIST) s.fail(errno);
-    struct stat st = {};
     s.check(fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW));
-    if ((st.st_mode & S_IFMT) != device.type || st.st_rdev != number) s.fail(EEXIST);
+    if (!is_node(st, device, number)) s.fail(EEXIST);
     return;  // an existing node keeps its owner: it may be the host's (crun 1.24)
   }
-  if (device.uid != 0 || device.gid != 0) s.check(fchownat(parent, name, device.uid, device.gid, AT_SYMLINK_NOFOLLOW));
+  if (device.uid == 0 && device.gid == 0) return;
+  // In a volume, a container that shares it may have put a file of its choice in the place of the node meanwhile.
+  int node = s.check(openat(parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC));
+  s.check(fstat(node, &st));
+  if (!is_node(st, device, number)) s.fail(EEXIST);
+  s.check(fchownat(node, "", device.uid, device.gid, AT_EMPTY_PATH));
+  let_go(node);
 }
 
 bool has_new_proc(const Stage& s) {
