@@ -99,10 +99,12 @@ Result<Birth> begin_exec(const ExecRequest& request) {
   int pid = CAISSON_TRY(pid_of(request.init));
   Stage s;
   s.create = CAISSON_TRY(differing_namespaces(pid));
-  // It is that of children: the caller enters it for one clone, unless it could not come back; then the stage does.
+  // It is that of children. The stage enters it last of all: it begins with the host's root, and a container with
+  // CAP_SYS_PTRACE has whatever a process has that it sees. In a user namespace that capability is none over the stage,
+  // and the caller enters it for one clone, unless it could not come back.
   int pid_ns = -1;
-  if ((s.create & uapi::kCloneNewpid) != 0)
-    (request.rootless || request.confined ? s.ns(NamespaceType::kPid) : pid_ns) = request.init;
+  const bool harmless = (s.create & uapi::kCloneNewuser) != 0 && !request.rootless && !request.confined;
+  if ((s.create & uapi::kCloneNewpid) != 0) (harmless ? pid_ns : s.ns(NamespaceType::kPid)) = request.init;
   s.create &= ~uapi::kCloneNewpid;
   if ((s.create & uapi::kCloneNewuser) != 0) {
     String path = proc_file(pid, "ns/user");

@@ -152,6 +152,45 @@ u64 filter(u16 code, u8 jt, u8 jf, u32 k) {
   return out;
 }
 
+// A container with CAP_SYS_PTRACE looks through /proc/<pid>/root of all that it sees: it does not see the process that
+// joins it before that has the container's root.
+void unseen_with_the_hosts_root(World& w) {
+  constexpr u64 kCapSysPtrace = u64{1} << 19;
+  const String marker = concat(w.dir, "/of-the-host");
+  write_file(marker, "secret\n");
+  const String watch = concat("echo watching; while :; do for p in /proc/[0-9]*; do [ -e $p/root", marker,
+                              " ] && echo seen && exit; done; done");
+  const char* const args[] = {"sh", "-c", watch.c_str()};
+  PlanBuilder b = container(w, {}, args);
+  for (u32 set : {kCapBounding, kCapPermitted, kCapEffective}) b.process().capabilities[set] |= kCapSysPtrace;
+  Pod pod = make_pod(false, false);
+  PlanMap plan = sealed(static_cast<PlanBuilder&&>(b));
+  Run main = start_container(w, &pod, plan.view());
+  expect_ran(main, "watcher");
+  release(main, plan.view());
+  char first[16] = {};
+  CHECK(read(main.out.get(), first, sizeof first) > 0);
+  for (int i = 0; i < 200; ++i) {
+    PlanBuilder e(PlanKind::kExec);
+    e.process().cwd = e.string("/");
+    for (const char* arg : {"busybox", "true"}) e.add_text(Section::kArgs, arg);
+    e.add_text(Section::kEnv, "PATH=/bin");
+    PlanMap exec_plan = sealed(static_cast<PlanBuilder&&>(e));
+    Run run = start(exec_plan.view(), [&](int out) {
+      ExecRequest request;
+      request.plan = &exec_plan.view();
+      request.init = main.pidfd.get();
+      request.stdio[1] = request.stdio[2] = out;
+      return begin_exec(request);
+    });
+    release(run, exec_plan.view());
+    end(run);
+  }
+  sys::pidfd_send_signal(main.pidfd.get(), SIGKILL);
+  end(main);
+  CHECK(!has(main.output, "seen"));
+}
+
 // The filter is loaded with and without no_new_privs, for root and others; ambient capabilities survive the exec.
 void filter_and_ambient(World& w, bool user) {
   Pod pod = make_pod(user, false);
@@ -251,6 +290,7 @@ int main() {
     for (bool user : {false, true}) {
       descriptors_and_users(world, user);
       exec_into(world, user);
+      if (!user) unseen_with_the_hosts_root(world);
       terminal(world, user);
       filter_and_ambient(world, user);
     }
