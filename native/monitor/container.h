@@ -93,6 +93,7 @@ class Container {
   void release();
   void lost_gate(const Error& error);
   void refuse_state(Ticket ticket, string_view what);
+  void refuse_log(Ticket ticket, const Error& error);
   Status begin_exec(Fd plan, Ticket ticket, u32 timeout_ms, u64 limit, const ExecStreams* streams);
   Result<Fd> attach_input();
   void attached_dropped(u32 number);

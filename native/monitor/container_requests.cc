@@ -17,13 +17,23 @@ void Container::refuse_state(Ticket ticket, string_view what) {
   server_.fail(ticket, Failure::of(EINVAL, id_, message));
 }
 
+// Says what the file is for: the error has its name below the log directory, and that alone tells a person little.
+void Container::refuse_log(Ticket ticket, const Error& error) {
+  Failure failure = Failure::of(error);
+  String message;
+  message.append("log \"").append(log_name_).append("\": ");
+  message.append(error.err == EINVAL ? "not a regular file" : strerror(error.err));
+  failure.message = static_cast<String&&>(message);
+  server_.fail(ticket, failure);
+}
+
 void Container::start(Ticket ticket) {
   if (state_ != State::kCreated) return refuse_state(ticket, "start");
   // Opened here and not at create: a container that is never started leaves no log, and one that is has it from its
   // first instant on.
   if (log_directory_ && !log_name_.empty()) {
     if (auto opened = log_.open(log_directory_.get(), log_name_); !opened)
-      return server_.fail(ticket, Failure::of(opened.error()));
+      return refuse_log(ticket, opened.error());
   }
   start_ticket_ = ticket;
   advance_with(Event::kStart);
@@ -69,7 +79,7 @@ void Container::reopen_log(Ticket ticket) {
   if (!log_directory_ || log_name_.empty())
     return server_.fail(ticket, Failure::of(EINVAL, id_, "the container has no log"));
   auto opened = log_.open(log_directory_.get(), log_name_);
-  if (!opened) return server_.fail(ticket, Failure::of(opened.error()));
+  if (!opened) return refuse_log(ticket, opened.error());
   server_.reply(ticket, "{}");
 }
 

@@ -70,7 +70,10 @@ Status LogFile::open(int directory, string_view name) {
   // O_NONBLOCK: a FIFO in the file's place must not hang the pod; it means nothing on a regular file.
   constexpr u64 kFlags = O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY;
   constexpr u64 kResolve = uapi::kResolveBeneath | uapi::kResolveNoSymlinks | uapi::kResolveNoMagiclinks;
-  Fd file = CAISSON_TRY(open_at2(directory, path.c_str(), kFlags, 0640, kResolve));
+  auto opened = open_at2(directory, path.c_str(), kFlags, 0640, kResolve);
+  // a FIFO that nobody reads, or a socket
+  if (!opened && opened.error().err == ENXIO) return Error(EINVAL, "open log: not a regular file", name);
+  Fd file = CAISSON_TRY(static_cast<decltype(opened)&&>(opened));
   struct stat st {};
   if (fstat(file.get(), &st) != 0) return Error::last("fstat", name);
   if (!S_ISREG(st.st_mode)) return Error(EINVAL, "open log: not a regular file", name);

@@ -112,7 +112,7 @@ export class Containers {
     } catch (error) {
       // the connection is lost, not the container: its end is found by whoever ends the pod, or adopts it
       if (isMonitorGone(error)) throw error
-      const failure = processError(error)
+      const failure = processError(error, `start container ${container.id}`)
       if (isCaissonError(failure) && failure.code === 'ERR_CONTAINER_STATE') {
         // a service that was killed before it heard so has started it: it runs, or its exit is on its way
         const live = (await monitor.list()).containers.find(({ id }) => id === container.id)
@@ -126,25 +126,29 @@ export class Containers {
   }
 
   /**
-   * Sends the stop signal once, waits `timeoutSeconds`, then kills. Fine when it has exited or is unknown. Concurrent calls share
-   * the signal; the one whose time ends first kills.
+   * Sends the stop signal once, waits `timeoutSeconds`, then kills. Fine when it has exited or is unknown; one that is being started
+   * is stopped too. Concurrent calls share the signal; the one whose time ends first kills.
    */
   async stop(idOrPrefix: string, timeoutSeconds: number, signal?: AbortSignal): Promise<void> {
     const container = this.find(idOrPrefix)
     if (container === undefined) return
-    if (container.state === 'running') await this.#stop(container, timeoutSeconds, signal)
+    if (container.state === 'running' || container.starting !== null) {
+      await this.#stop(container, timeoutSeconds, signal)
+    }
     await container.stopTold
   }
 
   async #stop(container: Container, timeoutSeconds: number, signal: AbortSignal | undefined): Promise<void> {
     try {
-      if (timeoutSeconds > 0) {
+      // the signal is for its program, not for what comes before; a start that takes all the time is ended with it
+      if (timeoutSeconds > 0 && (await startedWithin(container, timeoutSeconds, signal))) {
+        if (container.state === 'created') return // its start was refused
         if (!container.stopSignalled) {
           container.stopSignalled = true
           // refused when it is ending by itself, which is all that a stop wants
           await unlessRefused(this.#monitorOf(container).signalContainer(container.id, container.stopSignal))
         }
-        if (await exitedWithin(container, timeoutSeconds * 1000, signal)) return
+        if (await within(container.exited, timeoutSeconds, signal)) return
       }
       await unlessRefused(this.#monitorOf(container).kill(container.id))
     } catch (error) {
@@ -160,7 +164,9 @@ export class Containers {
   async signal(idOrPrefix: string, number: number): Promise<void> {
     const container = this.require(idOrPrefix)
     if (container.state !== 'running') throw notRunning(container, 'signal')
-    await this.#monitorOf(container).signalContainer(container.id, number).catch(rethrown)
+    await this.#monitorOf(container)
+      .signalContainer(container.id, number)
+      .catch(rethrown(`signal container ${container.id}`))
   }
 
   /** Removes a container, killing it first when it runs; its log stays. An unknown one is fine. */
@@ -204,7 +210,7 @@ export class Containers {
     try {
       return await this.#monitorOf(container).exec(container.id, memfd.fd, timeoutSeconds * 1000, execOutputMax)
     } catch (error) {
-      throw processError(error)
+      throw processError(error, `exec in container ${container.id}`)
     } finally {
       memfd.close()
     }
@@ -272,7 +278,9 @@ export class Containers {
   async reopenLog(idOrPrefix: string): Promise<void> {
     const container = this.require(idOrPrefix)
     if (container.state !== 'running') throw notRunning(container, 'reopen the log of')
-    await this.#monitorOf(container).reopenLog(container.id).catch(rethrown)
+    await this.#monitorOf(container)
+      .reopenLog(container.id)
+      .catch(rethrown(`reopen the log of container ${container.id}`))
   }
 
   /** Resolves when the container has exited. */
@@ -345,8 +353,10 @@ export class Containers {
   }
 }
 
-function rethrown(error: unknown): never {
-  throw processError(error)
+function rethrown(task: string): (error: unknown) => never {
+  return (error) => {
+    throw processError(error, task)
+  }
 }
 
 /** Passes over what a monitor answers when there is no process any more: EINVAL, ESRCH, ENOENT. */
@@ -358,13 +368,28 @@ async function unlessRefused(request: Promise<void>): Promise<void> {
   }
 }
 
-async function exitedWithin(container: Container, ms: number, signal: AbortSignal | undefined): Promise<boolean> {
+async function startedWithin(container: Container, seconds: number, signal: AbortSignal | undefined): Promise<boolean> {
+  const { state, starting } = container
+  // whoever starts it is told why it could not be
+  return (
+    state !== 'created' ||
+    starting === null ||
+    (await within(
+      starting.catch(() => undefined),
+      seconds,
+      signal,
+    ))
+  )
+}
+
+/** @returns false when the time has ended first */
+async function within(event: Promise<unknown>, seconds: number, signal: AbortSignal | undefined): Promise<boolean> {
   const timer = new AbortController()
   const stop = signal === undefined ? timer.signal : AbortSignal.any([timer.signal, signal])
   try {
     return await Promise.race([
-      container.exited.then(() => true),
-      delay(Math.min(ms, timerMax), false, { signal: stop, ref: false }),
+      event.then(() => true),
+      delay(Math.min(seconds * 1000, timerMax), false, { signal: stop, ref: false }),
     ])
   } finally {
     timer.abort()

@@ -195,7 +195,7 @@ export async function createContainer(
     for (const failure of await undo.unwind()) {
       logger.error({ container: id, pod: pod.id, err: failure.error }, `cannot undo ${failure.what}`)
     }
-    throw processError(error)
+    throw processError(error, `create container ${config.metadata.name}`)
   } finally {
     for (const fd of held) fd.close()
   }

@@ -64,7 +64,7 @@ export async function startExec(
   try {
     handed = await monitor.execStream(id, memfd.fd, tty ? { stdin: false, stdout: false, stderr: false } : wanted)
   } catch (error) {
-    throw processError(error)
+    throw processError(error, `exec in container ${id}`)
   } finally {
     memfd.close()
   }
@@ -146,7 +146,7 @@ export async function attachTo(
     }
   } catch (error) {
     monitor.dropped.delete(listener)
-    throw processError(error)
+    throw processError(error, `attach to container ${id}`)
   }
 }
 

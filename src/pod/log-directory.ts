@@ -17,7 +17,7 @@ export const resolveStrictly = 0x02 | 0x04 | 0x08
  * descriptor to descriptor: a link that somebody has put among them must not lead out of it (CVE-2026-53489).
  *
  * @returns null when the container has no log
- * @throws CaissonError ERR_INVALID_ARGUMENT for a log_path that leaves the directory, by its text or by a symbolic link
+ * @throws CaissonError ERR_INVALID_ARGUMENT for a log_path that names no file, or leaves the directory by its text or by a symbolic link
  */
 export async function openLogDirectory(
   native: Native,
@@ -31,6 +31,9 @@ export async function openLogDirectory(
   }
   if (logPath.startsWith('/') || logPath.split('/').includes('..')) {
     throw new CaissonError('ERR_INVALID_ARGUMENT', `log_path "${logPath}" leaves the pod’s log directory`)
+  }
+  if (/(^|\/)\.?$/.test(logPath)) {
+    throw new CaissonError('ERR_INVALID_ARGUMENT', `log_path "${logPath}" is no path of a file`)
   }
   await mkdir(logDirectory, { recursive: true, mode: 0o755 })
   const directory = await native.openDirectory(logDirectory)

@@ -4,8 +4,10 @@ import { CaissonError, isSystemError } from '../errors.ts'
  * What a monitor says of a process that could not be made, in the terms of container tools: a user that the image does not have, a
  * command that is not there (exit status 127), one that cannot be executed (126). A refusal of the monitor's own, without a
  * system call, is one of the container's state, which has changed since the caller looked. Other errors come back as they are.
+ *
+ * @param task what cannot be done with a container whose process has ended: "exec in container …"
  */
-export function processError(error: unknown): unknown {
+export function processError(error: unknown, task: string): unknown {
   if (!isSystemError(error)) return error
   switch ((error as { stage?: unknown }).stage) {
     case 'resolve user':
@@ -29,11 +31,17 @@ export function processError(error: unknown): unknown {
     case 'restore':
       return new CaissonError('ERR_CHECKPOINT', error.message, { cause: error })
     default:
-      // its process has ended while another one was being put beside it
-      if (error.code === 'ESRCH') return new CaissonError('ERR_CONTAINER_STATE', error.message, { cause: error })
+      if (hasEnded(error)) {
+        return new CaissonError('ERR_CONTAINER_STATE', `cannot ${task}: its process has ended`, { cause: error })
+      }
       if (error.syscall !== '') return error
       if (error.code === 'EINVAL') return new CaissonError('ERR_CONTAINER_STATE', error.message, { cause: error })
       if (error.code === 'ENOENT') return new CaissonError('ERR_CONTAINER_NOT_FOUND', error.message, { cause: error })
       return error
   }
+}
+
+/** Its process has ended while another one was being put beside it, or that one with it while it waited for its turn. */
+function hasEnded({ code, stage }: NodeJS.ErrnoException & { stage?: unknown }): boolean {
+  return code === 'ESRCH' || (code === 'EPIPE' && stage === 'gate')
 }

@@ -136,6 +136,16 @@ t.test('containers', { skip: needsRoot }, async (t) => {
     await runtime.stopContainer({ containerId: '0'.repeat(64), timeout: 0 })
   })
 
+  t.test('stop: one that is just being started does not escape it', async (t) => {
+    for (const timeout of [0, 1]) {
+      const containerId = await create(service, pod, { command: ['sleep', '1000'] })
+      const starting = runtime.startContainer({ containerId }).catch(() => undefined) // a kill may come before its exec
+      await runtime.stopContainer({ containerId, timeout })
+      t.equal((await status(service, containerId)).state, ContainerState.CONTAINER_EXITED, `a grace of ${timeout}`)
+      await starting
+    }
+  })
+
   t.test('what the first process leaves dies with it', async (t) => {
     const marker = `${31000 + (process.pid % 1000)}`
     const result = await runShell(service, pod, `sleep ${marker} & sleep ${marker} & exit 3`)

@@ -128,6 +128,23 @@ t.test('exec', { skip: needsRoot }, async (t) => {
     t.same(await service.leaks('--live'), [])
   })
 
+  t.test('one that ends while a command is put beside it is named', async (t) => {
+    for (let round = 0; round < 20; round++) {
+      const containerId = await startShell(service, pod, 'exec sleep 1000')
+      const calls = Array.from({ length: 8 }, () => runtime.execSync({ containerId, cmd: ['true'], timeout: 20 }))
+      const [outcomes] = await Promise.all([
+        Promise.allSettled(calls),
+        runtime.stopContainer({ containerId, timeout: 0 }),
+      ])
+      for (const outcome of outcomes) {
+        if (outcome.status === 'fulfilled') continue
+        const { message } = outcome.reason as Error
+        if (!message.includes(containerId)) t.fail(message)
+      }
+      await runtime.removeContainer({ containerId })
+    }
+  })
+
   t.test('the end of the container ends what is exec’d in it', async (t) => {
     const other = await startShell(service, pod, 'exec sleep 100000')
     const call = runtime.execSync({ containerId: other, cmd: ['sh', '-c', 'echo on; sleep 5678'], timeout: 60 })

@@ -1,6 +1,8 @@
 /** CRI log files: the format, long and unfinished lines, volume, and reopening while output flows. */
-import { createReadStream, existsSync, readFileSync, renameSync, statSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { createReadStream, existsSync, mkdirSync, readFileSync, renameSync, statSync, symlinkSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import t from 'tap'
 import {
@@ -110,6 +112,27 @@ t.test('logs', { skip: needsRoot }, async (t) => {
     await refused(t, runtime.reopenContainerLog({ containerId: id }), 'FAILED_PRECONDITION', id)
     t.notOk(existsSync(path))
     await refused(t, runtime.reopenContainerLog({ containerId: 'f'.repeat(64) }), 'NOT_FOUND')
+  })
+
+  t.test('what is no file, or a link to one, is refused by its name', async (t) => {
+    for (const logPath of ['directory/', '.', './.', 'a/..']) {
+      await refused(t, create(service, pod, { logPath }), 'INVALID_ARGUMENT', `log_path "${logPath}"`)
+    }
+    const directory = pod.config.logDirectory ?? ''
+    mkdirSync(join(directory, 'directory'))
+    symlinkSync(join(service.directory, 'elsewhere'), join(directory, 'link'))
+    execFileSync('mkfifo', [join(directory, 'fifo')])
+    const taken: [string, string, string][] = [
+      ['directory', 'FAILED_PRECONDITION', 'Is a directory'],
+      ['link', 'INVALID_ARGUMENT', 'Symbolic link loop'],
+      ['fifo', 'INVALID_ARGUMENT', 'not a regular file'],
+    ]
+    for (const [logPath, code, why] of taken) {
+      const containerId = await create(service, pod, { command: ['true'], logPath })
+      await refused(t, runtime.startContainer({ containerId }), code, `log "${logPath}": ${why}`)
+      t.match(await status(service, containerId), { reason: 'StartError', message: `log "${logPath}": ${why}` })
+    }
+    t.notOk(existsSync(join(service.directory, 'elsewhere')))
   })
 
   t.test('no log path, no log', async (t) => {

@@ -102,6 +102,44 @@ t.test('what containers and pods use', { skip: needsRoot }, async (t) => {
     t.same(await list(), [])
   })
 
+  await t.test('five hundred containers in one list: each once, and with what is its own', async (t) => {
+    const pods = await Promise.all(Array.from({ length: 25 }, () => runPod(service)))
+    const owners = new Map<string, string>()
+    for (const pod of pods) {
+      const made = Array.from({ length: 20 }, (_, index) =>
+        create(service, pod, { command: ['true'], labels: { in: pod.id, index: String(index) } }),
+      )
+      for (const id of await Promise.all(made)) owners.set(id, pod.id)
+    }
+    const ids = [...owners.keys()].sort()
+    t.equal(ids.length, 500)
+    // they wait for their start: none uses any more
+    const used = new Map(ids.map((id) => [id, processorTime(cgroupOf(id))]))
+    const wrong = (each: proto.v1.ContainerStats.$Properties, podId: string | undefined): boolean =>
+      each.attributes?.labels?.['in'] !== podId ||
+      number(each.cpu?.usageCoreNanoSeconds) !== used.get(each.attributes?.id ?? '') ||
+      !(Number(each.memory?.timestamp) > 0)
+    const idsOf = (stats: readonly proto.v1.ContainerStats.$Properties[]): string[] =>
+      stats.map(({ attributes }) => attributes?.id ?? '').sort()
+
+    const { stats } = await service.runtime.listContainerStats({})
+    t.same(idsOf(stats), ids)
+    t.same(idsOf(stats.filter((each) => wrong(each, owners.get(each.attributes?.id ?? '')))), [])
+
+    const listed = (await service.runtime.listPodSandboxStats({})).stats
+    t.same(listed.map(({ attributes }) => attributes?.id ?? '').sort(), pods.map(({ id }) => id).sort())
+    const inPods = listed.flatMap(({ attributes, linux }) =>
+      (linux?.containers ?? []).map((each) => ({ each, podId: attributes?.id ?? '' })),
+    )
+    t.same(idsOf(inPods.map(({ each }) => each)), ids)
+    t.same(idsOf(inPods.filter(({ each, podId }) => wrong(each, podId)).map(({ each }) => each)), [])
+    for (const { linux } of listed) {
+      const sum = (linux?.containers ?? []).reduce((all, { cpu }) => all + number(cpu?.usageCoreNanoSeconds), 0)
+      t.equal(number(linux?.cpu?.usageCoreNanoSeconds), sum, 'a pod has what its containers have')
+    }
+    await Promise.all(pods.map(({ id }) => service.runtime.removePodSandbox({ podSandboxId: id })))
+  })
+
   await t.test('pods', async (t) => {
     const parent = `${service.slice}/kube-pod`
     const [own, x, y, onHost] = await Promise.all([
