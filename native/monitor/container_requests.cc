@@ -32,8 +32,7 @@ void Container::start(Ticket ticket) {
   // Opened here and not at create: a container that is never started leaves no log, and one that is has it from its
   // first instant on.
   if (log_directory_ && !log_name_.empty()) {
-    if (auto opened = log_.open(log_directory_.get(), log_name_); !opened)
-      return refuse_log(ticket, opened.error());
+    if (auto opened = log_.open(log_directory_.get(), log_name_); !opened) return refuse_log(ticket, opened.error());
   }
   start_ticket_ = ticket;
   advance_with(Event::kStart);
