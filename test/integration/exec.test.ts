@@ -1,4 +1,5 @@
 /** Exec over SPDY and WebSocket: streams, half-close, exit status, terminal, slow and vanishing clients, many at once. */
+import { once } from 'node:events'
 import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
 import { WebSocket } from 'ws'
@@ -150,6 +151,29 @@ t.test('exec', { skip: needsRoot, timeout: 120_000 }, async (t) => {
     await until(async () => (await processes()).includes('sleep 5555'))
     terminal.client.socket.destroy()
     await until(async () => !(await processes()).includes('sleep 5555'))
+  })
+
+  t.test('and what reads nothing of all that its client had sent; one that stays is read on', async (t) => {
+    const streams = { stdin: true, stdout: true }
+    const patient = await openCommand(await urlOf('sleep 6; wc -c', streams), streams)
+    if (patient.stdin === null) throw new Error('no stdin')
+    patient.client.send(patient.stdin, Buffer.alloc(1 << 20), true)
+    const spdy = await openCommand(await urlOf('sleep 6666', streams), streams)
+    if (spdy.stdin === null) throw new Error('no stdin')
+    const url = (await urlOf('sleep 7777', streams)).replace('http:', 'ws:')
+    const webSocket = new WebSocket(url, 'v5.channel.k8s.io')
+    await once(webSocket, 'open')
+    await until(async () => /6666[^]*7777|7777[^]*6666/.test(await processes()))
+    for (let sent = 0; sent < 16; sent++) {
+      spdy.client.send(spdy.stdin, Buffer.alloc(64 << 10))
+      webSocket.send(Buffer.alloc(64 << 10))
+    }
+    await delay(500)
+    spdy.client.socket.destroy()
+    webSocket.terminate()
+    await until(async () => !/6666|7777/.test(await processes()), 30_000)
+    t.equal(exitCodeOf(await commandEnd(patient)), 0)
+    t.equal(patient.stdout?.text, `${1 << 20}\n`)
   })
 
   t.test('100 at once', async (t) => {

@@ -1,6 +1,7 @@
 import { EventEmitter, once } from 'node:events'
 import type { Duplex } from 'node:stream'
 
+import { touching } from '../held-up.ts'
 import { SpdyError } from './error.ts'
 import {
   controlFrame,
@@ -194,7 +195,8 @@ export class SpdyConnection extends EventEmitter<{ stream: [SpdyStream]; close: 
       return
     }
     if (payload.length > 0) {
-      await stream.receive(payload)
+      const room = stream.receive(payload)
+      if (room !== null) await touching(room, () => this.#touch())
       if (this.#peerWindow !== null) {
         this.#send(controlFrame(controlType.windowUpdate, 0, words(id, payload.length)))
       }
@@ -221,6 +223,14 @@ export class SpdyConnection extends EventEmitter<{ stream: [SpdyStream]; close: 
     await this.#sending.catch(() => undefined)
     if ((flags & frameFlag.fin) !== 0) stream.finishReading()
     this.emit('stream', stream)
+  }
+
+  /**
+   * Settings of nothing. A PING would be answered, and five answers that wait stop all the readers that a Go client has
+   * (moby/spdystream), and with them the output that the process may wait for.
+   */
+  #touch(): void {
+    if (!this.#transport.writableNeedDrain) this.#send(controlFrame(controlType.settings, 0, words(0)))
   }
 
   #settings(payload: Buffer): void {

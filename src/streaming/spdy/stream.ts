@@ -24,11 +24,10 @@ export class SpdyStream extends Duplex {
     this.on('error', () => undefined) // its reader and its writer see the end
   }
 
-  /** Resolves when more may come. */
-  async receive(payload: Buffer): Promise<void> {
-    if (this.readableEnded || this.destroyed) return
-    if (this.push(payload)) return
-    await new Promise<void>((resolve) => {
+  /** @returns null when more may come, else what resolves then */
+  receive(payload: Buffer): Promise<void> | null {
+    if (this.readableEnded || this.destroyed || this.push(payload)) return null
+    return new Promise<void>((resolve) => {
       this.#room = resolve
     })
   }

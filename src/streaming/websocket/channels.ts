@@ -1,6 +1,8 @@
 import { Duplex } from 'node:stream'
 import type { RawData, WebSocket } from 'ws'
 
+import { touching } from '../held-up.ts'
+
 /** How the bytes of a message look: one of the channel's number, then the data; base64 in text messages for old browsers. */
 export interface ChannelFraming {
   base64: boolean
@@ -19,6 +21,7 @@ export class ChannelSocket {
   readonly #framing: ChannelFraming
   readonly #channels: Channel[]
   readonly #gone = new AbortController()
+  #room: () => void = () => undefined
 
   constructor(socket: WebSocket, framing: ChannelFraming, count: number) {
     this.socket = socket
@@ -27,6 +30,7 @@ export class ChannelSocket {
     socket.on('message', (data, binary) => this.#receive(asBuffer(data), binary))
     socket.on('error', () => undefined) // "close" follows
     socket.once('close', () => {
+      this.#room()
       this.#gone.abort()
       for (const channel of this.#channels) channel.destroy()
     })
@@ -57,7 +61,21 @@ export class ChannelSocket {
 
   /** The reader of a channel has room again: read on when all have. */
   resume(): void {
-    if (this.#channels.every(({ full }) => !full)) this.socket.resume()
+    if (!this.#channels.every(({ full }) => !full)) return
+    this.#room()
+    this.socket.resume()
+  }
+
+  /** A pong that nobody has asked for is answered by nobody: RFC 6455, section 5.5.3. */
+  #hold(): void {
+    if (this.socket.isPaused) return
+    this.socket.pause()
+    const room = new Promise<void>((resolve) => {
+      this.#room = resolve
+    })
+    void touching(room, () => {
+      if (this.socket.readyState === this.socket.OPEN && this.socket.bufferedAmount === 0) this.socket.pong()
+    })
   }
 
   #receive(message: Buffer, binary: boolean): void {
@@ -75,7 +93,7 @@ export class ChannelSocket {
     const channel = this.#channels[number]
     if (channel === undefined || message.length === 1) return
     const data = base64 ? Buffer.from(message.toString('latin1', 1), 'base64') : message.subarray(1)
-    if (!channel.receive(data)) this.socket.pause()
+    if (!channel.receive(data)) this.#hold()
   }
 }
 
