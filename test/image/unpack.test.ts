@@ -112,6 +112,11 @@ t.test(
         directory('opaque/'),
         { name: 'opaque/.wh..wh..opq' },
         { name: 'opaque/new', content: 'n' },
+        // whiteouts of what is hidden already, or was never there: overlayfs has nothing to merge, and must yet not list them
+        { name: 'opaque/.wh.hidden' },
+        directory('fresh/'),
+        { name: 'fresh/.wh.nothing' },
+        { name: 'fresh/here', content: 'h' },
         { name: '.wh.gone' },
         { name: '.wh.again' },
         directory('again/'),
@@ -145,6 +150,8 @@ t.test(
     t.equal(ours.list, oracle.list)
     t.equal(ours.digest, oracle.digest)
     t.match(ours.list, /^again\/new f/m)
+    const script = `mount -t overlay overlay -o lowerdir=${lower.join(':')} "$1" && cd "$1" && ls opaque fresh`
+    t.equal(await run('unshare', '--mount', 'sh', '-ec', script, 'sh', merged), 'fresh:\nhere\n\nopaque:\nnew\n')
   },
 )
 

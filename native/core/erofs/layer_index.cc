@@ -151,10 +151,10 @@ Status LayerIndex::begin(const tar::Entry& entry, u64 position) {
   if (entry.type == tar::Type::kCharDevice) type = S_IFCHR;
   if (entry.type == tar::Type::kBlockDevice) type = S_IFBLK;
   const u32 inode = tree_.add(type);
-  replace(parent_, name, inode);
-  if (type == S_IFLNK) CAISSON_TRY(make_link(entry, inode));
   // A device 0:0 is a whiteout to overlayfs, as it was where such a layer was made: from an upper directory.
   if (type == S_IFCHR || type == S_IFBLK) tree_.inode(inode).device = encode_device(entry.dev_major, entry.dev_minor);
+  replace(parent_, name, inode);
+  if (type == S_IFLNK) CAISSON_TRY(make_link(entry, inode));
   if (type == S_IFREG) CAISSON_TRY(place_data(inode, entry, position));
   return set_attributes(inode, entry);
 }

@@ -11,7 +11,14 @@
 namespace caisson::erofs {
 namespace {
 
-constexpr string_view kOpaqueName = "overlay.opaque";
+// Marks of overlayfs, as unpack/layer_tree.h has them.
+struct Mark {
+  string_view name;
+  string_view value;
+  constexpr size_t size() const { return round_up(kXattrEntry + name.size() + value.size(), kXattrEntry); }
+};
+constexpr Mark kOpaque = {"overlay.opaque", "y"};
+constexpr Mark kWhiteouts = {"overlay.origin", ""};
 constexpr size_t kBlockMax = 4096;
 constexpr u8 kTrusted = 4;  // the prefix "trusted."
 
@@ -102,9 +109,8 @@ class Writer {
   }
 
   size_t attributes_size(const Inode& inode) const {
-    if (inode.xattrs.size == 0 && !inode.opaque) return 0;
-    const size_t opaque = inode.opaque ? round_up(kXattrEntry + kOpaqueName.size() + 1, 4) : 0;
-    return kXattrHeader + inode.xattrs.size + opaque;
+    const size_t marks = (inode.opaque ? kOpaque.size() : 0) + (inode.whiteouts ? kWhiteouts.size() : 0);
+    return inode.xattrs.size + marks == 0 ? 0 : kXattrHeader + inode.xattrs.size + marks;
   }
 
   void place_all() {
@@ -202,18 +208,23 @@ class Writer {
     const u8 header[kXattrHeader] = {};
     CAISSON_TRY(inodes_.write(at, header));
     at += kXattrHeader;
-    if (inode.opaque) {
-      u8 entry[round_up(kXattrEntry + kOpaqueName.size() + 1, 4)] = {};
-      entry[0] = kOpaqueName.size();
-      entry[1] = kTrusted;
-      put16(entry + 2, 1);
-      memcpy(entry + kXattrEntry, kOpaqueName.data(), kOpaqueName.size());
-      entry[kXattrEntry + kOpaqueName.size()] = 'y';
-      CAISSON_TRY(inodes_.write(at, entry));
-      at += sizeof entry;
-    }
+    if (inode.opaque) CAISSON_TRY(put_mark(kOpaque, at));
+    if (inode.whiteouts) CAISSON_TRY(put_mark(kWhiteouts, at));
     const string_view kept = tree_.text(inode.xattrs);
     return inodes_.write(at, {reinterpret_cast<const u8*>(kept.data()), kept.size()});
+  }
+
+  Status put_mark(const Mark& mark, u64& at) {
+    u8 entry[32] = {};
+    static_assert(kOpaque.size() <= sizeof entry && kWhiteouts.size() <= sizeof entry);
+    entry[0] = static_cast<u8>(mark.name.size());
+    entry[1] = kTrusted;
+    put16(entry + 2, mark.value.size());
+    memcpy(entry + kXattrEntry, mark.name.data(), mark.name.size());
+    memcpy(entry + kXattrEntry + mark.name.size(), mark.value.data(), mark.value.size());
+    CAISSON_TRY(inodes_.write(at, {entry, mark.size()}));
+    at += mark.size();
+    return ok();
   }
 
   Status put_chunks(const Inode& inode, u64 at) {

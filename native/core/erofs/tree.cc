@@ -86,6 +86,7 @@ void Tree::add_name(u32 directory, string_view name, u32 inode) {
   inodes_[directory].first = index;
   ++inodes_[inode].names;
   if (is_directory(inode)) inodes_[inode].parent = directory;
+  if (is_whiteout(inode)) inodes_[directory].whiteouts = true;
 }
 
 // The name stays in its directory's list, as one that is no more.

@@ -25,17 +25,18 @@ struct Inode {
   u32 mtime_nsec = 0;
   u32 uid = 0;
   u32 gid = 0;
-  u32 mode = 0;         // S_IFMT too
-  u32 device = 0;       // a device's number, as the kernel encodes it in 32 bits
-  u32 names = 0;        // none: it was removed
-  u32 parent = 0;       // of a directory
-  u32 first = kNone;    // of a directory: index of a name in it
-  u32 chunk = 0;        // of a file: index of its first chunk
-  u32 chunks = 0;       // their number
-  u32 chunk_bits = 0;   // log2 of the blocks of a chunk
-  Text link = {};       // target of a symbolic link
-  Text xattrs = {};     // entries of an attribute body as they are on disk
-  bool opaque = false;  // of a directory: what lower layers hold in it is hidden
+  u32 mode = 0;            // S_IFMT too
+  u32 device = 0;          // a device's number, as the kernel encodes it in 32 bits
+  u32 names = 0;           // none: it was removed
+  u32 parent = 0;          // of a directory
+  u32 first = kNone;       // of a directory: index of a name in it
+  u32 chunk = 0;           // of a file: index of its first chunk
+  u32 chunks = 0;          // their number
+  u32 chunk_bits = 0;      // log2 of the blocks of a chunk
+  Text link = {};          // target of a symbolic link
+  Text xattrs = {};        // entries of an attribute body as they are on disk
+  bool opaque = false;     // of a directory: what lower layers hold in it is hidden
+  bool whiteouts = false;  // of a directory: it holds some, or did (unpack/layer_tree.h: mark_whiteouts)
 };
 
 struct Name {

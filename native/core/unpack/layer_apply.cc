@@ -96,7 +96,7 @@ Status LayerApply::whiteout(int parent, const char* name) {
   string_view what(name);
   // ".wh..": the directory itself; ".wh...": its parent
   if (what.empty() || what == "." || what == "..") return Error(EINVAL, "unpack: a whiteout of no entry", path_);
-  if (mknodat(parent, name, S_IFCHR, makedev(0, 0)) == 0) return ok();
+  if (mknodat(parent, name, S_IFCHR, makedev(0, 0)) == 0) return mark_whiteouts(parent, path_);
   if (errno != EEXIST) return Error::last("mknodat", path_);
   struct stat st;
   if (fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) != 0) return Error::last("fstatat", path_);
@@ -177,6 +177,7 @@ Status LayerApply::make_special(int parent, const char* name, const tar::Entry& 
       CAISSON_TRY(replacing(parent, name, path_, "mknodat", [&] {
         return mknodat(parent, name, type | 0600, makedev(entry.dev_major, entry.dev_minor));
       }));
+      if (type == S_IFCHR && entry.dev_major == 0 && entry.dev_minor == 0) CAISSON_TRY(mark_whiteouts(parent, path_));
       break;
     }
   }

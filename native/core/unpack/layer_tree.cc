@@ -50,6 +50,12 @@ Status make_opaque(int dirfd, string_view name) {
   return ok();
 }
 
+Status mark_whiteouts(int dirfd, string_view name) {
+  if (fsetxattr(dirfd, "trusted.overlay.origin", "", 0, 0) != 0)
+    return Error::last("fsetxattr trusted.overlay.origin", name);
+  return ok();
+}
+
 Result<Fd> open_leaf(int dirfd, const char* name, int flags, u32 mode, string_view what) {
   int fd = sys::openat2(dirfd, name, static_cast<u32>(flags) | O_NOFOLLOW, mode, kOneStep);
   if (fd < 0) return Error::last("openat2", what);

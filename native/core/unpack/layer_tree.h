@@ -24,6 +24,11 @@ bool is_whiteout(const struct stat& st);
 // Marks a directory as opaque for overlayfs (trusted.overlay.opaque=y): what lower layers hold in it is hidden.
 Status make_opaque(int dirfd, string_view name);
 
+// Has overlayfs pass over the whiteouts in a directory that no lower layer has, or whose lower ones are hidden. It
+// lists such a directory as it is, whiteouts too, which then cannot be found, unless trusted.overlay.origin is there:
+// empty, for an origin that is not known (fs/overlayfs: ovl_get_inode, ovl_path_check_origin_xattr).
+Status mark_whiteouts(int dirfd, string_view name);
+
 // Removes `name` below `parent`, with all that is in it; two descriptors whatever the depth. Follows no link.
 Status evict(int parent, const char* name, string_view what);
 

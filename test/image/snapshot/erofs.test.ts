@@ -27,6 +27,8 @@ const layers: LayerEntry[][] = [
     { name: '.wh.gone' },
     { name: 'dir/', type: 'directory' },
     { name: 'dir/.wh..wh..opq' },
+    { name: 'dir/.wh.old' },
+    { name: 'dir/.wh.nothing' },
     { name: 'dir/new', content: 'new', uid: 7, gid: 8, mode: 0o4755 },
     { name: 'dir/twin', type: 'hardlink', target: 'dir/new' },
     { name: 'swap', content: 'a file' },
