@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { readFile, rm, writeFile } from 'node:fs/promises'
+import type { ServerResponse } from 'node:http'
 import { connect, createServer as createTcpServer, type AddressInfo, type Socket } from 'node:net'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
@@ -270,6 +271,30 @@ t.test('what a registry may do to an upload', async (t) => {
   await push()
   t.pass('an upload that was forgotten is begun anew')
 
+  let cut = 1
+  registry.fault = (request, response, body) => {
+    if (request.method !== 'PUT' || body.length <= 100_000 || cut-- <= 0) return false
+    response.writeHead(499).end()
+    return true
+  }
+  await push()
+  t.equal(cut, 0, 'what was cut off on the way to the registry is sent again')
+
+  // each upload gets to the first part or the second, and is forgotten
+  const taken = new Map<string, number>()
+  registry.fault = (request, response, body) => {
+    if (request.method === 'PUT' && body.length > 100_000) return fails(response)
+    const upload = /\/uploads\/u(\d+)-/.exec(request.url ?? '')?.[1]
+    if (request.method !== 'PATCH' || upload === undefined) return false
+    const parts = (taken.get(upload) ?? 0) + 1
+    taken.set(upload, parts)
+    if (parts <= 1 + (taken.size % 2)) return false
+    registry.uploads.delete(upload)
+    return fails(response)
+  }
+  await t.rejects(push(), { code: 'ERR_REGISTRY_UNAVAILABLE' })
+  t.ok(taken.size > 1 && taken.size < 12, `a registry that forgets for ever is given up, after ${taken.size} uploads`)
+
   registry.fault = (request, response) => {
     if (request.method !== 'POST') return false
     registry.uploads.set('7777', { data: Buffer.alloc(0) })
@@ -451,3 +476,8 @@ t.test('what cannot be pushed', async (t) => {
     message: /blob sha256:.* is neither in the store nor at the registry/,
   })
 })
+
+function fails(response: ServerResponse): boolean {
+  response.writeHead(500).end()
+  return true
+}

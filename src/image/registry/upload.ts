@@ -87,9 +87,10 @@ export class Uploader {
     let place = begun
     let broken = false
     let failures = 0
+    // of all tries: what a registry forgets, and takes again, is no progress
+    let furthest = begun?.offset ?? 0
     try {
       for (;;) {
-        const before: number = place?.offset ?? 0
         try {
           if (place !== null && broken) place = await this.#whereabouts(place, descriptor, signal)
           broken = false
@@ -101,7 +102,9 @@ export class Uploader {
           if (signal.aborted || !isAnotherTry(error)) throw error
           const tooLarge = error instanceof UploadStatus && error.status === 413
           if (tooLarge) chunk = smaller(chunk || descriptor.size)
-          failures = place !== null && place.offset > before ? 1 : failures + 1
+          const reached: number = place?.offset ?? 0
+          failures = reached > furthest ? 1 : failures + 1
+          furthest = Math.max(furthest, reached)
           if (tooLarge ? chunk < chunkMin : failures >= this.#transport.attempts) throw errorOf(error)
           await this.#transport.pause(failures, { signal, what })
           broken = true
@@ -284,9 +287,12 @@ function errorOf(error: unknown): unknown {
   return error instanceof UploadStatus ? error.failure : error
 }
 
-/** Broken, overloaded, out of step with us (416), forgotten (404), or too large for something on the way (413). */
+/**
+ * Broken, overloaded, out of step with us (416), forgotten (404), too large for something on the way (413), or cut off by it, which
+ * docker-registry takes for our going away (499).
+ */
 function isAnotherTry(error: unknown): boolean {
-  if (error instanceof UploadStatus) return [404, 408, 413, 416, 429].includes(error.status) || error.status >= 500
+  if (error instanceof UploadStatus) return [404, 408, 413, 416, 429, 499].includes(error.status) || error.status >= 500
   return isCaissonError(error) && error.code === 'ERR_REGISTRY_UNAVAILABLE'
 }
 
