@@ -38,6 +38,8 @@ void enter(Stage& s) {
   s.at(Step::kJoinNamespace, static_cast<u32>(NamespaceType::kMount));
   if (s.create != 0) s.check(sys::setns(s.seed, s.create));
   if ((s.create & uapi::kCloneNewuser) != 0) become_root(s);
+  // Not before: who is seen in the container must have no other root than it (begin_exec()).
+  enter_pid_namespace(s, s.ns(NamespaceType::kPid));
   s.at(Step::kOpenRoot);
   s.root = s.check(open("/", O_PATH | O_DIRECTORY | O_CLOEXEC));
 }
@@ -81,6 +83,10 @@ Result<GateReport> wait(Birth& birth, bool& entered) {
     int status = 0;
     while (waitpid(birth.pid, &status, 0) < 0 && errno == EINTR) {
     }
+    if (report && report->kind == GateReport::kChild) {
+      birth.pid = report->pid;
+      continue;
+    }
     if (report && report->kind == 0 && status != 0) return Error(ECANCELED, "mounts", "the helper was killed");
     return report;
   }
@@ -96,7 +102,7 @@ Result<GateReport> change_live_mounts(const LiveMountsRequest& request) {
     return Error(EINVAL, "change the mounts of", "a container without a mount namespace of its own");
   const int pid = CAISSON_TRY(pid_of(request.init));
   Stage s;
-  s.create = CAISSON_TRY(differing_namespaces(pid)) & ~uapi::kCloneNewpid;  // that one is entered at birth
+  s.create = CAISSON_TRY(differing_namespaces(pid)) & ~uapi::kCloneNewpid;  // that one is entered last
   Fd user;
   if ((s.create & uapi::kCloneNewuser) != 0) {
     const String path = proc_file(pid, "ns/user");
@@ -110,17 +116,18 @@ Result<GateReport> change_live_mounts(const LiveMountsRequest& request) {
   CAISSON_TRY(prepared.make_mappings(plan));
   s.label = plan.head().mount_label.length != 0 && selinux_enabled();
   s.seed = request.init;
+  s.ns(NamespaceType::kPid) = request.init;
   s.cgroup = request.cgroup;
   for (int i = 0; i < 3; ++i) s.stdio[i] = i;
   s.live_mounts = static_cast<u32>(plan.mounts().size());
   bool entered = false;
-  Birth birth = CAISSON_TRY(give_birth(s, 0, request.init, -1, request.remove ? stage_remove : stage_add));
+  Birth birth = CAISSON_TRY(give_birth(s, 0, -1, -1, request.remove ? stage_remove : stage_add));
   const GateReport report = CAISSON_TRY(wait(birth, entered));
   if (request.remove || report.kind == 0 || !entered) return report;
   // All or nothing: what was mounted before the one that failed goes again, and that one if it was there already.
   const bool attached = report.step == static_cast<u32>(Step::kMountAttributes);
   s.live_mounts = report.index + (attached ? 1 : 0);
-  Birth undo = CAISSON_TRY(give_birth(s, 0, request.init, -1, stage_remove));
+  Birth undo = CAISSON_TRY(give_birth(s, 0, -1, -1, stage_remove));
   CAISSON_TRY(wait(undo, entered));
   return report;
 }

@@ -1,4 +1,5 @@
 // The process of a container: descriptors, identity, terminal, filter, capabilities, and those that join it later.
+#include "core/live_mounts.h"
 #include "core/user_namespace.h"
 #include "test/launch.h"
 
@@ -154,7 +155,7 @@ u64 filter(u16 code, u8 jt, u8 jf, u32 k) {
 
 // A container with CAP_SYS_PTRACE looks through /proc/<pid>/root of all that it sees: it does not see the process that
 // joins it before that has the container's root.
-void unseen_with_the_hosts_root(World& w) {
+void unseen_with_the_hosts_root(World& w, bool mounts) {
   constexpr u64 kCapSysPtrace = u64{1} << 19;
   const String marker = concat(w.dir, "/of-the-host");
   write_file(marker, "secret\n");
@@ -170,7 +171,20 @@ void unseen_with_the_hosts_root(World& w) {
   release(main, plan.view());
   char first[16] = {};
   CHECK(read(main.out.get(), first, sizeof first) > 0);
+  PlanBuilder m(PlanKind::kContainer);
+  m.ns(NamespaceType::kMount).mode = NamespaceMode::kNew;
+  m.process().cwd = m.string("/");
+  m.root().path = m.string("/");
+  m.root().kind = RootKind::kBind;
+  m.add_text(Section::kArgs, "none");
+  add_bind(m, concat(w.dir, "/volume"), "/live", 0);
+  PlanMap mount_plan = sealed(static_cast<PlanBuilder&&>(m));
   for (int i = 0; i < 200; ++i) {
+    if (mounts) {
+      auto made = change_live_mounts({&mount_plan.view(), main.pidfd.get(), -1, i % 2 != 0});
+      CHECK(made && made->kind == 0);
+      continue;
+    }
     PlanBuilder e(PlanKind::kExec);
     e.process().cwd = e.string("/");
     for (const char* arg : {"busybox", "true"}) e.add_text(Section::kArgs, arg);
@@ -290,7 +304,7 @@ int main() {
     for (bool user : {false, true}) {
       descriptors_and_users(world, user);
       exec_into(world, user);
-      if (!user) unseen_with_the_hosts_root(world);
+      if (!user) unseen_with_the_hosts_root(world, false), unseen_with_the_hosts_root(world, true);
       terminal(world, user);
       filter_and_ambient(world, user);
     }
