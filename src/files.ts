@@ -1,4 +1,5 @@
-import { readFile, rename, stat } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { open, readFile, rename, stat } from 'node:fs/promises'
 
 import { CaissonError } from './errors.ts'
 import type { Native, NativeFd } from './native/types.ts'
@@ -30,6 +31,23 @@ export async function readHostFile(path: string): Promise<string> {
     throw new CaissonError('ERR_HOST_UNSUPPORTED', `${path} is larger than ${hostFileMax} bytes`)
   }
   return content
+}
+
+/**
+ * The text of a file that somebody else names. A pipe or a device in its place is not waited for.
+ *
+ * @throws Error for what is no regular file, or larger than `max` bytes
+ */
+export async function readRegularFile(path: string, max: number): Promise<string> {
+  const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY)
+  try {
+    const found = await file.stat()
+    if (!found.isFile()) throw new Error('is not a regular file')
+    if (found.size > max) throw new Error(`is larger than ${max} bytes`)
+    return await file.readFile('utf8')
+  } finally {
+    await file.close()
+  }
 }
 
 /** @returns false where there was nothing to rename */

@@ -1,8 +1,9 @@
-import { mkdir, readFile, rm } from 'node:fs/promises'
+import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 
 import { CaissonError } from '../errors.ts'
 import { now } from '../clock.ts'
+import { readRegularFile } from '../files.ts'
 import { parseSignal } from '../oci/process.ts'
 import { specJson } from '../oci/spec-json.ts'
 import type { Seccomp } from '../oci/runtime-spec.ts'
@@ -265,11 +266,10 @@ async function seccompProfile(path: string): Promise<Seccomp> {
   if (!path.startsWith('/')) throw invalid('the path is not absolute')
   let text: string
   try {
-    text = await readFile(path, 'utf8')
+    text = await readRegularFile(path, seccompProfileMax)
   } catch (error) {
     throw invalid('cannot be read', error)
   }
-  if (text.length > seccompProfileMax) throw invalid(`larger than ${seccompProfileMax} bytes`)
   try {
     return JSON.parse(text) as Seccomp // its members are checked by core's compiler, property by property
   } catch (error) {

@@ -1,4 +1,5 @@
 /** What a container's process is: command, environment, identity, privileges, and the files the runtime gives it. */
+import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -174,6 +175,12 @@ t.test('processes', { skip: needsRoot }, async (t) => {
     t.match(stderr, /not supported/i, 'the profile of the node is in force')
     const missing = { seccomp: { profileType: ProfileType.Localhost, localhostRef: '/none.json' } }
     await refused(t, create(service, pod, { security: missing }), 'INVALID_ARGUMENT', '/none.json')
+    const pipe = join(service.directory, 'profile.pipe')
+    execFileSync('mkfifo', [pipe])
+    for (const localhostRef of [pipe, '/dev/zero', service.directory]) {
+      const odd = { seccomp: { profileType: ProfileType.Localhost, localhostRef } }
+      await refused(t, create(service, pod, { security: odd }), 'INVALID_ARGUMENT', localhostRef, 'not a regular file')
+    }
 
     const blocked = await runShell(service, pod, 'unshare -m true', {
       security: { seccomp: { profileType: ProfileType.RuntimeDefault }, runAsUser: value(1000) },

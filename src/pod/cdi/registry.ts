@@ -1,9 +1,8 @@
-import { open, readdir } from 'node:fs/promises'
-import { constants } from 'node:fs'
+import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 
 import { CaissonError } from '../../errors.ts'
-import { ifPresent } from '../../files.ts'
+import { ifPresent, readRegularFile } from '../../files.ts'
 import { parseCdiSpec, parseDeviceName } from './spec.ts'
 import type { CdiDevice, CdiSpec, ContainerEdits } from './types.ts'
 
@@ -67,7 +66,7 @@ async function readAll(
     for (const file of await specFiles(directory)) {
       let spec: CdiSpec
       try {
-        spec = parseCdiSpec(await readSpec(file))
+        spec = parseCdiSpec(await readRegularFile(file, specSizeMax))
       } catch (error) {
         // other devices are not to fail for it
         damaged.push(`${file}: ${(error as Error).message.split('\n', 1)[0] ?? ''}`)
@@ -90,19 +89,6 @@ async function specFiles(directory: string): Promise<string[]> {
     throw new CaissonError('ERR_LIMIT_EXCEEDED', `${directory} has more than ${filesMax} files of CDI`)
   }
   return files.map((name) => join(directory, name))
-}
-
-async function readSpec(path: string): Promise<string> {
-  // a pipe in the directory must not be waited for
-  const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY)
-  try {
-    const stat = await file.stat()
-    if (!stat.isFile()) throw new Error('is not a regular file')
-    if (stat.size > specSizeMax) throw new Error(`is larger than ${specSizeMax} bytes`)
-    return await file.readFile('utf8')
-  } finally {
-    await file.close()
-  }
 }
 
 /** Annotations by which old kubelets and device plugins name devices: `cdi.k8s.io/<anything>: vendor/class=name,…`. */
