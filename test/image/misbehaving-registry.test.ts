@@ -1,6 +1,7 @@
 import { createServer, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { readFile } from 'node:fs/promises'
+import { networkInterfaces } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
@@ -36,6 +37,48 @@ async function scene(t: Test): Promise<Scene> {
 
 const isBlob = (url: string | undefined, digest: string | undefined): boolean =>
   digest !== undefined && (url ?? '').endsWith(`/blobs/${digest}`)
+
+const outside = Object.values(networkInterfaces())
+  .flat()
+  .find((one) => one?.family === 'IPv4' && !one.internal)?.address
+
+t.test(
+  'a plain registry elsewhere does not lead to the services of this machine',
+  { skip: outside === undefined && 'no address but loopback' },
+  async (t) => {
+    const asked: string[] = []
+    const start = async (host = '', answer: (response: ServerResponse, url: string) => void): Promise<string> => {
+      const server = createServer((request, response) => {
+        request.resume()
+        asked.push(`${host} ${request.method}`)
+        answer(response, request.url ?? '')
+      })
+      await new Promise<void>((resolve) => server.listen(0, host, resolve))
+      t.teardown(() => {
+        server.closeAllConnections()
+        server.close()
+      })
+      return `${host}:${(server.address() as AddressInfo).port}`
+    }
+    const own = await start('127.0.0.1', (response) => response.writeHead(404).end())
+    let realm = ''
+    const elsewhere = await start(outside, (response, url) => {
+      if (url === '/v2/') response.end()
+      else if (realm !== '') response.writeHead(401, { 'www-authenticate': `Bearer realm="${realm}"` }).end()
+      else response.writeHead(307, { location: `http://${own}/there` }).end()
+    })
+    const root = await temporary(t)
+    const careless = await openImages(t, root, { registry: { insecure: [elsewhere] } })
+    const refusal = { code: 'ERR_REGISTRY_PROTOCOL', message: /which is not HTTPS|not reached over HTTPS/ }
+    await t.rejects(careless.pull(`${elsewhere}/app:1`), refusal)
+    realm = `http://${own}/token`
+    await t.rejects(careless.pull(`${elsewhere}/app:1`, { auth: { username: 'u', password: 'p' } }), refusal)
+    t.strictSame(
+      asked.filter((one) => one.startsWith('127.')),
+      [],
+    )
+  },
+)
 
 t.test('the stand-in is a registry while it behaves', async (t) => {
   const { images, name, image, registry } = await scene(t)

@@ -2,7 +2,7 @@ import { SingleFlight } from '../single-flight.ts'
 import { parseChallenges, type Challenge } from './challenge.ts'
 import { basicHeader, credentialsKey, type Credentials } from './credentials.ts'
 import { denied, describeErrorBody, protocolError, unavailable } from './errors.ts'
-import type { Route } from './hosts.ts'
+import { isLoopback, type Route } from './hosts.ts'
 import { rootsOnly } from './tls.ts'
 import { discard, readBody, type HttpResponse, type Transport } from './transport.ts'
 
@@ -204,9 +204,13 @@ export function sameHost(one: URL, other: URL): boolean {
   return one.hostname === other.hostname
 }
 
-/** Whether `url`, to which `base` leads, may be plain HTTP: only from plain HTTP, and only on a host where it is acceptable. */
+/**
+ * Whether `url`, to which `base` leads, may be plain HTTP: only from plain HTTP, and only on a host where it is acceptable. Plain HTTP is
+ * acceptable on loopback for what is there: a registry elsewhere must not have us ask, or change, services of this machine.
+ */
 export function mayBePlain(url: URL, base: URL, allowsPlain: (host: string) => boolean): boolean {
-  return url.protocol === 'http:' && base.protocol === 'http:' && (sameHost(url, base) || allowsPlain(url.host))
+  if (url.protocol !== 'http:' || base.protocol !== 'http:') return false
+  return sameHost(url, base) || (allowsPlain(url.host) && (isLoopback(base.host) || !isLoopback(url.host)))
 }
 
 function parseToken(body: Buffer | null, host: string): { token: string; life: number } {

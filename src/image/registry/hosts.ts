@@ -64,9 +64,7 @@ export class RegistryHosts {
 
   /** Whether plain HTTP is acceptable with this host: Docker's rule, loopback and what is configured. */
   allowsPlain(host: string): boolean {
-    if (this.#insecure.has(host)) return true
-    const name = host.replace(/:\d+$/, '')
-    return name === 'localhost' || name === '[::1]' || /^127(?:\.\d{1,3}){3}$/.test(name)
+    return this.#insecure.has(host) || isLoopback(host)
   }
 
   /**
@@ -145,6 +143,12 @@ export class RegistryHosts {
     this.#warned.add(file)
     this.#logger.warn({ file, keys: unknown.slice(0, 20) }, 'keys of this hosts.toml mean nothing here')
   }
+}
+
+/** Of a host with or without its port. */
+export function isLoopback(host: string): boolean {
+  const name = host.replace(/:\d+$/, '')
+  return name === 'localhost' || name === '[::1]' || /^127(?:\.\d{1,3}){3}$/.test(name)
 }
 
 function registryHost(domain: string): string {
