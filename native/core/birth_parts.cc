@@ -112,6 +112,9 @@ bool selinux_enabled() {
 
 void change_generation(Stage& s, u64 flags) {
   s.at(Step::kStageTwo);
+  // Its parent finds the second stage by the group, should this one be killed before it has told of it (Task). A
+  // leader has a group of that number already.
+  if (setpgid(0, 0) != 0 && errno != EPERM) s.fail(errno);
   int ends[2];
   s.check(pipe2(ends, O_CLOEXEC));
   int pidfd = -1;

@@ -1,6 +1,8 @@
 #include "monitor/task.h"
 
+#include <errno.h>
 #include <signal.h>
+#include <sys/wait.h>
 
 #include "monitor/external.h"
 #include "monitor/report.h"
@@ -130,6 +132,7 @@ void Task::process_exited(ExitStatus status) {
   // Its last words, and perhaps a second process, may still be in the gate.
   drain_gate();
   if (process_.alive()) return stage_exited(status);
+  reap_untold();
   if (driven_ && announced_ && gate_ && (!ready_ || released_)) {
     held_ = true;
     held_status_ = status;
@@ -137,6 +140,17 @@ void Task::process_exited(ExitStatus status) {
   }
   on_exit(status);
   if (gone()) on_gone();
+}
+
+// A first stage that is killed with its container, between the clone of the second and the word of it, leaves a child
+// that nobody knows: the init of its PID namespace would wait for ever until that is reaped. It ends at once, for it is
+// let go on by the first alone, and only after that word.
+void Task::reap_untold() {
+  if (driven_ || announced_ || ready_) return;
+  siginfo_t info{};
+  while (waitid(P_PGID, static_cast<id_t>(process_.pid()), &info, WEXITED | __WALL) == 0 || errno == EINTR) {
+  }
+  drain_gate();
 }
 
 void Task::save(HandoverWriter& out, string_view key) const {

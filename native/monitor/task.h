@@ -55,6 +55,7 @@ class Task {
   void let_exit();
   void stage_exited(ExitStatus status);
   void process_exited(ExitStatus status);
+  void reap_untold();
 
   Loop* loop_ = nullptr;
   Process stage_;  // the first of two, once the second is known
