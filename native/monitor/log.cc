@@ -73,7 +73,8 @@ Status LogFile::open(int directory, string_view name) {
   auto opened = open_at2(directory, path.c_str(), kFlags, 0640, kResolve);
   // a FIFO that nobody reads, or a socket
   if (!opened && opened.error().err == ENXIO) return Error(EINVAL, "open log: not a regular file", name);
-  Fd file = CAISSON_TRY(static_cast<decltype(opened)&&>(opened));
+  if (!opened) return opened.error();
+  Fd file = opened.take();
   struct stat st {};
   if (fstat(file.get(), &st) != 0) return Error::last("fstat", name);
   if (!S_ISREG(st.st_mode)) return Error(EINVAL, "open log: not a regular file", name);

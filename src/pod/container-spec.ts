@@ -7,7 +7,7 @@ import type { Device, DeviceRule, Hooks, Mount, Namespace, Process, Seccomp, Spe
 import { CaissonError } from '../errors.ts'
 import type { ImageConfig } from '../image/config.ts'
 import { containerMounts } from './container-mounts.ts'
-import type { HostFacts } from './host.ts'
+import { podHostname, type HostFacts } from './host.ts'
 import { specMappings } from './id-mappings.ts'
 import type { ContainerConfig, PodConfig, Resources } from './config.ts'
 import type { SelinuxLabels } from './selinux.ts'
@@ -33,7 +33,7 @@ export interface ContainerFacts {
 
 /** The OCI specification of a container: pure. */
 export function containerSpec(pod: PodConfig, config: ContainerConfig, facts: ContainerFacts, host: HostFacts): Spec {
-  const hostname = pod.hostname === '' ? host.hostname : pod.hostname
+  const hostname = podHostname(pod, host)
   const capabilities = capabilitySets({ ...config.capabilities, privileged: config.privileged }, host.capabilities)
   const process: Process = {
     terminal: config.tty,

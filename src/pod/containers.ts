@@ -370,16 +370,9 @@ async function unlessRefused(request: Promise<void>): Promise<void> {
 
 async function startedWithin(container: Container, seconds: number, signal: AbortSignal | undefined): Promise<boolean> {
   const { state, starting } = container
-  // whoever starts it is told why it could not be
-  return (
-    state !== 'created' ||
-    starting === null ||
-    (await within(
-      starting.catch(() => undefined),
-      seconds,
-      signal,
-    ))
-  )
+  if (state !== 'created' || starting === null) return true
+  const over = starting.catch(() => undefined) // whoever starts it is told why it could not be
+  return within(over, seconds, signal)
 }
 
 /** @returns false when the time has ended first */

@@ -5,6 +5,7 @@ import { CaissonError } from '../errors.ts'
 import { isPresent } from '../files.ts'
 import { capabilitiesOfMask } from '../oci/capabilities.ts'
 import type { Native } from '../native/types.ts'
+import type { PodConfig } from './config.ts'
 import type { CgroupDriver } from './context.ts'
 
 /** What the host offers and allows, read once when the runtime opens. */
@@ -66,6 +67,11 @@ export async function requireDriver(driver: CgroupDriver, pods: string): Promise
     )
   }
   throw new CaissonError('ERR_HOST_UNSUPPORTED', 'cgroup.driver is "systemd", and this host does not run it')
+}
+
+/** What the containers of a pod find their host to be called. */
+export function podHostname({ hostname }: Pick<PodConfig, 'hostname'>, host: HostFacts): string {
+  return hostname || host.hostname
 }
 
 /** @throws CaissonError ERR_HOST_UNSUPPORTED naming what the host lacks */

@@ -1,5 +1,5 @@
 import type { PodConfig } from './config.ts'
-import type { HostFacts } from './host.ts'
+import { podHostname, type HostFacts } from './host.ts'
 import { specMappings } from './id-mappings.ts'
 import type { SelinuxLabels } from './selinux.ts'
 
@@ -16,7 +16,7 @@ export function podPlanInput(
   const { user } = config
   return {
     id,
-    hostname: config.network === 'node' ? '' : config.hostname || host.hostname,
+    hostname: config.network === 'node' ? '' : podHostname(config, host),
     namespaces: {
       network: config.network === 'node' || config.network === 'joined' ? 'node' : 'pod', // it joins one later
       ipc: config.ipc,

@@ -9,6 +9,7 @@ import type { PodConfig, PodResources, PodStatus } from './config.ts'
 import { exitOf, type Container } from './container.ts'
 import { checkPodConfig } from './check-pod-config.ts'
 import type { Context } from './context.ts'
+import { podHostname } from './host.ts'
 import { connectInPod } from './pod-connection.ts'
 import { findByPrefix } from './ids.ts'
 import { releaseImages } from './image-volumes.ts'
@@ -91,7 +92,7 @@ export class Pods {
         memfd.close()
         joined?.close()
       })
-      const hostname = config.hostname || host.hostname
+      const hostname = podHostname(config, host)
       const request = networkRequest(id, config, hostname)
       const attachment = request === null ? null : await networks.attach(request, podNetwork(client))
       undo.push('network', () => networks.detach(id, podNetwork(client)))

@@ -11,6 +11,7 @@ import type { Spec } from '../../oci/runtime-spec.ts'
 import type { ContainerConfig } from '../config.ts'
 import type { Container } from '../container.ts'
 import type { Context } from '../context.ts'
+import { podHostname } from '../host.ts'
 import { containerCgroupName, containerCgroupPath } from '../placement.ts'
 import type { Pod } from '../pod.ts'
 import { checkImages, setHostname } from './criu-images.ts'
@@ -170,7 +171,7 @@ export async function restoreInput(
   if (joined.includes('network') !== (record.network !== '')) {
     throw refused(`checkpoint of container ${record.name}`, 'was made with another kind of network')
   }
-  await setHostname(images, pod.config.hostname || host.hostname)
+  await setHostname(images, podHostname(pod.config, host))
   return {
     criu,
     point,

@@ -4,6 +4,7 @@ import { CaissonError } from '../../errors.ts'
 import { allowAll } from '../../oci/devices.ts'
 import type { Mount, Namespace, Process, Spec } from '../../oci/runtime-spec.ts'
 import type { Context } from '../context.ts'
+import { podHostname } from '../host.ts'
 import { containerCgroupName, containerCgroupPath } from '../placement.ts'
 import type { Pod } from '../pod.ts'
 import type { RuntimeHandler } from './index.ts'
@@ -29,7 +30,7 @@ export function externalInput(context: Context, pod: Pod, handler: RuntimeHandle
   const text = JSON.stringify({
     ...rest,
     // as the pod's namespace has it: a runtime with a kernel of its own joins none
-    ...(pod.config.network !== 'node' && { hostname: pod.config.hostname || host.hostname }),
+    ...(pod.config.network !== 'node' && { hostname: podHostname(pod.config, host) }),
     ociVersion: '1.0.2', // of what is left of it; runtimes refuse versions that are newer than they are
     root: { path: 'rootfs', readonly: spec.root.readonly },
     mounts: spec.mounts.map((mount, index) => ofBundle(mount, join(bundle, 'm', String(index)))),
