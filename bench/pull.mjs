@@ -10,7 +10,7 @@ import { Disk } from './disk.mjs'
 import { writeImages } from './pull-image.mjs'
 import { Runnable } from './runnable.mjs'
 import { Spawner } from './spawner.mjs'
-import { figure, idle, msSince, nanoseconds, processorMs } from './statistics.mjs'
+import { figure, idle, msSince, nanoseconds, processorMs, timeFigures } from './statistics.mjs'
 
 const diskBytes = 8 * 2 ** 30
 /** More than any of them takes: blobs, what comes out of them, and the registry's. */
@@ -99,29 +99,19 @@ export async function measurePull({ directory, programs, rounds, progress, notes
     }
     const all = (name, key) => times[name]?.map((time) => time[key]) ?? null
     const what = 'an image from a registry on loopback until it can be run: fetched, verified, unpacked'
-    const figures = []
-    for (const [key, suffix] of [
-      ['ms', ''],
-      ['cpuMs', ' cpu'],
-    ]) {
-      const peers = { containerd: all('containerd', key), 'tar and igzip': all('tar', key) }
-      const text = suffix === '' ? what : `${what}: processor time`
-      figures.push(figure({ name: `pull${suffix}`, unit: 'ms', what: text, ours: all('gzip', key), peers }))
-    }
-    figures.push(
+    const byIndex = 'the same image, indexed by the snapshotter erofs instead of unpacked'
+    return [
+      ...timeFigures('pull', what, (key) => ({
+        ours: all('gzip', key),
+        peers: { containerd: all('containerd', key), 'tar and igzip': all('tar', key) },
+      })),
       figure({ name: 'pull zstd', unit: 'ms', what, ours: all('zstd', 'ms'), peers: { gzip: all('gzip', 'ms') } }),
-    )
-    for (const [key, suffix] of [
-      ['ms', ''],
-      ['cpuMs', ' cpu'],
-    ]) {
-      const indexed = 'the same image, indexed by the snapshotter erofs instead of unpacked'
-      const text = suffix === '' ? indexed : `${indexed}: processor time`
-      const peers = { overlay: all('gzip', key) }
-      figures.push(figure({ name: `pull erofs${suffix}`, unit: 'ms', what: text, ours: all('erofs', key), peers }))
-    }
-    figures.push(...runnable.figures(times))
-    return figures
+      ...timeFigures('pull erofs', byIndex, (key) => ({
+        ours: all('erofs', key),
+        peers: { overlay: all('gzip', key) },
+      })),
+      ...runnable.figures(times),
+    ]
   } finally {
     for (const step of undo.reverse()) await step()
   }

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 
 import { native } from '../dist/native/index.js'
 import { writeImages } from './pull-image.mjs'
-import { figure, msSince, nanoseconds } from './statistics.mjs'
+import { figure, msSince, nanoseconds, timeFigures } from './statistics.mjs'
 
 const limits = { maxEntries: 1e6, maxBytes: 2 ** 38, maxExpanded: 2 ** 38, maxRatio: 1032, ratioFloor: 0 }
 const together = 100
@@ -42,17 +42,12 @@ export class Runnable {
     const { many, few } = this.#few
     return [
       ...forms.flatMap((form) =>
-        Object.entries({ ms: '', cpuMs: ' cpu' }).map(([key, suffix]) =>
-          figure({
-            name: `runnable erofs ${form}${suffix}`,
-            unit: 'ms',
-            what: suffix === '' ? what : `${what}: processor time`,
-            ours: all(`indexed ${form}`, key),
-            peers: { 'own unpack': all(`unpacked ${form}`, key) },
-            // its wall time tells nothing: one thread does both
-            ...(key === 'cpuMs' && { limit: all(`expanded ${form}`, key) }),
-          }),
-        ),
+        timeFigures(`runnable erofs ${form}`, what, (key) => ({
+          ours: all(`indexed ${form}`, key),
+          peers: { 'own unpack': all(`unpacked ${form}`, key) },
+          // its wall time tells nothing: one thread does both
+          ...(key === 'cpuMs' && { limit: all(`expanded ${form}`, key) }),
+        })),
       ),
       ...['indexed', 'unpacked'].map((way) =>
         figure({

@@ -39,6 +39,18 @@ export function figure({ name, unit, what, ours, phases, peers = {}, limit }) {
   }
 }
 
+/**
+ * Two figures of the same runs, whose measurements are {ms, cpuMs}: by the clock, and of processor time.
+ *
+ * @param of what figure() takes beside name, unit and what, for a key of the measurements
+ */
+export function timeFigures(name, what, of) {
+  return [
+    figure({ name, unit: 'ms', what, ...of('ms') }),
+    figure({ name: `${name} cpu`, unit: 'ms', what: `${what}: processor time`, ...of('cpuMs') }),
+  ]
+}
+
 export const nanoseconds = () => process.hrtime.bigint()
 export const msSince = (start) => Number(process.hrtime.bigint() - start) / 1e6
 
