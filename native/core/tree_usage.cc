@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "core/directory.h"
+#include "core/directory_walk.h"
 #include "core/path.h"
 #include "core/text.h"
 #include "core/uapi.h"
@@ -56,15 +57,12 @@ class Counter {
     struct stat st {};
     if (fstat(top_, &st) != 0) return Error::last("fstat");
     add(st);
-    CAISSON_TRY(directory(top_, {}));
-    while (!pending_.empty()) {
-      String path = static_cast<String&&>(pending_.back());
-      pending_.pop();
-      // one descriptor, however deep it goes
-      Fd dir = CAISSON_TRY(open_at2(top_, path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, kBelow));
-      CAISSON_TRY(directory(dir.get(), path));
+    DirectoryWalk walk(top_);
+    for (;;) {
+      const Fd dir = CAISSON_TRY(walk.next());
+      if (!dir) return usage_;
+      CAISSON_TRY(directory(dir.get(), walk));
     }
-    return usage_;
   }
 
  private:
@@ -75,7 +73,7 @@ class Counter {
     ++usage_.inodes;
   }
 
-  Status directory(int dir, string_view path) {
+  Status directory(int dir, DirectoryWalk& walk) {
     DirectoryReader reader(dir);
     for (;;) {
       DirectoryReader::Entry entry = CAISSON_TRY(reader.next());
@@ -83,17 +81,13 @@ class Counter {
       struct stat st {};
       if (fstatat(dir, entry.name, &st, AT_SYMLINK_NOFOLLOW) != 0) return Error::last("fstatat", entry.name);
       add(st);
-      if (!S_ISDIR(st.st_mode)) continue;
-      String& below = pending_.push(String(path));
-      if (!path.empty()) below.append('/');
-      below.append(entry.name);
+      if (S_ISDIR(st.st_mode)) walk.add(entry.name);
     }
   }
 
   int top_;
   TreeUsage usage_;
   Met met_;
-  Vec<String> pending_;
 };
 
 }  // namespace
