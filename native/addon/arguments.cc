@@ -59,6 +59,13 @@ std::vector<int> fds_argument(const Napi::Value& value, const char* name, size_t
   return fds;
 }
 
+std::vector<Fd> fd_copies_argument(const Napi::Value& value, const char* name, size_t max) {
+  const Napi::Array array = array_argument(value, name, max);
+  std::vector<Fd> copies;
+  for (u32 i = 0; i < array.Length(); ++i) copies.push_back(fd_copy_argument(array.Get(i), name));
+  return copies;
+}
+
 std::vector<std::string> strings_argument(const Napi::Value& value, const char* name, size_t max) {
   Napi::Array array = array_argument(value, name, max);
   std::vector<std::string> strings;

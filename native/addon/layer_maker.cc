@@ -1,6 +1,5 @@
 // recodeBlob(): a layer in another coding, or its bare bytes for a pipe. packTree(): a tree as a layer or an archive.
 #include <errno.h>
-#include <fcntl.h>
 
 #include <memory>
 #include <utility>
@@ -19,22 +18,9 @@ namespace {
 
 constexpr size_t kChunk = 512 * 1024;
 constexpr size_t kExcludeMax = 4096;
-constexpr size_t kLayersMax = 501;  // OVL_MAX_STACK, and an upper
 
 u64 number(const Napi::Object& options, const char* name, i64 low) {
   return static_cast<u64>(integer_argument(options.Get(name), name, low, kSafeIntegerMax));
-}
-
-// Layers' directories; what JavaScript closes meanwhile stays open here.
-std::vector<std::shared_ptr<Fd>> directories_argument(const Napi::Value& value) {
-  std::vector<std::shared_ptr<Fd>> copies;
-  for (const int fd : fds_argument(value, "directories", kLayersMax)) {
-    auto copy = std::make_shared<Fd>(fcntl(fd, F_DUPFD_CLOEXEC, 0));
-    if (!*copy) throw make_error(value.Env(), Error::last("fcntl(F_DUPFD_CLOEXEC)", "directories"));
-    copies.push_back(std::move(copy));
-  }
-  if (copies.empty()) throw Napi::RangeError::New(value.Env(), "argument 'directories' must hold one at least");
-  return copies;
 }
 
 Napi::Value to_object(Napi::Env env, SunkLayer layer) {
@@ -92,7 +78,8 @@ Napi::Value recode_blob(const Napi::CallbackInfo& info) {
 // packTree(directories, to: number | null, { gzip, layer, exclude }): { done, abort() }
 Napi::Value pack_tree_to(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
-  auto from = directories_argument(info[0]);
+  std::vector<Fd> from = fd_copies_argument(info[0], "directories", kLayersMax);
+  if (from.empty()) throw Napi::RangeError::New(env, "argument 'directories' must hold one at least");
   if (!info[2].IsObject()) throw Napi::TypeError::New(env, "argument 'options' must be an object");
   const Napi::Object options = info[2].As<Napi::Object>();
   const bool gzip = options.Get("gzip").ToBoolean();
@@ -103,7 +90,7 @@ Napi::Value pack_tree_to(const Napi::CallbackInfo& info) {
     for (const std::string& path : exclude) paths.push(String(path));
     LayerSink sink(to, gzip, cancelled);
     std::vector<int> dirs;
-    for (const std::shared_ptr<Fd>& each : from) dirs.push_back(each->get());
+    for (const Fd& each : from) dirs.push_back(each.get());
     CAISSON_TRY(pack_tree(dirs, kind, {paths.data(), paths.size()}, sink));
     return sink.finish();
   };

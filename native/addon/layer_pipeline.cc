@@ -12,7 +12,6 @@
 #include <vector>
 
 #include "addon/sha256.h"
-#include "core/erofs/indexed_layer.h"
 #include "core/sys.h"
 
 namespace caisson {
@@ -122,7 +121,7 @@ mode_t clear_umask() {
 }
 
 template <typename Target>
-Result<PipelineResult> run(const BlobInput& blob, Target& target, const PipelineLimits& limits) {
+Result<PipelineResult> feed(const BlobInput& blob, Target& target, const PipelineLimits& limits) {
   PipelineResult result;
   Ring ring;
   std::optional<Status> expanded;
@@ -143,20 +142,29 @@ Result<PipelineResult> run(const BlobInput& blob, Target& target, const Pipeline
   if (!applied) return applied.error();
   if (!*expanded) return expanded->error();
   if (!*hashed) return hashed->error();
-  result.stats = CAISSON_TRY(target.finish());
+  result.stats = CAISSON_TRY(target.end());
   return result;
 }
 
 }  // namespace
 
-Result<PipelineResult> run_layer_pipeline(const BlobInput& blob, int directory, const LayerForm& form,
-                                          const PipelineLimits& limits) {
-  if (form) {
-    IndexedLayer target = CAISSON_TRY(IndexedLayer::create(directory, *form, limits.tar));
-    return run(blob, target, limits);
-  }
-  LayerApply target = CAISSON_TRY(LayerApply::create(directory, limits.tar, clear_umask()));
-  return run(blob, target, limits);
+Result<PipelineResult> LayerPipeline::run(const BlobInput& blob, int directory) {
+  if (form_)
+    target_.emplace(CAISSON_TRY(IndexedLayer::create(directory, *form_, limits_.tar, inherits_)));
+  else
+    target_.emplace(CAISSON_TRY(LayerApply::create(directory, limits_.tar, inherits_, clear_umask())));
+  const PipelineResult result =
+      CAISSON_TRY(std::visit([&](auto& target) { return feed(blob, target, limits_); }, *target_));
+  unsettled_ = true;
+  return result;
+}
+
+Status LayerPipeline::settle(span<const int> below) {
+  if (!unsettled_.exchange(false)) return Error(EALREADY, "settle", "layer");
+  const Status settled = std::visit([&](auto& target) { return target.settle(below); }, *target_);
+  target_.reset();
+  if (!settled) return settled.error();
+  return ok();
 }
 
 }  // namespace caisson

@@ -3,10 +3,12 @@
 // what is short.
 #pragma once
 
+#include <atomic>
 #include <optional>
+#include <variant>
 
 #include "addon/decoder.h"
-#include "core/erofs/layer_index.h"
+#include "core/erofs/indexed_layer.h"
 #include "core/result.h"
 #include "core/unpack/layer_apply.h"
 
@@ -26,9 +28,26 @@ struct PipelineResult {
   u64 expanded = 0;     // its bytes
 };
 
-// Blocks until the layer is in `directory`, or has failed. Both descriptors stay the caller's. Errors: those of
-// Decoder, LayerApply and LayerIndex; EFBIG "expand": over a limit of the expansion; ECANCELED.
-Result<PipelineResult> run_layer_pipeline(const BlobInput& blob, int directory, const LayerForm& form,
-                                          const PipelineLimits& limits);
+class LayerPipeline {
+ public:
+  // `inherits`: layers lie below.
+  LayerPipeline(const LayerForm& form, const PipelineLimits& limits, bool inherits)
+      : form_(form), limits_(limits), inherits_(inherits) {}
+
+  // Blocks until all of the blob is in `directory`, or it has failed. Descriptors stay the caller's. Errors: those of
+  // Decoder, LayerApply and LayerIndex; EFBIG "expand": over a limit of the expansion; ECANCELED.
+  Result<PipelineResult> run(const BlobInput& blob, int directory);
+  // Makes the layer whole, once, after run(): `below` as LayerApply::settle() has it. EALREADY: not now.
+  Status settle(span<const int> below);
+
+ private:
+  using Target = std::variant<LayerApply, IndexedLayer>;
+
+  LayerForm form_;
+  PipelineLimits limits_;
+  bool inherits_;
+  std::optional<Target> target_;
+  std::atomic<bool> unsettled_ = false;
+};
 
 }  // namespace caisson

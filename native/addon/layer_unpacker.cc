@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <utility>
+#include <vector>
 
 #include "addon/arguments.h"
 #include "addon/error.h"
@@ -25,10 +26,25 @@ Napi::Value to_object(Napi::Env env, PipelineResult result) {
   object.Set("bytes", static_cast<double>(result.stats.bytes));
   object.Set("xattrsLeftOut", static_cast<double>(result.stats.xattrs_left_out));
   object.Set("opaqueRoot", result.stats.opaque_root);
+  object.Set("implied", static_cast<double>(result.stats.implied));
+  object.Set("impliedRoot", result.stats.implied_root);
   return object;
 }
 
-// unpackLayer(blob, directory, { ...limits, erofsBlock?, growth? }): { done: Promise<LayerStats>, abort() }
+auto settler(std::shared_ptr<LayerPipeline> pipeline) {
+  return [pipeline = std::move(pipeline)](const Napi::CallbackInfo& info) {
+    std::vector<Fd> below = fd_copies_argument(info[0], "below", kLayersMax);
+    auto work = [pipeline, below = std::move(below)] {
+      std::vector<int> fds;
+      for (const Fd& each : below) fds.push_back(each.get());
+      return pipeline->settle(fds);
+    };
+    return run_on_thread(info.Env(), std::move(work), [](Napi::Env env, Unit) { return env.Undefined(); });
+  };
+}
+
+// unpackLayer(blob, directory, { ...limits, erofsBlock?, growth?, inherits? }):
+// { done: Promise<LayerStats>, abort(), settle(below): Promise<void> }
 Napi::Value unpack_layer(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   auto from = std::make_shared<Fd>(fd_copy_argument(info[0], "blob"));
@@ -58,9 +74,13 @@ Napi::Value unpack_layer(const Napi::CallbackInfo& info) {
   else if (!growing.IsUndefined())
     throw Napi::TypeError::New(env, "argument 'growth' must be a blob writer's");
 
+  const bool inherits = object.Get("inherits").ToBoolean();
   auto cancelled = std::make_shared<std::atomic<bool>>(false);
-  auto work = [cancelled, form, limits, growth, from, to] {
-    return run_layer_pipeline({from->get(), *cancelled, growth.get()}, to->get(), form, limits);
+  auto pipeline = std::make_shared<LayerPipeline>(form, limits, inherits);
+  auto work = [cancelled, growth, pipeline, inherits, from, to]() -> Result<PipelineResult> {
+    PipelineResult result = CAISSON_TRY(pipeline->run({from->get(), *cancelled, growth.get()}, to->get()));
+    if (!inherits) CAISSON_TRY(pipeline->settle({}));
+    return result;
   };
   auto abort = [cancelled, growth](const Napi::CallbackInfo&) {
     *cancelled = true;
@@ -69,6 +89,7 @@ Napi::Value unpack_layer(const Napi::CallbackInfo& info) {
   Napi::Object handle = Napi::Object::New(env);
   handle.Set("done", run_on_thread(env, std::move(work), to_object));
   handle.Set("abort", Napi::Function::New(env, std::move(abort), "abort"));
+  handle.Set("settle", Napi::Function::New(env, settler(pipeline), "settle"));
   return handle;
 }
 

@@ -9,6 +9,8 @@
 #include <unistd.h>
 
 #include "core/block_mount.h"
+#include "core/directory.h"
+#include "core/directory_walk.h"
 #include "core/erofs/indexed_layer.h"
 #include "core/unpack/layer_tree.h"
 #include "tar_builder.h"
@@ -25,25 +27,28 @@ tar::Limits limits() {
 }
 
 template <typename Target>
-Error feed(Target& target, span<const u8> bytes, size_t step) {
+Error feed(Target& target, span<const u8> bytes, size_t step, span<const int> below) {
   while (!bytes.empty()) {
     span<const u8> piece = bytes.first(step < bytes.size() ? step : bytes.size());
     bytes = bytes.subspan(piece.size());
     Status status = target.write(piece);
     if (!status) return status.error();
   }
-  Result<LayerStats> done = target.finish();
-  return done ? Error() : done.error();
+  Result<LayerStats> done = target.end();
+  if (!done) return done.error();
+  Status settled = target.settle(below);
+  return settled ? Error() : settled.error();
 }
 
-Error unpack(int directory, span<const u8> bytes) {
-  Result<LayerApply> made = LayerApply::create(directory, limits());
-  return made ? feed(*made, bytes, SIZE_MAX) : made.error();
+Error unpack(int directory, span<const u8> bytes, span<const int> below) {
+  Result<LayerApply> made = LayerApply::create(directory, limits(), !below.empty());
+  return made ? feed(*made, bytes, SIZE_MAX, below) : made.error();
 }
 
-Error index(int directory, span<const u8> bytes, bool archive) {
-  Result<IndexedLayer> made = IndexedLayer::create(directory, {archive ? 9u : 12u, archive}, limits());
-  return made ? feed(*made, bytes, archive ? 509 : SIZE_MAX) : made.error();
+Error index(int directory, span<const u8> bytes, bool archive, span<const int> below) {
+  const erofs::IndexForm form = {archive ? 9u : 12u, archive};
+  Result<IndexedLayer> made = IndexedLayer::create(directory, form, limits(), !below.empty());
+  return made ? feed(*made, bytes, archive ? 509 : SIZE_MAX, below) : made.error();
 }
 
 void require(bool held, const char* what, const char* name) {
@@ -92,7 +97,7 @@ void compare_attributes(int a, int b, const char* name) {
   }
 }
 
-// The time of what has no entry of its own is not the unpacker's; a list of access rules changes the mode with it.
+// A list of access rules changes the mode with it.
 void compare(int tree, int mounted, const char* name, int depth) {
   struct stat a = {};
   struct stat b = {};
@@ -108,6 +113,9 @@ void compare(int tree, int mounted, const char* name, int depth) {
             "the target", name);
   }
   if (!S_ISREG(a.st_mode) && !S_ISDIR(a.st_mode)) return;
+  // a root that nothing tells of has the time of its making
+  const bool told = strcmp(name, ".") != 0;
+  require(!told || (a.st_mtim.tv_sec == b.st_mtim.tv_sec && a.st_mtim.tv_nsec == b.st_mtim.tv_nsec), "the time", name);
   const Fd one = open_at(tree, name, O_RDONLY | O_NONBLOCK);
   const Fd other = open_at(mounted, name, O_RDONLY | O_NONBLOCK);
   compare_attributes(one.get(), other.get(), name);
@@ -133,6 +141,48 @@ bool is_policy(const Error& error) {
 
 bool has_rules(string_view bytes) { return bytes.find("posix_acl") != string_view::npos; }
 
+// Directories that say something to whoever has none of his own.
+void distinguish(int tree) {
+  DirectoryWalk walk(tree);
+  for (u32 count = 1;; ++count) {
+    const Result<Fd> next = walk.next();
+    if (!next || !*next) return;
+    const int dir = (*next).get();
+    if (fchown(dir, count, walk.depth()) != 0 || fchmod(dir, 0700 | (count & 07077)) != 0 ||
+        fsetxattr(dir, "trusted.count", &count, sizeof count, 0) != 0)
+      abort();
+    DirectoryReader reader(dir);
+    for (;;) {
+      const Result<DirectoryReader::Entry> entry = reader.next();
+      if (!entry || (*entry).name == nullptr) break;
+      struct stat st = {};
+      if (fstatat(dir, (*entry).name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode)) walk.add((*entry).name);
+    }
+  }
+}
+
+// The layer `bytes` in all forms, upon `below`. The tree is left in `top`, where it could be unpacked.
+Error compare_forms(int top, const char* name, string_view input, span<const int> below) {
+  const span<const u8> bytes(reinterpret_cast<const u8*>(input.data()), input.size());
+  mkdirat(top, name, 0755);
+  const Fd tree = open_at(top, name, O_RDONLY | O_DIRECTORY);
+  Error unpacked = unpack(tree.get(), bytes, below);
+  for (const bool archive : {true, false}) {
+    mkdirat(top, "index", 0755);
+    const Fd layer = open_at(top, "index", O_RDONLY | O_DIRECTORY);
+    const Error indexed = index(layer.get(), bytes, archive, below);
+    if (is_policy(unpacked)) require(indexed.err == unpacked.err, "the refusal", unpacked.call);
+    if (unpacked.err == 0 && indexed.err != 0) require(!is_policy(indexed), "the refusal", indexed.call);
+    if (unpacked.err == 0 && indexed.err == 0 && !has_rules(input)) {
+      Result<Fd> mounted = mount_erofs(layer.get());
+      require(static_cast<bool>(mounted), "what can be mounted", mounted ? "" : mounted.error().object);
+      compare(tree.get(), mounted->get(), ".", 16);
+    }
+    if (!evict(top, "index", "index")) abort();
+  }
+  return unpacked;
+}
+
 Fd scratch() {
   static char name[] = "/var/tmp/caisson-erofs-fuzz-XXXXXX";
   if (mkdtemp(name) == nullptr) abort();
@@ -149,23 +199,15 @@ extern "C" int LLVMFuzzerTestOneInput(const u8* data, size_t size) {
     u8* block = reinterpret_cast<u8*>(const_cast<char*>(input.c_str())) + at;
     if (memcmp(block + tar::kMagic.at, "ustar", 5) == 0) caisson::test::TarBuilder::seal(block);
   }
-  const span<const u8> bytes(reinterpret_cast<const u8*>(input.c_str()), size);
-  mkdirat(top.get(), "tree", 0755);
-  const Fd tree = open_at(top.get(), "tree", O_RDONLY | O_DIRECTORY);
-  const Error unpacked = unpack(tree.get(), bytes);
-  for (const bool archive : {true, false}) {
-    mkdirat(top.get(), "index", 0755);
-    const Fd layer = open_at(top.get(), "index", O_RDONLY | O_DIRECTORY);
-    const Error indexed = index(layer.get(), bytes, archive);
-    if (is_policy(unpacked)) require(indexed.err == unpacked.err, "the refusal", unpacked.call);
-    if (unpacked.err == 0 && indexed.err != 0) require(!is_policy(indexed), "the refusal", indexed.call);
-    if (unpacked.err == 0 && indexed.err == 0 && !has_rules(input.view())) {
-      Result<Fd> mounted = mount_erofs(layer.get());
-      require(static_cast<bool>(mounted), "what can be mounted", mounted ? "" : mounted.error().object);
-      compare(tree.get(), mounted->get(), ".", 16);
-    }
-    if (!evict(top.get(), "index", "index")) abort();
+  const Error base = compare_forms(top.get(), "base", input.view(), {});
+  if (base.err == 0) {
+    // once more upon itself
+    const Fd below = open_at(top.get(), "base", O_RDONLY | O_DIRECTORY);
+    distinguish(below.get());
+    const int layers[] = {below.get()};
+    static_cast<void>(compare_forms(top.get(), "upper", input.view(), layers));
+    if (!evict(top.get(), "upper", "upper")) abort();
   }
-  if (!evict(top.get(), "tree", "tree")) abort();
+  if (!evict(top.get(), "base", "base")) abort();
   return 0;
 }

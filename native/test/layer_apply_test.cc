@@ -59,8 +59,10 @@ class Fixture {
       Status status = made->write(piece);
       if (!status) return status.error();
     }
-    Result<LayerStats> done = made->finish();
+    Result<LayerStats> done = made->end();
     if (!done) return done.error();
+    Status settled = made->settle({});
+    if (!settled) return settled.error();
     stats = *done;
     return {};
   }

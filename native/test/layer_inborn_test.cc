@@ -61,8 +61,8 @@ void test_mask(mode_t mask, mode_t told) {
   TarBuilder tar;
   append_archive(tar);
   const mode_t before = umask(mask);
-  Result<LayerApply> apply = LayerApply::create(directory.get(), {}, told);
-  CHECK(apply && apply->write(tar.bytes()) && apply->finish());
+  Result<LayerApply> apply = LayerApply::create(directory.get(), {}, false, told);
+  CHECK(apply && apply->write(tar.bytes()) && apply->end() && apply->settle({}));
   umask(before);
   each_file([&](const char* name, u32 mode, u32 uid, u32 gid) {
     struct stat st = {};

@@ -46,7 +46,7 @@ void unpack(const Memory& archive, int dir) {
     CHECK(apply->write(rest.subspan(0, n)));
     rest = rest.subspan(n);
   }
-  CHECK(apply->finish());
+  CHECK(apply->end() && apply->settle({}));
 }
 
 void test_tree(int top) {

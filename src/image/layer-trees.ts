@@ -1,13 +1,13 @@
 import { join } from 'node:path'
 
-import { CaissonError } from '../../errors.ts'
-import { isPresent, withDirectory } from '../../files.ts'
-import type { Native } from '../../native/types.ts'
-import { indexFile } from '../layer-form.ts'
-import type { LayerStore } from '../layers.ts'
-import type { ImagePaths } from '../paths.ts'
-import { mounted } from './image.ts'
-import type { LayerDirectory } from './snapshotter.ts'
+import { CaissonError } from '../errors.ts'
+import { isPresent, withDirectory } from '../files.ts'
+import type { Native } from '../native/types.ts'
+import { indexFile } from './layer-form.ts'
+import type { LayerStore } from './layers.ts'
+import { mounted } from './mounted.ts'
+import type { ImagePaths } from './paths.ts'
+import type { LayerDirectory } from './snapshot/snapshotter.ts'
 
 export interface LayerTreeParts {
   readonly native: Pick<Native, 'openDirectory' | 'mountErofs' | 'letGo'>

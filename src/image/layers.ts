@@ -1,44 +1,33 @@
 import { randomBytes } from 'node:crypto'
 import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { basename, join } from 'node:path'
-import { CaissonError } from '../errors.ts'
 import { ifPresent, renameIfPresent, withDirectory } from '../files.ts'
 import type { ErofsBlock, Native, TreeUsage } from '../native/types.ts'
+import { Arrivals } from './arrivals.ts'
 import { writeAtomically } from './atomic-file.ts'
 import type { GrowingBlob } from './blobs.ts'
 import { layerDirectory, type ChainLink } from './chain.ts'
-import { digestOfHex, hexOf, isDigest, type Digest } from './digest.ts'
-import { indexedForm, isIndexedForm, type IndexedForm } from './layer-form.ts'
+import { digestOfHex, hexOf, type Digest } from './digest.ts'
+import { indexedForm } from './layer-form.ts'
+import { parseLayerMeta, type LayerMeta } from './layer-record.ts'
 import { withLockFile } from './lock.ts'
+import { withLayersBelow } from './layers-below.ts'
 import type { LayerDescriptor } from './manifest.ts'
 import type { ImagePaths } from './paths.ts'
 import { orAborted, SingleFlight } from './single-flight.ts'
 import { Slots } from './slots.ts'
 import type { Trash } from './trash.ts'
-import { defaultUnpackLimits, unpackBlob, type UnpackLimits } from './unpack.ts'
+import { defaultUnpackLimits, unpackBlob, type LayersBelow, type UnpackLimits } from './unpack.ts'
 import type { Usage } from './usage.ts'
 import type { Workspace } from './workspace.ts'
 
 export type LayerNative = Pick<
   Native,
-  'blobWriter' | 'lockFile' | 'openDirectory' | 'removeTree' | 'treeUsage' | 'unpackLayer'
+  'blobWriter' | 'letGo' | 'lockFile' | 'mountErofs' | 'openDirectory' | 'removeTree' | 'treeUsage' | 'unpackLayer'
 >
 
-/** An unpacked layer's record; its presence commits the layer. Fields that a later version adds are kept by never rewriting it. */
-export interface LayerMeta {
-  v: 1
-  chainId: Digest
-  diffId: Digest
-  parent: Digest | null
-  dir: string
-  /** Bytes that it takes on disk. */
-  size: number
-  /** Bytes of its files' content; absent in records of earlier versions. */
-  content?: number
-  inodes: number
-  /** It is not unpacked; absent: it is. */
-  erofs?: IndexedForm
-}
+/** What is known of a layer once it is made. */
+type Made = Pick<LayerMeta, 'opaque' | 'erofs'>
 
 /** A blob on its way, which is unpacked as it comes. */
 export interface ArrivingBlob extends GrowingBlob {
@@ -72,6 +61,9 @@ export class LayerStore {
   readonly #known = new Set<Digest>()
   /** By directory name. */
   readonly #forms = new Map<string, LayerKind>()
+  /** By directory name: they hide those below. */
+  readonly #opaque = new Set<string>()
+  readonly #arrivals = new Arrivals<Digest>()
   readonly #flights = new SingleFlight<Digest, boolean>()
 
   constructor(parts: {
@@ -130,7 +122,7 @@ export class LayerStore {
     const file = this.#metaFile(chainId)
     const text = await ifPresent(readFile(file, 'utf8'))
     // a damaged one is as good as none: the layer is made again
-    const meta = text === null ? null : parseMeta(text, file)
+    const meta = text === null ? null : parseLayerMeta(text, file)
     if (meta === null) this.#forget(chainId)
     else this.#remember(meta)
     return meta
@@ -163,11 +155,11 @@ export class LayerStore {
     }
     const made = followers.tryRun(() =>
       this.#drafted(async (draft) => {
-        const form = await this.#apply(draft, link, blob, signal, options)
+        const made = await this.#apply(draft, link, blob, signal, options)
         await orAborted(arriving.whole, signal)
         // not before: the layer may come from elsewhere, and quicker
         return this.#locked(link, signal, async () => {
-          await this.#commit(link, draft, form)
+          await this.#commit(link, draft, made)
           return true
         })
       }),
@@ -178,6 +170,11 @@ export class LayerStore {
   /** What a layer's record says that its directory holds; null: it has none, as far as this process knows. */
   kindOf(directory: string): LayerKind | null {
     return this.#forms.get(directory) ?? null
+  }
+
+  /** Of layers, base first, those that show: overlayfs does not look at the mark on a layer's root. */
+  visible<T extends Pick<ChainLink, 'directory'>>(layers: readonly T[]): readonly T[] {
+    return layers.slice(Math.max(0, layers.map(({ directory }) => this.#opaque.has(directory)).lastIndexOf(true)))
   }
 
   /** @returns what `make` does: false when the layer was there, and it was not called */
@@ -211,7 +208,7 @@ export class LayerStore {
     })
   }
 
-  async #commit(link: ChainLink, draft: string, erofs?: IndexedForm): Promise<void> {
+  async #commit(link: ChainLink, draft: string, made: Made = {}): Promise<void> {
     const usage = await this.#usageOf(this.#paths.tmp, basename(draft))
     await this.#setAside(link.directory)
     await rename(draft, join(this.#paths.layers, link.directory))
@@ -224,7 +221,7 @@ export class LayerStore {
       size: usage.bytes,
       content: usage.content,
       inodes: usage.inodes,
-      ...(erofs !== undefined && { erofs }),
+      ...made,
     }
     await writeAtomically(this.#metaFile(link.chainId), `${JSON.stringify(meta)}\n`, this.#workspace.path())
     this.#remember(meta)
@@ -236,16 +233,36 @@ export class LayerStore {
     blob: LayerDescriptor,
     signal: AbortSignal,
     { erofsBlock, arriving }: UnpackOptions,
-  ): Promise<IndexedForm | undefined> {
+  ): Promise<Made> {
     const path = arriving?.path ?? this.#paths.blob(blob.digest)
-    const { expanded } = await withDirectory(this.#native, draft, ({ fd }) =>
+    const { parent } = link
+    const { expanded, opaqueRoot } = await withDirectory(this.#native, draft, ({ fd }) =>
       unpackBlob(this.#native, path, fd, {
         ...{ diffId: link.diffId, what: `layer ${blob.digest}`, limits: this.#limits, signal },
         ...(erofsBlock !== undefined && { erofsBlock }),
         ...(arriving !== undefined && { growth: arriving.growth }),
+        ...(parent !== null && { below: this.#below(parent, signal) }),
       }),
     )
-    return erofsBlock && indexedForm(this.#native, draft, erofsBlock, expanded)
+    return {
+      ...(opaqueRoot && { opaque: true }),
+      ...(erofsBlock !== undefined && { erofs: await indexedForm(this.#native, draft, erofsBlock, expanded) }),
+    }
+  }
+
+  /** Whoever asks for a layer asks for those below it as well, which are made meanwhile. */
+  #below(parent: Digest, signal: AbortSignal): LayersBelow {
+    return async ({ implied, impliedRoot }, work) => {
+      if (implied === 0 && !impliedRoot) return work([])
+      await this.#arrivals.wait(parent, () => this.has(parent), signal)
+      const parts = {
+        native: this.#native,
+        layers: this,
+        paths: this.#paths,
+        record: (chainId: Digest) => this.record(chainId),
+      }
+      return withLayersBelow(parts, parent, { only: implied === 0 }, work)
+    }
   }
 
   /** A directory without a record may be the lower of a running container whose metadata was lost: it is moved, not removed. */
@@ -342,34 +359,15 @@ export class LayerStore {
   #remember(meta: LayerMeta): void {
     this.#known.add(meta.chainId)
     this.#forms.set(meta.dir, meta.erofs === undefined ? 'tree' : 'erofs')
+    if (meta.opaque === true) this.#opaque.add(meta.dir)
+    this.#arrivals.arrived(meta.chainId)
     this.#usage.setLayer(meta.dir, { bytes: meta.size, inodes: meta.inodes })
   }
 
   #forget(chainId: Digest): void {
     const directory = layerDirectory(chainId)
     this.#forms.delete(directory)
+    this.#opaque.delete(directory)
     if (this.#known.delete(chainId)) this.#usage.dropLayer(directory)
   }
-}
-
-/** Null: it is damaged. */
-function parseMeta(text: string, file: string): LayerMeta | null {
-  let meta: Partial<Record<keyof LayerMeta, unknown>> | null
-  try {
-    meta = JSON.parse(text) as typeof meta
-  } catch {
-    return null // it never was whole: records are renamed into place
-  }
-  if (typeof meta?.v === 'number' && meta.v > 1) {
-    throw new CaissonError('ERR_RECORD_INVALID', `${file} is of version ${meta.v}, newer than this program`)
-  }
-  const valid =
-    meta?.v === 1 &&
-    typeof meta.chainId === 'string' &&
-    isDigest(meta.chainId) &&
-    meta.dir === layerDirectory(meta.chainId) &&
-    Number.isSafeInteger(meta.size) &&
-    Number.isSafeInteger(meta.inodes) &&
-    isIndexedForm(meta.erofs)
-  return valid ? (meta as LayerMeta) : null
 }

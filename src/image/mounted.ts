@@ -1,4 +1,4 @@
-import type { Native, NativeFd } from '../../native/types.ts'
+import type { Native, NativeFd } from '../native/types.ts'
 
 /**
  * Runs `work` with the ext4 file system of an image file mounted: by a descriptor that is nobody else's, on no mount table. Where a

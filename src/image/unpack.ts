@@ -16,13 +16,19 @@ export const defaultUnpackLimits: UnpackLimits = {
   ratioFloor: 2 ** 30,
 }
 
+type Settle = ReturnType<Native['unpackLayer']>['settle']
+
 /** Whole layers that are unpacked at once: each keeps up to three processors busy. */
 const unpacks = new Slots(Math.min(availableParallelism(), 3))
+
+/** Runs `work` with the trees of the layers below, topmost first: as many as the layer has a use for. */
+export type LayersBelow = (layer: UnpackedLayer, work: (trees: readonly number[]) => Promise<void>) => Promise<void>
 
 /**
  * Applies a layer blob to a directory, and checks its diff id.
  *
  * @param directory descriptor of an empty directory, which is to be thrown away after a failure
+ * @param options.below there are layers below
  * @param options.growth the blob is still being written; the caller bounds how many of these there are
  * @param options.erofsBlock indexes it instead (src/image/layer-form.ts)
  * @throws CaissonError ERR_LAYER_INVALID, ERR_DIGEST_MISMATCH; errors of the disk as they are
@@ -37,26 +43,36 @@ export async function unpackBlob(
     limits?: UnpackLimits
     erofsBlock?: ErofsBlock
     growth?: BlobGrowth
+    below?: LayersBelow
     signal: AbortSignal
   },
 ): Promise<UnpackedLayer> {
-  const { diffId, what, limits = defaultUnpackLimits, erofsBlock, growth, signal } = options
+  const { diffId, what, limits = defaultUnpackLimits, erofsBlock, growth, below, signal } = options
+  const explain = (error: unknown): unknown => layerError(error, what, limits)
   const file = await open(path, 'r')
-  const unpack = async (): Promise<UnpackedLayer> => {
+  const unpack = async (): Promise<{ unpacked: UnpackedLayer; settle: Settle }> => {
     signal.throwIfAborted()
     const task = native.unpackLayer(file.fd, directory, {
       ...limits,
       ...(erofsBlock !== undefined && { erofsBlock }),
       ...(growth !== undefined && { growth }),
+      inherits: below !== undefined,
     })
-    return taskEnd(task, signal, (error) => layerError(error, what, limits))
+    return { unpacked: await taskEnd(task, signal, explain), settle: task.settle }
   }
   try {
-    const unpacked = await (growth === undefined ? unpacks.run(unpack) : unpack())
+    const { unpacked, settle } = await (growth === undefined ? unpacks.run(unpack) : unpack())
     const actual = digestOfHex(unpacked.diffId)
-    if (actual === diffId) return unpacked
-    signal.throwIfAborted()
-    throw digestMismatch(`${what}, uncompressed`, diffId, actual)
+    if (actual !== diffId) {
+      signal.throwIfAborted()
+      throw digestMismatch(`${what}, uncompressed`, diffId, actual)
+    }
+    await below?.(unpacked, (trees) =>
+      settle(trees).catch((error: unknown) => {
+        throw explain(error)
+      }),
+    )
+    return unpacked
   } finally {
     await file.close()
   }

@@ -72,7 +72,8 @@ const compressors = {
 export interface ImageOptions {
   /** The name in the layout: annotation org.opencontainers.image.ref.name. */
   name: string
-  layers: readonly (readonly LayerEntry[])[]
+  /** Archives, or what is in them. */
+  layers: readonly (Buffer | readonly LayerEntry[])[]
   /** `zstd` needs the tool of that name. */
   compression?: keyof typeof compressors
   /** The `config` object of the image config: Entrypoint, Cmd, Env, … */
@@ -108,8 +109,8 @@ export async function buildLayout(layout: string, options: ImageOptions): Promis
 
   const diffIds: string[] = []
   const layers = []
-  for (const entries of options.layers) {
-    const plain = tar(entries)
+  for (const layer of options.layers) {
+    const plain = Buffer.isBuffer(layer) ? layer : tar(layer)
     diffIds.push(digestOf(plain))
     const { suffix, compress } = compressors[options.compression ?? 'gzip']
     const mediaType = `application/vnd.oci.image.layer.v1.tar${suffix}`

@@ -128,8 +128,8 @@ export async function shell(): Promise<LayerEntry[]> {
   ]
 }
 
-/** What is in a root, by mount(8) and find(1) in a mount namespace of their own. */
-export function listing(root: RootMount): string {
+/** A shell command that mounts a root at /mnt. */
+export function mountRoot(root: RootMount): string {
   const mount = {
     overlay: ({
       layersRoot = '',
@@ -142,11 +142,16 @@ export function listing(root: RootMount): string {
     directory: ({ path = '' }) => `mount --bind ${path} /mnt`,
     device: ({ path = '' }) => `mount -t ext4 -o ro,noload ${path} /mnt`,
   }[root.kind] as (of: RootMount) => string
+  return mount(root)
+}
+
+/** What is in a root, by find(1) in a mount namespace of its own. */
+export function listing(root: RootMount): string {
   const files = `find . -mindepth 1 ! -path ./lost+found -printf '%p %y %m %U:%G %n %l ' \\( -type d -printf '\\n' -o -printf '%s %T@\\n' \\)`
   const sums = `find . -type f -exec sha256sum {} +`
   return execFileSync(
     'unshare',
-    ['-m', '--propagation', 'private', 'sh', '-ec', `${mount(root)}; cd /mnt; (${files}; ${sums}) | LC_ALL=C sort`],
+    ['-m', '--propagation', 'private', 'sh', '-ec', `${mountRoot(root)}; cd /mnt; (${files}; ${sums}) | LC_ALL=C sort`],
     { encoding: 'utf8' },
   )
 }

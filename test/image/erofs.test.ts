@@ -119,7 +119,7 @@ t.test('entries that replace, hide and lead elsewhere', { skip }, async (t) => {
   ]
   const archive = join(scratch, 'entries.tar')
   await writeFile(archive, tar(entries))
-  await compare(t, archive, { times: false }) // what has no entry has the time of now where it is unpacked
+  await compare(t, archive, { times: false }) // a whiteout has the time of now where the layer is unpacked
   // overlayfs' own marks are no part of the comparison
   const layer = join(scratch, 'marks')
   await make(archive, layer, 512)

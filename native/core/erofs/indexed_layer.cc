@@ -19,13 +19,14 @@ Result<Fd> make_file(int directory, const char* name) {
 
 }  // namespace
 
-Result<IndexedLayer> IndexedLayer::create(int directory, const erofs::IndexForm& form, const tar::Limits& limits) {
+Result<IndexedLayer> IndexedLayer::create(int directory, const erofs::IndexForm& form, const tar::Limits& limits,
+                                          bool inherits) {
   Fd own(openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!own) return Error::last("openat", "layer directory");
   Fd file = CAISSON_TRY(make_file(own.get(), kErofsIndex));
   Fd archive;
   if (form.archive) archive = CAISSON_TRY(make_file(own.get(), kErofsArchive));
-  erofs::LayerIndex index = CAISSON_TRY(erofs::LayerIndex::create(file.get(), form, limits));
+  erofs::LayerIndex index = CAISSON_TRY(erofs::LayerIndex::create(file.get(), form, limits, inherits));
   return IndexedLayer(static_cast<Fd&&>(own), static_cast<Fd&&>(file), static_cast<Fd&&>(archive),
                       static_cast<erofs::LayerIndex&&>(index));
 }
@@ -41,15 +42,20 @@ Status IndexedLayer::write(span<const u8> chunk) {
   return index_.write(chunk);
 }
 
-Result<LayerStats> IndexedLayer::finish() {
-  const LayerStats stats = CAISSON_TRY(index_.finish());
+Result<LayerStats> IndexedLayer::end() {
+  const LayerStats stats = CAISSON_TRY(index_.end());
   // An archive may end within a block, but no loop device does: zeros follow, which no reader of tar minds.
   if (archive_ && ftruncate(archive_.get(), static_cast<off_t>(erofs::round_up(size_, 512))) != 0)
     return Error::last("ftruncate", kErofsArchive);
+  return stats;
+}
+
+Status IndexedLayer::settle(span<const int> below) {
+  CAISSON_TRY(index_.settle(below));
   const erofs::Inode& root = index_.root();
   if (fchown(directory_.get(), root.uid, root.gid) != 0) return Error::last("fchown", "layer directory");
   if (fchmod(directory_.get(), root.mode & 07777) != 0) return Error::last("fchmod", "layer directory");
-  return stats;
+  return ok();
 }
 
 }  // namespace caisson

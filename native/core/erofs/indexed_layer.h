@@ -10,11 +10,13 @@ namespace caisson {
 class IndexedLayer {
  public:
   // `directory`: empty, a descriptor that stays the caller's, O_PATH too.
-  static Result<IndexedLayer> create(int directory, const erofs::IndexForm& form, const tar::Limits& limits);
+  static Result<IndexedLayer> create(int directory, const erofs::IndexForm& form, const tar::Limits& limits,
+                                     bool inherits = false);
 
-  // The next bytes of the tar, and its end, as LayerApply has them.
+  // The next bytes of the tar, its end, and that of the layer, as LayerApply has them.
   Status write(span<const u8> chunk);
-  Result<LayerStats> finish();
+  Result<LayerStats> end();
+  Status settle(span<const int> below);
 
  private:
   IndexedLayer(Fd directory, Fd index_file, Fd archive, erofs::LayerIndex index)

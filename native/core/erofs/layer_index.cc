@@ -75,8 +75,8 @@ LayerIndex::LayerIndex(int fd, const IndexForm& form, Tree tree, const tar::Limi
       data_(fd),
       next_block_(kDataAt >> form.block_bits) {}
 
-Result<LayerIndex> LayerIndex::create(int fd, const IndexForm& form, const tar::Limits& limits) {
-  return LayerIndex(fd, form, CAISSON_TRY(Tree::create()), limits);
+Result<LayerIndex> LayerIndex::create(int fd, const IndexForm& form, const tar::Limits& limits, bool inherits) {
+  return LayerIndex(fd, form, CAISSON_TRY(Tree::create(inherits)), limits);
 }
 
 Status LayerIndex::write(span<const u8> chunk) {
@@ -101,15 +101,51 @@ Status LayerIndex::write(span<const u8> chunk) {
   }
 }
 
-Result<LayerStats> LayerIndex::finish() {
+Result<LayerStats> LayerIndex::end() {
   CAISSON_TRY(reader_.finish());
   CAISSON_TRY(data_.flush());
+  stats_.entries = reader_.entries();
+  stats_.implied_root = root().implied;
+  for (u32 i = Tree::kRoot + 1; i < tree_.inodes(); ++i)
+    if (tree_.inode(i).implied && tree_.inode(i).names != 0) ++stats_.implied;
+  return stats_;
+}
+
+Status LayerIndex::settle(span<const int> layers) {
+  LayersBelow below(layers);
+  CAISSON_TRY(inherit(below));
   const u64 block = u64{1} << form_.block_bits;
   const u64 metadata_at = round_up(next_block_ * block, kDataAt);
-  CAISSON_TRY(
-      write_metadata(fd_, tree_, {form_.block_bits, metadata_at, form_.archive, round_up(position_, block) / block}));
-  stats_.entries = reader_.entries();
-  return stats_;
+  return write_metadata(fd_, tree_, {form_.block_bits, metadata_at, form_.archive, round_up(position_, block) / block});
+}
+
+// As core/unpack/implied.cc does it with a tree on a disk.
+Status LayerIndex::inherit(LayersBelow& below) {
+  struct Directory {
+    u32 inode = Tree::kRoot;
+    Text name = {};
+    u32 depth = 0;
+  };
+  Vec<Directory> pending;
+  pending.push({});
+  while (!pending.empty()) {
+    const Directory directory = pending.back();
+    pending.pop();
+    const Inode& inode = tree_.inode(directory.inode);
+    below.enter(directory.depth, tree_.text(directory.name), inode.opaque);
+    if (inode.implied) {
+      const tar::Entry* entry = CAISSON_TRY(below.find());
+      if (entry != nullptr) CAISSON_TRY(set_attributes(directory.inode, *entry));
+    }
+    // layers below have no directory that lies deeper
+    if (stats_.implied == 0 || below.path().size() >= kPathMax) continue;
+    for (u32 i = inode.first; i != kNone; i = tree_.name(i).next) {
+      const Name& name = tree_.name(i);
+      if (name.inode != kNone && tree_.is_directory(name.inode))
+        pending.push({name.inode, name.text, directory.depth + 1});
+    }
+  }
+  return ok();
 }
 
 Status LayerIndex::begin(const tar::Entry& entry, u64 position) {
@@ -215,6 +251,7 @@ Status LayerIndex::make_link(const tar::Entry& entry, u32 inode) {
 Status LayerIndex::set_attributes(u32 index, const tar::Entry& entry) {
   Inode& inode = tree_.inode(index);
   const bool directory = S_ISDIR(inode.mode);
+  inode.implied = false;
   inode.mode = (inode.mode & S_IFMT) | (S_ISLNK(inode.mode) ? 0777 : entry.mode);
   inode.uid = entry.uid;
   inode.gid = entry.gid;

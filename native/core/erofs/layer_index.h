@@ -2,9 +2,8 @@
 // the tar go through once; what is left at the end is a file with the metadata, whose files' data is where it was.
 //
 // The tree is the one that LayerApply makes of the same bytes, with the same policy and errors: what an archive may
-// say, and how overlayfs sees whiteouts and opaque directories, is told there. Differences: the time of what has no
-// entry of its own is that of the entry that needs it; names of directories and of links have no bound of a file
-// system; an attribute has 65535 bytes at most, all of an entry 256 KiB.
+// say, and how overlayfs sees whiteouts and opaque directories, is told there. Differences: names of directories and of
+// links have no bound of a file system; an attribute has 65535 bytes at most, all of an entry 256 KiB.
 //
 // Two forms. Blocks of 512 bytes (Linux 6.4), where `archive` is set: data is named where it stands in the archive,
 // which is kept as it is, as device 1; only that of sparse files is copied. Else, for any kernel: data is copied into
@@ -14,6 +13,7 @@
 #include "core/erofs/area.h"
 #include "core/erofs/tree.h"
 #include "core/unpack/layer_apply.h"
+#include "core/unpack/layers_below.h"
 #include "core/unpack/tar_reader.h"
 
 namespace caisson::erofs {
@@ -26,17 +26,19 @@ struct IndexForm {
 class LayerIndex {
  public:
   // `fd`: the file, empty, open for writing; it stays the caller's.
-  static Result<LayerIndex> create(int fd, const IndexForm& form, const tar::Limits& limits);
+  static Result<LayerIndex> create(int fd, const IndexForm& form, const tar::Limits& limits, bool inherits);
 
   // The next bytes of the tar. After an error the file is for removal. The error's object is the entry.
   Status write(span<const u8> chunk);
-  // The tar has ended. Error EBADMSG: it is cut short.
-  Result<LayerStats> finish();
+  // As LayerApply has them; only settle() makes a file system of the file.
+  Result<LayerStats> end();
+  Status settle(span<const int> below);
   // The layer's top.
   const Inode& root() const { return tree_.inode(Tree::kRoot); }
 
  private:
   LayerIndex(int fd, const IndexForm& form, Tree tree, const tar::Limits& limits);
+  Status inherit(LayersBelow& below);
 
   Status begin(const tar::Entry& entry, u64 position);
   Status whiteout(u32 parent, string_view name);

@@ -24,14 +24,16 @@ bool only_slashes(string_view rest) { return rest.find_first_not_of('/') == stri
 }  // namespace
 
 // A seed of its own for each tree: nobody can make an archive whose names fall into one bucket.
-Result<Tree> Tree::create() {
-  Tree tree;
+Result<Tree> Tree::create(bool inherits) {
+  Tree tree(inherits);
   if (getrandom(tree.seed_, sizeof tree.seed_, 0) != sizeof tree.seed_) return Error::last("getrandom");
   tree.seed_[0] |= 1;
   tree.seed_[1] |= 1;
   tree.buckets_.reserve(kFirstBuckets);
   for (size_t i = 0; i < kFirstBuckets; ++i) tree.buckets_.push(kNone);
-  tree.inode(tree.add(S_IFDIR | 0755)).names = 1;
+  Inode& root = tree.inode(tree.add(S_IFDIR | 0755));
+  root.names = 1;
+  root.implied = inherits;
   return tree;
 }
 
@@ -136,6 +138,7 @@ Result<u32> Tree::walk(string_view path, bool make, i64 mtime) {
       if (!make) return Error(ENOENT, "unpack: no such entry", path);
       const u32 made = add(S_IFDIR | 0755);
       inodes_[made].mtime = mtime;
+      inodes_[made].implied = inherits_;
       add_name(at, component, made);
       at = made;
       continue;

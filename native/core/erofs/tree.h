@@ -36,6 +36,7 @@ struct Inode {
   Text link = {};          // target of a symbolic link
   Text xattrs = {};        // entries of an attribute body as they are on disk
   bool opaque = false;     // of a directory: what lower layers hold in it is hidden
+  bool implied = false;    // of a directory: no entry describes it, and layers below may (unpack/implied.h)
   bool whiteouts = false;  // of a directory: it holds some, or did (unpack/layer_tree.h: mark_whiteouts)
 };
 
@@ -51,7 +52,8 @@ class Tree {
  public:
   static constexpr u32 kRoot = 0;
 
-  static Result<Tree> create();
+  // `inherits`: there are layers below.
+  static Result<Tree> create(bool inherits);
 
   u32 add(u32 mode);
   Inode& inode(u32 index) { return inodes_[index]; }
@@ -81,12 +83,13 @@ class Tree {
   Vec<u64> chunks;  // of files: device << 32 | block, or kNoChunk
 
  private:
-  Tree() = default;
+  explicit Tree(bool inherits) : inherits_(inherits) {}
   u32 bucket(u32 directory, string_view name) const;
   void grow();
   void unlink(u32 name);
   Result<u32> walk(string_view path, bool make, i64 mtime);
 
+  bool inherits_;
   Vec<Inode> inodes_;
   Vec<Name> names_;
   Vec<u32> buckets_;  // a power of two

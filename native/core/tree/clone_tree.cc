@@ -17,11 +17,6 @@ bool vanished(const Error& error) { return error.err == ENOENT || error.err == E
 
 }  // namespace
 
-bool is_opaque_directory(int dir) {
-  char value[2];
-  return fgetxattr(dir, "trusted.overlay.opaque", value, sizeof value) == 1 && value[0] == 'y';
-}
-
 Status TreeCloner::go_on(u32 depth) const {
   if (depth > kTreeDepthMax) return Error(ELOOP, "clone", path_.view());
   if (cancellation_.cancelled()) return Error(ECANCELED, "clone", path_.view());

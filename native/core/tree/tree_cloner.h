@@ -15,8 +15,6 @@ inline constexpr u32 kTreeDepthMax = 512;  // two descriptors and some 5 KiB of 
 // How a directory of a tree is opened: the trees may be somebody else's to write to.
 inline constexpr u64 kTreeBelow = uapi::kResolveBeneath | uapi::kResolveNoSymlinks | uapi::kResolveNoXdev;
 
-bool is_opaque_directory(int dir);
-
 class TreeCloner {
  public:
   // `to`: the top of the copy, which hard links are made from.

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "core/uapi.h"
+#include "core/unpack/implied.h"
 #include "core/unpack/layer_names.h"
 
 namespace caisson {
@@ -22,8 +23,8 @@ Status replacing(int parent, const char* name, string_view path, const char* cal
 
 }  // namespace
 
-Result<LayerApply> LayerApply::create(int dirfd, const tar::Limits& limits, mode_t mask) {
-  return LayerApply(CAISSON_TRY(LayerTree::open(dirfd)), limits, mask);
+Result<LayerApply> LayerApply::create(int dirfd, const tar::Limits& limits, bool inherits, mode_t mask) {
+  return LayerApply(CAISSON_TRY(LayerTree::open(dirfd, inherits)), limits, inherits, mask);
 }
 
 Status LayerApply::write(span<const u8> chunk) {
@@ -39,17 +40,28 @@ Status LayerApply::write(span<const u8> chunk) {
         CAISSON_TRY(put_data(reader_.offset(), reader_.data()));
         break;
       case Event::kEntryEnd:
-        CAISSON_TRY(end(reader_.entry()));
+        CAISSON_TRY(end_entry(reader_.entry()));
         break;
     }
   }
 }
 
-Result<LayerStats> LayerApply::finish() {
+Result<LayerStats> LayerApply::end() {
   CAISSON_TRY(reader_.finish());
   CAISSON_TRY(tree_.settle());
   stats_.entries = reader_.entries();
+  stats_.implied = tree_.implied();
   return stats_;
+}
+
+Status LayerApply::settle(span<const int> layers) {
+  LayersBelow below(layers);
+  below.enter(0, "", stats_.opaque_root);
+  if (stats_.implied_root) {
+    const tar::Entry* entry = CAISSON_TRY(below.find());
+    if (entry != nullptr) CAISSON_TRY(set_attributes(tree_.root(), *entry));
+  }
+  return stats_.implied != 0 ? inherit(tree_.root(), below) : ok();
 }
 
 Status LayerApply::begin(const tar::Entry& entry) {
@@ -61,7 +73,7 @@ Status LayerApply::begin(const tar::Entry& entry) {
   if (kind == LayerName::kAufs) return ok();
   if (kind == LayerName::kReserved) return Error(EINVAL, "unpack: a parent has the name of a whiteout", entry.path);
 
-  int parent = CAISSON_TRY(tree_.parent_of(path_, leaf_));
+  int parent = CAISSON_TRY(tree_.parent_of(path_, entry.mtime, leaf_));
   const char* name = leaf_.c_str();
   if (kind == LayerName::kOpaque) {
     if (leaf_.size() == path_.size()) stats_.opaque_root = true;
@@ -86,6 +98,7 @@ Status LayerApply::begin_root(const tar::Entry& entry) {
   if (entry.type != tar::Type::kDirectory)
     return Error(ENOTDIR, "unpack: an entry would replace the layer's root", entry.path);
   CAISSON_TRY(tree_.settle());
+  stats_.implied_root = false;
   stats_.xattrs_left_out += CAISSON_TRY(set_attributes(tree_.root(), entry));
   return ok();
 }
@@ -121,6 +134,7 @@ Status LayerApply::make_directory_entry(int parent, const char* name, const tar:
   }
   Fd dir = CAISSON_TRY(open_leaf(parent, name, O_RDONLY | O_DIRECTORY, 0, path_));
   if (replaced) CAISSON_TRY(make_opaque(dir.get(), path_));
+  if (tree_.implied() != 0) CAISSON_TRY(clear_implied(dir.get(), path_));
   stats_.xattrs_left_out += CAISSON_TRY(set_attributes(dir.get(), entry));
   return ok();
 }
@@ -199,7 +213,7 @@ Status LayerApply::put_data(u64 offset, span<const u8> data) {
   return ok();
 }
 
-Status LayerApply::end(const tar::Entry& entry) {
+Status LayerApply::end_entry(const tar::Entry& entry) {
   if (!file_) return ok();
   // Holes stay holes: only extents are written, and the size may end in one.
   if (entry.sparse && ftruncate(file_.get(), static_cast<off_t>(entry.size)) != 0)

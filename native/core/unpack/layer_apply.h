@@ -21,6 +21,9 @@ struct LayerStats {
   u64 entries = 0;
   u64 bytes = 0;            // of regular files, as written
   u64 xattrs_left_out = 0;  // user.* attributes that the file system cannot hold
+  // Directories that no entry describes, where there are layers below: so many at most, and the root.
+  u64 implied = 0;
+  bool implied_root = false;
   // The layer hides everything below it. overlayfs does not look at the mark on a layer's root: whoever stacks the
   // layers leaves the lower ones out.
   bool opaque_root = false;
@@ -28,24 +31,29 @@ struct LayerStats {
 
 class LayerApply {
  public:
-  // `dirfd`: the directory, O_PATH or not; it stays the caller's. `mask`: the umask of the thread that applies, as far
-  // as it is known. Modes that it leaves as they are need no chmod(2).
-  static Result<LayerApply> create(int dirfd, const tar::Limits& limits, mode_t mask = 0777);
+  // `dirfd`: the directory, O_PATH or not; it stays the caller's. `inherits`: there are layers below. `mask`: the umask
+  // of the thread that applies, as far as it is known. Modes that it leaves as they are need no chmod(2).
+  static Result<LayerApply> create(int dirfd, const tar::Limits& limits, bool inherits = false, mode_t mask = 0777);
 
   // Applies the next bytes of the tar. After an error nothing more can be applied, and the directory is for removal.
   // The error's object is the entry.
   Status write(span<const u8> chunk);
   // The tar has ended. Error EBADMSG: it is cut short.
-  Result<LayerStats> finish();
+  Result<LayerStats> end();
+  // Makes the layer whole: what no entry describes becomes what the layers below (as LayersBelow has them) say of it.
+  // For the root alone the uppermost of them does.
+  Status settle(span<const int> below);
 
  private:
-  LayerApply(LayerTree tree, const tar::Limits& limits, mode_t mask)
-      : tree_(static_cast<LayerTree&&>(tree)), reader_(limits), mask_(mask), uid_(geteuid()), gid_(getegid()) {}
+  LayerApply(LayerTree tree, const tar::Limits& limits, bool inherits, mode_t mask)
+      : tree_(static_cast<LayerTree&&>(tree)), reader_(limits), mask_(mask), uid_(geteuid()), gid_(getegid()) {
+    stats_.implied_root = inherits;
+  }
 
   Status begin(const tar::Entry& entry);
   Status begin_root(const tar::Entry& entry);
   Status put_data(u64 offset, span<const u8> data);
-  Status end(const tar::Entry& entry);
+  Status end_entry(const tar::Entry& entry);
 
   Status whiteout(int parent, const char* name);
   Status make_directory_entry(int parent, const char* name, const tar::Entry& entry);

@@ -48,7 +48,8 @@ Result<u32> set_xattrs(int fd, const char* proc_name, const tar::Entry& entry) {
 }  // namespace
 
 bool is_foreign_attribute(string_view name) {
-  return name.starts_with("trusted.overlay.") || name.starts_with("user.overlay.") || name == "security.selinux";
+  return name.starts_with("trusted.overlay.") || name.starts_with("user.overlay.") || name == "security.selinux" ||
+         name.starts_with("trusted.caisson.");
 }
 
 Result<u32> set_attributes(int fd, const tar::Entry& entry, Inborn inborn) {

@@ -10,7 +10,8 @@ namespace caisson {
 // What an archive may not set. overlayfs would take trusted.overlay.* and user.overlay.* of a lower layer as its own
 // records: a redirect or metacopy made by an image shows files of other directories and layers, an opaque or whiteout
 // hides them beside the layer format's own marks. They also appear by mistake, in layers made from an upper directory;
-// so they are passed over, not refused. security.selinux is a label of the policy of the host that made the image.
+// so they are passed over, not refused. security.selinux is a label of the policy of the host that made the image;
+// trusted.caisson.* are marks of ours (core/unpack/implied.h).
 bool is_foreign_attribute(string_view name);
 
 // Both answer with the number of user.* attributes left out because the file system has none (tmpfs before Linux 6.6,

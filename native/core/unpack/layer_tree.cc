@@ -5,6 +5,7 @@
 #include <sys/xattr.h>
 
 #include "core/sys.h"
+#include "core/unpack/implied.h"
 #include "core/unpack/layer_names.h"
 
 namespace caisson {
@@ -50,6 +51,11 @@ Status make_opaque(int dirfd, string_view name) {
   return ok();
 }
 
+bool is_opaque_directory(int dirfd) {
+  char value[2];
+  return fgetxattr(dirfd, "trusted.overlay.opaque", value, sizeof value) == 1 && value[0] == 'y';
+}
+
 Status mark_whiteouts(int dirfd, string_view name) {
   if (fsetxattr(dirfd, "trusted.overlay.origin", "", 0, 0) != 0)
     return Error::last("fsetxattr trusted.overlay.origin", name);
@@ -62,22 +68,23 @@ Result<Fd> open_leaf(int dirfd, const char* name, int flags, u32 mode, string_vi
   return Fd(fd);
 }
 
-Result<Fd> make_directory(int dirfd, const char* name, string_view what) {
+Result<Fd> make_directory(int dirfd, const char* name, i64 mtime, string_view what) {
   struct stat st;
   if (fstat(dirfd, &st) != 0) return Error::last("fstat", what);
   if (mkdirat(dirfd, name, 0755) != 0) return Error::last("mkdirat", what);
   Fd made = CAISSON_TRY(open_leaf(dirfd, name, O_RDONLY | O_DIRECTORY, 0, what));
   // The caller's umask took bits off the mode.
   if (fchmod(made.get(), 0755) != 0) return Error::last("fchmod", what);
-  const struct timespec times[2] = {{0, UTIME_OMIT}, st.st_mtim};
-  if (futimens(dirfd, times) != 0) return Error::last("futimens", what);
+  const struct timespec own[2] = {{0, UTIME_OMIT}, {mtime, 0}};
+  const struct timespec parents[2] = {{0, UTIME_OMIT}, st.st_mtim};
+  if (futimens(made.get(), own) != 0 || futimens(dirfd, parents) != 0) return Error::last("futimens", what);
   return made;
 }
 
-Result<LayerTree> LayerTree::open(int root) {
+Result<LayerTree> LayerTree::open(int root, bool inherits) {
   int fd = sys::openat2(root, ".", kDirectory, 0, kOneStep);
   if (fd < 0) return Error::last("openat2", "layer directory");
-  return LayerTree(Fd(fd));
+  return LayerTree(Fd(fd), inherits);
 }
 
 Result<Fd> LayerTree::open_directory(string_view path) const {
@@ -95,7 +102,7 @@ Result<Fd> LayerTree::find(string_view path) const {
 }
 
 // Walks and makes. `real` is the way so far with all links resolved, so ".." of a link's target is its last component.
-Result<Fd> LayerTree::make_directories(string_view path) const {
+Result<Fd> LayerTree::make_directories(string_view path, i64 mtime) {
   Fd at = CAISSON_TRY(open_directory(""));
   String real;
   String todo(path);
@@ -114,7 +121,11 @@ Result<Fd> LayerTree::make_directories(string_view path) const {
     String name(component);
     Result<Fd> next = open_leaf(at.get(), name.c_str(), O_RDONLY | O_DIRECTORY, 0, path);
     if (!next && next.error().err == ENOENT) {
-      at = CAISSON_TRY(make_directory(at.get(), name.c_str(), path));
+      at = CAISSON_TRY(make_directory(at.get(), name.c_str(), mtime, path));
+      if (inherits_) {
+        CAISSON_TRY(mark_implied(at.get(), path));
+        ++implied_;
+      }
     } else if (next) {
       at = next.take();
     } else if (next.error().err == ELOOP || next.error().err == ENOTDIR) {
@@ -138,7 +149,7 @@ Result<Fd> LayerTree::make_directories(string_view path) const {
       if (!is_whiteout(st)) return Error(ENOTDIR, "unpack: a parent is not a directory", path);
       // The whiteout hides the directory of lower layers, the entry wants one of its own: an opaque directory is both.
       if (unlinkat(at.get(), name.c_str(), 0) != 0) return Error::last("unlinkat", path);
-      at = CAISSON_TRY(make_directory(at.get(), name.c_str(), path));
+      at = CAISSON_TRY(make_directory(at.get(), name.c_str(), mtime, path));
       CAISSON_TRY(make_opaque(at.get(), path));
     } else {
       return next.error();
@@ -148,7 +159,7 @@ Result<Fd> LayerTree::make_directories(string_view path) const {
   }
 }
 
-Result<int> LayerTree::parent_of(string_view path, String& leaf) {
+Result<int> LayerTree::parent_of(string_view path, i64 mtime, String& leaf) {
   size_t n = parent_length(path);
   string_view parent(path.data(), n);
   string_view name = path;
@@ -161,7 +172,7 @@ Result<int> LayerTree::parent_of(string_view path, String& leaf) {
   Result<Fd> opened = open_directory(parent);
   // ENOENT: missing or a dangling link. ENOTDIR: perhaps a whiteout.
   if (!opened && (opened.error().err == ENOENT || opened.error().err == ENOTDIR)) {
-    parent_ = CAISSON_TRY(make_directories(parent));
+    parent_ = CAISSON_TRY(make_directories(parent, mtime));
   } else {
     parent_ = CAISSON_TRY(static_cast<Result<Fd>&&>(opened));
   }

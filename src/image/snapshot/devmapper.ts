@@ -13,8 +13,8 @@ import { SingleFlight } from '../single-flight.ts'
 import type { Workspace } from '../workspace.ts'
 import { CommittingSnapshotter, withChanges } from './commit.ts'
 import type { SnapshotNative } from './directory.ts'
-import { mountedDevice } from './image.ts'
-import { withLayerTrees } from './layer-trees.ts'
+import { mountedDevice } from '../mounted.ts'
+import { withLayerTrees } from '../layer-trees.ts'
 import type {
   Changes,
   LayerDirectory,
@@ -125,7 +125,7 @@ export class DevmapperSnapshotter extends CommittingSnapshotter implements Snaps
   /** The device of the topmost layer; those below it are made on the way. */
   async #top(layers: readonly ChainLink[], signal: AbortSignal | undefined): Promise<ThinRecord> {
     let top = await this.#once(base, signal, () => this.#makeBase())
-    for (const layer of layers) {
+    for (const layer of this.#parts.layers.visible(layers)) {
       const origin = top
       top = await this.#once(layerName(layer.directory), signal, (shared) => this.#makeLayer(layer, origin, shared))
     }

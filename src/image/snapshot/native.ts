@@ -20,7 +20,7 @@ import type {
   Snapshotter,
   SnapshotUsage,
 } from './snapshotter.ts'
-import { withLayerTrees } from './layer-trees.ts'
+import { withLayerTrees } from '../layer-trees.ts'
 import { cloneTree, diffTree } from './trees.ts'
 
 export interface NativeParts {
@@ -76,7 +76,7 @@ export class NativeSnapshotter extends CommittingSnapshotter implements Snapshot
       if (size > 0 && !(await limitDirectory(native, directory, size))) throw noQuota(directory)
       const tree = join(directory, name)
       await mkdir(tree, { mode: 0o755 })
-      for (const layer of layers) {
+      for (const layer of this.#parts.layers.visible(layers)) {
         await withLayerTrees(this.#parts, [layer], async ([from = '']) =>
           cloneTree(native, from, tree, 'apply', signal),
         )
@@ -105,7 +105,7 @@ export class NativeSnapshotter extends CommittingSnapshotter implements Snapshot
     const directory = snapshotDirectory(key)
     const { mtimeMs } = await stat(join(directory, marker))
     const copy = (draft: string): ReturnType<typeof diffTree> =>
-      withLayerTrees(this.#parts, layers.toReversed(), (lowers) =>
+      withLayerTrees(this.#parts, this.#parts.layers.visible(layers).toReversed(), (lowers) =>
         diffTree(native, { lowers, upper: join(directory, 'tree'), to: draft, since: mtimeMs }, options.signal),
       )
     return withChanges(this.#parts, copy, work)

@@ -10,7 +10,7 @@ import type { ImagePaths } from '../paths.ts'
 import type { Workspace } from '../workspace.ts'
 import { CommittingSnapshotter, withChanges } from './commit.ts'
 import { removeDirectory, snapshotDirectory, UsageCache, type SnapshotNative } from './directory.ts'
-import { mountedImage } from './image.ts'
+import { mountedImage } from '../mounted.ts'
 import type {
   Changes,
   LayerDirectory,
@@ -22,7 +22,7 @@ import type {
   SnapshotterName,
   SnapshotUsage,
 } from './snapshotter.ts'
-import { withLayerTrees } from './layer-trees.ts'
+import { withLayerTrees } from '../layer-trees.ts'
 import { cloneTree } from './trees.ts'
 import { imageOf, makeUpper, type Upper } from './upper.ts'
 
@@ -128,7 +128,10 @@ export class OverlaySnapshotter extends CommittingSnapshotter implements Snapsho
   async close(): Promise<void> {}
 
   #root(layers: readonly ChainLink[], upper: Upper | null): OverlayRoot {
-    const lower = layers.map(({ directory }) => directory).reverse()
+    const lower = this.#parts.layers
+      .visible(layers)
+      .map(({ directory }) => directory)
+      .reverse()
     if (upper === null && lower.length < 2) lower.push(emptyLayer)
     const erofs = lower.flatMap((name, index) => (this.#parts.layers.kindOf(name) === 'erofs' ? [index] : []))
     return {

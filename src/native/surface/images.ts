@@ -24,6 +24,10 @@ export interface LayerStats {
    * lower layer: whoever stacks layers ends the stack at this one.
    */
   opaqueRoot: boolean
+  /** So many directories, at most, that no entry of the layer describes, where it `inherits`: beside the root. */
+  implied: number
+  /** Whether no entry of the layer describes its root, where it `inherits`. */
+  impliedRoot: boolean
 }
 
 export interface ExpansionLimits {
@@ -120,12 +124,16 @@ export interface NativeImages {
    * decompressed and hashed in one thread, applied in another, both its own. With `growth` the blob is still being written, and what is
    * missing is waited for. Rejects with EBADMSG (damaged), EFBIG (over a limit; syscall `expand` for those of the expansion), ECANCELED
    * after `abort`, and what the disk says.
+   *
+   * With `inherits` there are layers below, and the layer is whole only after `settle`: directories that it has without an entry for
+   * them become what those layers say of them. `below` are their trees, topmost first, each whole; for the root the topmost does.
+   * `settle` rejects with EALREADY where there is nothing to settle, or not yet.
    */
   unpackLayer(
     blob: number,
     directory: number,
-    options: LayerLimits & ExpansionLimits & { erofsBlock?: ErofsBlock; growth?: BlobGrowth },
-  ): { done: Promise<UnpackedLayer>; abort: () => void }
+    options: LayerLimits & ExpansionLimits & { erofsBlock?: ErofsBlock; growth?: BlobGrowth; inherits?: boolean },
+  ): { done: Promise<UnpackedLayer>; abort: () => void; settle: (below: readonly number[]) => Promise<void> }
   /**
    * Writes a blob (gzip, zstd or uncompressed, as its first bytes say) to a descriptor, uncompressed or as gzip, by a thread of its own;
    * its end closes its copy of `to`. `to` null: it is only measured. Rejects as `unpackLayer`, and with EPIPE where nobody reads.

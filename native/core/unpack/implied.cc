@@ -1,0 +1,57 @@
+#include "core/unpack/implied.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+
+#include "core/directory.h"
+#include "core/directory_walk.h"
+#include "core/unpack/layer_attributes.h"
+#include "core/unpack/layer_tree.h"
+
+namespace caisson {
+namespace {
+
+constexpr const char* kMark = "trusted.caisson.implied";
+
+Result<bool> is_directory(int parent, const DirectoryReader::Entry& entry) {
+  if (entry.type != DT_UNKNOWN) return entry.type == DT_DIR;
+  struct stat st;
+  if (fstatat(parent, entry.name, &st, AT_SYMLINK_NOFOLLOW) != 0) return Error::last("fstatat", entry.name);
+  return S_ISDIR(st.st_mode);
+}
+
+}  // namespace
+
+Status mark_implied(int dirfd, string_view name) {
+  if (fsetxattr(dirfd, kMark, "", 0, 0) != 0) return Error::last("fsetxattr trusted.caisson.implied", name);
+  return ok();
+}
+
+Result<bool> clear_implied(int dirfd, string_view name) {
+  if (fremovexattr(dirfd, kMark) == 0) return true;
+  if (errno == ENODATA) return false;
+  return Error::last("fremovexattr trusted.caisson.implied", name);
+}
+
+Status inherit(int top, LayersBelow& below) {
+  DirectoryWalk walk(top);
+  for (;;) {
+    const Fd dir = CAISSON_TRY(walk.next());
+    if (!dir) return ok();
+    below.enter(walk.depth(), walk.name(), is_opaque_directory(dir.get()));
+    if (CAISSON_TRY(clear_implied(dir.get(), walk.path()))) {
+      const tar::Entry* entry = CAISSON_TRY(below.find());
+      if (entry != nullptr) CAISSON_TRY(set_attributes(dir.get(), *entry));
+    }
+    DirectoryReader reader(dir.get());
+    for (;;) {
+      const DirectoryReader::Entry entry = CAISSON_TRY(reader.next());
+      if (entry.name == nullptr) break;
+      if (CAISSON_TRY(is_directory(dir.get(), entry))) walk.add(entry.name);
+    }
+  }
+}
+
+}  // namespace caisson

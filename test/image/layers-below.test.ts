@@ -1,0 +1,220 @@
+/** Directories that a layer has without an entry for them are those of the layers below: images beside what umoci unpacks of them. */
+import { mkdir, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import type { ImageService, SnapshotterName } from '#src/image/index.ts'
+import { buildLayout, type LayerEntry } from '../helpers/image.ts'
+import { openImages, temporary } from '../helpers/images.ts'
+import { needsRoot } from '../helpers/service.ts'
+import { listing, mountRoot } from '../helpers/snapshots.ts'
+import { missingTools, run } from '../helpers/tools.ts'
+import { describe } from '../helpers/trees.ts'
+
+const skip = needsRoot || missingTools('umoci', 'unshare', 'python3')
+const snapshotters = ['overlay', 'erofs', 'native'] as const
+
+type Layers = readonly (readonly LayerEntry[])[]
+
+async function store(t: Test, snapshotter: SnapshotterName): Promise<{ root: string; images: ImageService }> {
+  const root = await temporary(t)
+  const images = await openImages(t, root, { snapshots: { snapshotter } })
+  images.adoptionComplete()
+  return { root, images }
+}
+
+/** The root file system of an image, as `read` sees what each of the snapshotters makes of it. */
+async function roots<T>(t: Test, layout: string, read: (mount: string) => Promise<T>): Promise<Record<string, T>> {
+  const seen: Record<string, T> = {}
+  for (const name of snapshotters) {
+    const { root, images } = await store(t, name)
+    const image = await images.importLayout(layout, 'a')
+    const key = { id: 'c'.repeat(64), directory: join(root, 'container') }
+    await mkdir(key.directory, { mode: 0o700 })
+    const mounted = await images.snapshotters.of(name).prepare(key, (await images.resolveLayers(image.id)).chain)
+    seen[name] = await read(mountRoot(mounted))
+    await images.snapshotters.of(name).remove(key)
+    const report = await images.check()
+    t.same(report.problems, [], `${name}: its store is sound`)
+  }
+  return seen
+}
+
+/** @returns null where umoci refuses the image */
+async function byUmoci(t: Test, layout: string): Promise<{ list: string; digest: string } | null> {
+  const bundle = join(await temporary(t), 'umoci')
+  try {
+    await run('umoci', 'raw', 'unpack', '--image', `${layout}:a`, bundle)
+  } catch (error) {
+    t.comment(String(error))
+    return null
+  }
+  return describe(bundle, ':', { times: false })
+}
+
+const directory = (name: string, mode = 0o755, owner = 0): LayerEntry => ({
+  ...{ name, type: 'directory', mode, uid: owner, gid: owner },
+})
+
+t.test('a directory without an entry is that of the layers below', { skip }, async (t) => {
+  const layers: Layers = [
+    [
+      directory('./', 0o750, 9),
+      directory('tmp/', 0o1777),
+      directory('home/', 0o711, 1),
+      directory('home/user/', 0o700, 1000),
+      directory('opaque/', 0o770, 5),
+      directory('opaque/in/', 0o770, 5),
+      directory('gone/', 0o700, 6),
+      directory('back/', 0o700, 6),
+      directory('file/', 0o700, 6),
+      directory('own/', 0o700, 6),
+      directory('own/sub/', 0o700, 6),
+      directory('deep/', 0o701),
+      directory('deep/er/', 0o702),
+      directory('deep/er/still/', 0o703),
+    ],
+    // what is between does not stand in the way
+    [{ name: 'tmp/first', content: '1' }, { name: '.wh.back' }, { name: 'other', content: 'x' }],
+    [
+      { name: 'tmp/second', content: '2' },
+      { name: 'home/user/.profile', content: 'p' },
+      { name: 'opaque/.wh..wh..opq' },
+      { name: 'opaque/in/new', content: 'n' },
+      { name: '.wh.gone' },
+      { name: 'gone/new', content: 'n' },
+      { name: 'back/new', content: 'n' },
+      { name: 'own/sub/new', content: 'n' },
+      // its entry comes later
+      directory('own/', 0o510, 7),
+      { name: 'new/dir/x', content: 'x' },
+      { name: 'deep/er/still/x', content: 'x' },
+    ],
+    [{ name: 'deep/er/still/y', content: 'y' }],
+  ]
+  const layout = await temporary(t)
+  await buildLayout(layout, { name: 'a', layers })
+  const wanted = await byUmoci(t, layout)
+  const modes = /^(?:back|deep|file|gone|home|new|opaque|own|tmp|)\S* d .*/gm
+  t.same(wanted?.list.match(modes), [
+    ' d 750 9:9',
+    'back d 755 0:0',
+    'deep d 701 0:0',
+    'deep/er d 702 0:0',
+    'deep/er/still d 703 0:0',
+    'file d 700 6:6',
+    'gone d 755 0:0',
+    'home d 711 1:1',
+    'home/user d 700 1000:1000',
+    'new d 755 0:0',
+    'new/dir d 755 0:0',
+    'opaque d 770 5:5',
+    'opaque/in d 755 0:0',
+    'own d 510 7:7',
+    'own/sub d 700 6:6',
+    'tmp d 1777 0:0',
+  ])
+  const seen = await roots(t, layout, (mount) => describe('/mnt', mount, { times: false }))
+  for (const name of snapshotters) {
+    t.equal(seen[name]?.list, wanted?.list, name)
+    t.equal(seen[name]?.digest, wanted?.digest, `${name}: content and attributes`)
+  }
+})
+
+t.test('times and attributes too, and a mark of ours is never an image’s', { skip }, async (t) => {
+  const tree = join(await temporary(t), 'tree')
+  const attribute = (name: string): string => `--pax-option=SCHILY.xattr.${name}:=yes`
+  await mkdir(join(tree, 'd', 'e'), { recursive: true })
+  await run('touch', '-d', '2001-02-03 04:05:06.123456789', join(tree, 'd', 'e'), join(tree, 'd'), tree)
+  const archive = async (...options: string[]): Promise<Buffer> => {
+    const file = join(tree, '..', 'layer.tar')
+    await run('tar', '-cf', file, '--format=posix', '-C', tree, ...options)
+    return readFile(file)
+  }
+  const below = await archive(attribute('user.note'), attribute('trusted.note'), '.')
+  await run('touch', join(tree, 'd', 'e', 'f'))
+  const above = await archive('--transform=s,^./,,', attribute('trusted.caisson.implied'), './d/e/f')
+  const layout = await temporary(t)
+  await buildLayout(layout, { name: 'a', layers: [below, above] })
+  const script = `; cd /mnt; for at in . d d/e; do stat -c '%n %y' $at; getfattr --absolute-names -m - -d $at; done; getfattr -m - -d d/e/f`
+  const seen = await roots(t, layout, async (mount) => run('unshare', '--mount', 'sh', '-ec', mount + script))
+  for (const name of snapshotters) {
+    for (const at of ['.', 'd', 'd/e']) {
+      if (at === '.' && name !== 'native') continue // an upper directory has mode and owner alone
+      t.match(seen[name], `${at} 2001-02-03 04:05:06.123456789`, `${name}: ${at}`)
+      t.match(
+        seen[name],
+        new RegExp(`# file: ${at.replace('.', '\\.')}\n(?:\\S+\n)*trusted.note="yes"\nuser.note="yes"`),
+        name,
+      )
+    }
+    t.notMatch(seen[name], 'caisson', name)
+  }
+})
+
+t.test('a layer that is opaque at its top hides those below', { skip }, async (t) => {
+  const layers: Layers = [
+    [directory('./', 0o751, 3), { name: 'lower', content: 'x' }, directory('both/', 0o700, 4), { name: 'both/lower' }],
+    [{ name: '.wh..wh..opq' }, { name: 'upper', content: 'x' }, { name: 'both/upper' }],
+    [{ name: 'top', content: 'x' }],
+  ]
+  const layout = await temporary(t)
+  await buildLayout(layout, { name: 'a', layers })
+  const wanted = await byUmoci(t, layout)
+  t.equal(wanted?.list, 'both/upper f 644 0:0 0 \ntop f 644 0:0 1 \nupper f 644 0:0 1 \n d 751 3:3\nboth d 755 0:0')
+  const seen = await roots(t, layout, (mount) => describe('/mnt', mount, { times: false }))
+  for (const name of snapshotters) t.equal(seen[name]?.digest, wanted?.digest, `${name}: ${seen[name]?.list}`)
+})
+
+/** A layer of a random tree; each directory has an entry, or not. */
+function randomLayer(random: (below: number) => number): LayerEntry[] {
+  const modes = [0o700, 0o711, 0o1777, 0o750]
+  const own = (name: string): LayerEntry => directory(name, modes[random(modes.length)], random(4))
+  const inside = (prefix: string, depth: number, listed: boolean): LayerEntry[] => {
+    const hidden: LayerEntry[] = random(8) === 0 ? [{ name: `${prefix}.wh..wh..opq` }] : []
+    const held: LayerEntry[] = []
+    for (const name of ['a', 'b', 'c']) {
+      const path = `${prefix}${name}`
+      if (random(10) === 0) hidden.push({ name: `${prefix}.wh.${name}` })
+      const kind = random(depth === 0 ? 4 : 6)
+      if (kind === 0) held.push({ name: path, content: `${random(100)}`, uid: random(3) })
+      if (kind < 2 || depth > 3) continue
+      const entry = random(2) === 0 ? [own(`${path}/`)] : []
+      held.push(...entry, ...inside(`${path}/`, depth + 1, entry.length > 0))
+    }
+    // umoci makes no directory for what hides nothing
+    return listed || held.length > 0 ? [...hidden, ...held] : []
+  }
+  return [...(random(3) === 0 ? [own('./')] : []), ...inside('', 0, true)]
+}
+
+t.test('random images look as umoci unpacks them', { skip }, async (t) => {
+  const { images, root } = await store(t, 'overlay')
+  const other = await store(t, 'erofs')
+  let compared = 0
+  for (let seed = 1; seed <= Number(process.env['CAISSON_RANDOM_IMAGES'] ?? 25); seed++) {
+    let state = seed
+    const random = (below: number): number => {
+      state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0
+      return Math.floor((state / 2 ** 32) * below)
+    }
+    const layers = Array.from({ length: 2 + random(4) }, () => randomLayer(random))
+    const layout = await temporary(t)
+    await buildLayout(layout, { name: 'a', layers, compression: 'none' })
+    const wanted = await byUmoci(t, layout)
+    if (wanted === null) continue
+    compared++
+    for (const [name, { images: each, root: at }] of Object.entries({ overlay: { images, root }, erofs: other })) {
+      const image = await each.importLayout(layout, 'a')
+      const chain = (await each.resolveLayers(image.id)).chain
+      const key = { id: 'd'.repeat(64), directory: join(at, `container${seed}`) }
+      await mkdir(key.directory, { mode: 0o700 })
+      const mounted = await each.snapshotters.chosen.prepare(key, chain)
+      const seen = await describe('/mnt', mountRoot(mounted), { times: false })
+      t.equal(seen.list, wanted.list, `${name}, seed ${seed}`)
+      if (!t.equal(seen.digest, wanted.digest, `${name}, seed ${seed}: attributes`)) t.comment(JSON.stringify(layers))
+      t.ok(listing(mounted), 'what is listed can be found')
+      await each.snapshotters.chosen.remove(key)
+    }
+  }
+  t.ok(compared >= 10, `${compared} images were compared`)
+})
