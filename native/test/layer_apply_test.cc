@@ -230,6 +230,20 @@ void test_duplicates() {
   CHECK(f.content("dir/in").view() == "stays" && (f.at("dir").st_mode & 07777) == 0711);
   CHECK(f.at("l").st_size == 1);
   CHECK(f.at("self").st_ino == f.at("other").st_ino && f.at("other").st_nlink == 2);
+
+  Fixture attributes;
+  TarBuilder twice;
+  String first;
+  TarBuilder::record(first, "SCHILY.xattr.trusted.first", "1");
+  TarBuilder::record(first, "SCHILY.xattr.trusted.both", "1");
+  twice.pax(first).add({.name = "d/", .type = '5', .mode = 0700});
+  twice.add({.name = "d/.wh..wh..opq"}).add({.name = "d/x"}, "x");
+  String second;
+  TarBuilder::record(second, "SCHILY.xattr.trusted.both", "2");
+  twice.pax(second).add({.name = "d/", .type = '5', .mode = 0711});
+  CHECK(attributes.apply(twice).err == 0);
+  CHECK(attributes.xattr("d", "trusted.first").empty() && attributes.xattr("d", "trusted.both").view() == "2");
+  CHECK(attributes.opaque("d") && attributes.content("d/x").view() == "x");
 }
 
 // Depth beyond what names and descriptors reach at once, made and removed.

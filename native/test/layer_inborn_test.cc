@@ -1,8 +1,9 @@
-// Owners and modes of files are those of the archive whatever a new file gets by itself: the thread's umask, and what
-// its directory hands down.
+// Owners, modes and access control lists are those of the archive whatever a new file gets by itself: the thread's
+// umask, and what its directory hands down.
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "check.h"
@@ -51,7 +52,30 @@ void append_archive(TarBuilder& tar) {
   each_file([&](const char* name, u32 mode, u32 uid, u32 gid) {
     tar.add({.name = name, .mode = mode, .uid = uid, .gid = gid}, "data");
   });
+  for (const char* directory : kDirectories) {
+    const auto under = [&](const char* name) {
+      String path{string_view(directory)};
+      path.append('/').append(string_view(name));
+      return path;
+    };
+    tar.add({.name = under("told/"), .type = '5', .mode = 0750, .uid = 3, .gid = 4});
+    tar.add({.name = under("untold/file"), .mode = 0640}, "data");
+    tar.add({.name = under("pipe"), .type = '6', .mode = 0640, .uid = 3});
+  }
   tar.end();
+}
+
+// Whether what is there has this mode and owner, and no access control list.
+bool is(int top, const char* directory, const char* name, u32 mode, u32 uid, u32 gid) {
+  char path[96];
+  snprintf(path, sizeof path, "%s/%s", directory, name);
+  struct stat st = {};
+  if (fstatat(top, path, &st, AT_SYMLINK_NOFOLLOW) != 0) return false;
+  snprintf(path, sizeof path, "/proc/self/fd/%d/%s/%s", top, directory, name);
+  char names[256];
+  const ssize_t size = llistxattr(path, names, sizeof names);
+  return (st.st_mode & 07777) == mode && st.st_uid == uid && st.st_gid == gid && size >= 0 &&
+         string_view(names, static_cast<size_t>(size)).find("posix_acl") == string_view::npos;
 }
 
 void test_mask(mode_t mask, mode_t told) {
@@ -64,11 +88,14 @@ void test_mask(mode_t mask, mode_t told) {
   Result<LayerApply> apply = LayerApply::create(directory.get(), {}, false, told);
   CHECK(apply && apply->write(tar.bytes()) && apply->end() && apply->settle({}));
   umask(before);
-  each_file([&](const char* name, u32 mode, u32 uid, u32 gid) {
-    struct stat st = {};
-    CHECK(fstatat(directory.get(), name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_size == 4);
-    CHECK((st.st_mode & 07777) == mode && st.st_uid == uid && st.st_gid == gid);
-  });
+  each_file(
+      [&](const char* name, u32 mode, u32 uid, u32 gid) { CHECK(is(directory.get(), ".", name, mode, uid, gid)); });
+  for (const char* under : kDirectories) {
+    CHECK(is(directory.get(), under, "told", 0750, 3, 4));
+    CHECK(is(directory.get(), under, "untold", 0755, 0, 0));
+    CHECK(is(directory.get(), under, "untold/file", 0640, 0, 0));
+    CHECK(is(directory.get(), under, "pipe", 0640, 3, 0));
+  }
   for (const char* name : kDirectories) CHECK(evict(directory.get(), name, name));
   CHECK(rmdir(top) == 0);
 }

@@ -43,11 +43,6 @@ bool split(string_view name, u8& index, string_view& rest) {
   return false;
 }
 
-size_t entry_size(string_view entries) {
-  const auto byte = [&](size_t at) { return size_t{static_cast<u8>(entries[at])}; };
-  return round_up(kXattrEntry + byte(0) + byte(2) + (byte(3) << 8), kXattrEntry);
-}
-
 void add_entry(String& to, u8 index, string_view name, string_view value) {
   const char head[] = {static_cast<char>(name.size()), static_cast<char>(index), static_cast<char>(value.size()),
                        static_cast<char>(value.size() >> 8)};
@@ -247,7 +242,7 @@ Status LayerIndex::make_link(const tar::Entry& entry, u32 inode) {
   return ok();
 }
 
-// Over what the inode has: a directory may have several entries, and keeps the attributes of all.
+// Of several entries of a directory the last one counts.
 Status LayerIndex::set_attributes(u32 index, const tar::Entry& entry) {
   Inode& inode = tree_.inode(index);
   const bool directory = S_ISDIR(inode.mode);
@@ -257,24 +252,18 @@ Status LayerIndex::set_attributes(u32 index, const tar::Entry& entry) {
   inode.gid = entry.gid;
   inode.mtime = entry.mtime;
   inode.mtime_nsec = entry.mtime_nsec;
+  inode.xattrs = {};
   if (entry.xattrs.empty()) return ok();
 
   attributes_.clear();
-  const auto given_again = [&](string_view kept, size_t from) {
+  const auto given_again = [&](u8 prefix, string_view name, size_t from) {
     for (size_t i = from; i < entry.xattrs.size(); ++i) {
-      u8 prefix = 0;
+      u8 other = 0;
       string_view rest;
-      if (!split(entry.xattrs[i].name, prefix, rest)) continue;
-      if (static_cast<u8>(kept[1]) == prefix && part(kept, kXattrEntry, static_cast<u8>(kept[0])) == rest) return true;
+      if (split(entry.xattrs[i].name, other, rest) && other == prefix && rest == name) return true;
     }
     return false;
   };
-  string_view kept = tree_.text(inode.xattrs);
-  while (!kept.empty()) {
-    const size_t size = entry_size(kept);
-    if (!given_again(kept, 0)) attributes_.append(part(kept, 0, size));
-    kept.remove_prefix(size);
-  }
   for (size_t i = 0; i < entry.xattrs.size(); ++i) {
     const tar::Xattr& xattr = entry.xattrs[i];
     if (is_foreign_attribute(xattr.name)) continue;
@@ -286,9 +275,8 @@ Status LayerIndex::set_attributes(u32 index, const tar::Entry& entry) {
     if (xattr.name.size() > kXattrNameMax) return attribute_error(ERANGE, entry, xattr);
     if (prefix == 3 && !directory) return attribute_error(EACCES, entry, xattr);
     if (xattr.value.size() > 0xffff) return attribute_error(E2BIG, entry, xattr);
-    const size_t at = attributes_.size();
+    if (given_again(prefix, rest, i + 1)) continue;  // the last one wins
     add_entry(attributes_, prefix, rest, xattr.value);
-    if (given_again(part(attributes_, at), i + 1)) attributes_.truncate(at);  // the last one wins
   }
   if (attributes_.size() > kXattrMax - 64) return Error(E2BIG, "setxattr", entry.path);
   inode.xattrs = CAISSON_TRY(tree_.keep(attributes_));

@@ -99,7 +99,7 @@ Status LayerApply::begin_root(const tar::Entry& entry) {
     return Error(ENOTDIR, "unpack: an entry would replace the layer's root", entry.path);
   CAISSON_TRY(tree_.settle());
   stats_.implied_root = false;
-  stats_.xattrs_left_out += CAISSON_TRY(set_attributes(tree_.root(), entry));
+  stats_.xattrs_left_out += CAISSON_TRY(set_attributes(tree_.root(), entry, {.xattrs = true}));
   return ok();
 }
 
@@ -122,6 +122,7 @@ Status LayerApply::whiteout(int parent, const char* name) {
 // below, and goes on doing so.
 Status LayerApply::make_directory_entry(int parent, const char* name, const tar::Entry& entry) {
   bool replaced = false;
+  Inborn inborn = {.xattrs = tree_.hands_a_list_down()};
   if (mkdirat(parent, name, 0700) != 0) {
     if (errno != EEXIST) return Error::last("mkdirat", path_);
     struct stat st;
@@ -130,12 +131,13 @@ Status LayerApply::make_directory_entry(int parent, const char* name, const tar:
       replaced = true;
       if (unlinkat(parent, name, 0) != 0) return Error::last("unlinkat", path_);
       if (mkdirat(parent, name, 0700) != 0) return Error::last("mkdirat", path_);
+    } else {
+      inborn.xattrs = true;
     }
   }
   Fd dir = CAISSON_TRY(open_leaf(parent, name, O_RDONLY | O_DIRECTORY, 0, path_));
   if (replaced) CAISSON_TRY(make_opaque(dir.get(), path_));
-  if (tree_.implied() != 0) CAISSON_TRY(clear_implied(dir.get(), path_));
-  stats_.xattrs_left_out += CAISSON_TRY(set_attributes(dir.get(), entry));
+  stats_.xattrs_left_out += CAISSON_TRY(set_attributes(dir.get(), entry, inborn));
   return ok();
 }
 
@@ -145,6 +147,7 @@ Status LayerApply::make_directory_entry(int parent, const char* name, const tar:
 Status LayerApply::make_file(int parent, const char* name, const tar::Entry& entry) {
   const bool plain = tree_.hands_nothing_down(gid_);
   inborn_.owner = plain && entry.uid == uid_ && entry.gid == gid_;
+  inborn_.xattrs = tree_.hands_a_list_down();
   inborn_.mode = plain && (entry.mode & (mask_ | ~0777U)) == 0;
   const u32 mode = inborn_.mode ? entry.mode : 0600;
   auto create = [&] { return open_leaf(parent, name, O_WRONLY | O_CREAT | O_EXCL, mode, path_); };
@@ -196,7 +199,8 @@ Status LayerApply::make_special(int parent, const char* name, const tar::Entry& 
     }
   }
   Fd made = CAISSON_TRY(open_leaf(parent, name, O_PATH, 0, path_));
-  stats_.xattrs_left_out += CAISSON_TRY(set_attributes_of_path(made.get(), entry));
+  stats_.xattrs_left_out +=
+      CAISSON_TRY(set_attributes_of_path(made.get(), entry, {.xattrs = tree_.hands_a_list_down()}));
   return ok();
 }
 

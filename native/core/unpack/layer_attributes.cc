@@ -6,17 +6,11 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include "core/tree/xattrs.h"
 #include "core/uapi.h"
 
 namespace caisson {
 namespace {
-
-// /proc/self/fd/N reaches the very inode of an O_PATH descriptor, a symbolic link's too, for calls that have no
-// AT_EMPTY_PATH on Linux 6.1 (fchmodat2 came with 6.6, setxattrat with 6.13).
-struct ProcName {
-  explicit ProcName(int fd) { snprintf(text, sizeof text, "/proc/self/fd/%d", fd); }
-  char text[32];
-};
 
 Error failed(const char* call, const tar::Entry& entry) { return Error::last(call, entry.path); }
 
@@ -47,12 +41,22 @@ Result<u32> set_xattrs(int fd, const char* proc_name, const tar::Entry& entry) {
 
 }  // namespace
 
+Status drop_xattrs(int fd, string_view name) {
+  const ProcName path(fd);
+  XattrNames names;
+  CAISSON_TRY(names.read(path.text, name));
+  for (const char* each = names.next(nullptr); each != nullptr; each = names.next(each))
+    if (of_tree(each) && removexattr(path.text, each) != 0) return Error::last("removexattr", name);
+  return ok();
+}
+
 bool is_foreign_attribute(string_view name) {
   return name.starts_with("trusted.overlay.") || name.starts_with("user.overlay.") || name == "security.selinux" ||
          name.starts_with("trusted.caisson.");
 }
 
 Result<u32> set_attributes(int fd, const tar::Entry& entry, Inborn inborn) {
+  if (inborn.xattrs) CAISSON_TRY(drop_xattrs(fd, entry.path));
   if (!inborn.owner && fchown(fd, entry.uid, entry.gid) != 0) return failed("fchown", entry);
   if (!inborn.mode && fchmod(fd, entry.mode) != 0) return failed("fchmod", entry);
   u32 left_out = CAISSON_TRY(set_xattrs(fd, nullptr, entry));
@@ -61,7 +65,8 @@ Result<u32> set_attributes(int fd, const tar::Entry& entry, Inborn inborn) {
   return left_out;
 }
 
-Result<u32> set_attributes_of_path(int fd, const tar::Entry& entry) {
+Result<u32> set_attributes_of_path(int fd, const tar::Entry& entry, Inborn inborn) {
+  if (inborn.xattrs) CAISSON_TRY(drop_xattrs(fd, entry.path));
   if (fchownat(fd, "", entry.uid, entry.gid, uapi::kAtEmptyPath) != 0) return failed("fchownat", entry);
   ProcName name(fd);
   if (entry.type != tar::Type::kSymlink && chmod(name.text, entry.mode) != 0) return failed("chmod", entry);

@@ -18,16 +18,21 @@ bool is_foreign_attribute(string_view name);
 // NFS before 5.9): containerd and umoci do so too, and no program may rely on them. Any other attribute that cannot be
 // set is an error: an image whose security.capability is lost does not work.
 
-// What an inode has from its birth and is not set again.
+// What an inode has already: what is not set again, and what goes.
 struct Inborn {
   bool owner = false;
   bool mode = false;
+  bool xattrs = false;  // of an earlier entry, or by its directory: see drop_xattrs()
 };
+
+// Takes off what an archive does not say: of several entries the last one counts, and a directory hands its access
+// control list down to what is made in it (acl(5)). What overlayfs takes for itself stays.
+Status drop_xattrs(int fd, string_view name);
 
 // `fd` is open for reading or writing: a file whose data is complete, or a directory.
 Result<u32> set_attributes(int fd, const tar::Entry& entry, Inborn inborn = {});
 
 // `fd` is an O_PATH descriptor of a link, device or FIFO, which cannot be opened (or not without side effects).
-Result<u32> set_attributes_of_path(int fd, const tar::Entry& entry);
+Result<u32> set_attributes_of_path(int fd, const tar::Entry& entry, Inborn inborn);
 
 }  // namespace caisson

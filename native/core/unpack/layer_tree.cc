@@ -6,6 +6,7 @@
 
 #include "core/sys.h"
 #include "core/unpack/implied.h"
+#include "core/unpack/layer_attributes.h"
 #include "core/unpack/layer_names.h"
 
 namespace caisson {
@@ -73,7 +74,9 @@ Result<Fd> make_directory(int dirfd, const char* name, i64 mtime, string_view wh
   if (fstat(dirfd, &st) != 0) return Error::last("fstat", what);
   if (mkdirat(dirfd, name, 0755) != 0) return Error::last("mkdirat", what);
   Fd made = CAISSON_TRY(open_leaf(dirfd, name, O_RDONLY | O_DIRECTORY, 0, what));
-  // The caller's umask took bits off the mode.
+  // the directory above may hand down a list and a group, the caller's umask has taken bits off the mode
+  CAISSON_TRY(drop_xattrs(made.get(), what));
+  if (fchown(made.get(), 0, 0) != 0) return Error::last("fchown", what);
   if (fchmod(made.get(), 0755) != 0) return Error::last("fchmod", what);
   const struct timespec own[2] = {{0, UTIME_OMIT}, {mtime, 0}};
   const struct timespec parents[2] = {{0, UTIME_OMIT}, st.st_mtim};

@@ -49,6 +49,7 @@ class LayerTree {
   // Whether a file made in the last parent has the group of its maker, which is `gid`, and the mode that it is made
   // with: neither a set-group-ID bit nor a default ACL hands down another (open(2), acl(5)).
   bool hands_nothing_down(gid_t gid) const { return parent_gid_ == gid && !parent_acl_; }
+  bool hands_a_list_down() const { return parent_acl_; }
   // Puts the time of the last parent back. Due before a directory's own time is set, and at the end.
   Status settle();
 
