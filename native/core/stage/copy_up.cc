@@ -10,9 +10,16 @@ namespace {
 
 constexpr int kDepthMax = 64;
 
-int copy_file(int from, const char* name, int to, const struct stat& st) {
-  int in = openat(from, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+int copy_file(int from, const char* name, int to) {
+  int in = openat(from, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
   if (in < 0) return -1;
+  struct stat st = {};
+  if (fstat(in, &st) != 0 || !S_ISREG(st.st_mode)) {
+    // swapped by whoever else has the tree: a device might have no end
+    close(in);
+    errno = ESTALE;
+    return -1;
+  }
   int out = openat(to, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
   int result = out < 0 ? -1 : 0;
   for (ssize_t n = 1; result == 0 && n > 0;) {
@@ -31,7 +38,7 @@ int copy_file(int from, const char* name, int to, const struct stat& st) {
 int copy_entry(int from, const char* name, int to, int depth) {
   struct stat st = {};
   if (fstatat(from, name, &st, AT_SYMLINK_NOFOLLOW) != 0) return -1;
-  if (S_ISREG(st.st_mode)) return copy_file(from, name, to, st);
+  if (S_ISREG(st.st_mode)) return copy_file(from, name, to);
   if (S_ISLNK(st.st_mode)) {
     char target[kPlanPathMax + 1];
     ssize_t n = readlinkat(from, name, target, sizeof target - 1);
