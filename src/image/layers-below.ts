@@ -7,6 +7,7 @@ import { withLayerTrees, type LayerTreeParts } from './layer-trees.ts'
 
 export interface LayersBelowParts extends LayerTreeParts {
   readonly native: LayerTreeParts['native'] & Pick<Native, 'openDirectory'>
+  /** Of a layer, as soon as it is there; null: it has gone again. */
   readonly record: (chainId: Digest) => Promise<LayerMeta | null>
 }
 

@@ -254,13 +254,11 @@ export class LayerStore {
   #below(parent: Digest, signal: AbortSignal): LayersBelow {
     return async ({ implied, impliedRoot }, work) => {
       if (implied === 0 && !impliedRoot) return work([])
-      await this.#arrivals.wait(parent, () => this.has(parent), signal)
-      const parts = {
-        native: this.#native,
-        layers: this,
-        paths: this.#paths,
-        record: (chainId: Digest) => this.record(chainId),
+      const record = async (chainId: Digest): Promise<LayerMeta | null> => {
+        await this.#arrivals.wait(chainId, () => this.has(chainId), signal)
+        return this.record(chainId)
       }
+      const parts = { native: this.#native, layers: this, paths: this.#paths, record }
       return withLayersBelow(parts, parent, { only: implied === 0 }, work)
     }
   }

@@ -1,10 +1,12 @@
 /** Directories that a layer has without an entry for them are those of the layers below: images beside what umoci unpacks of them. */
-import { mkdir, readFile } from 'node:fs/promises'
+import { mkdir, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import type { ImageService, SnapshotterName } from '#src/image/index.ts'
+import { startFaultyRegistry } from '../helpers/faulty-registry.ts'
 import { buildLayout, type LayerEntry } from '../helpers/image.ts'
-import { openImages, temporary } from '../helpers/images.ts'
+import { contents, nothing, openImages, temporary } from '../helpers/images.ts'
 import { needsRoot } from '../helpers/service.ts'
 import { listing, mountRoot } from '../helpers/snapshots.ts'
 import { missingTools, run } from '../helpers/tools.ts'
@@ -186,6 +188,98 @@ function randomLayer(random: (below: number) => number): LayerEntry[] {
   }
   return [...(random(3) === 0 ? [own('./')] : []), ...inside('', 0, true)]
 }
+
+interface Held {
+  root: string
+  images: ImageService
+  name: string
+  release: (change?: (body: Buffer) => Buffer) => void
+}
+
+/** An image of three layers, whose base comes when it is released: the second needs no other, the third has its directory of the base. */
+async function held(t: Test): Promise<Held> {
+  const layout = await temporary(t)
+  const layers: Layers = [
+    [directory('./', 0o751, 3), directory('base/', 0o1777, 4)],
+    [directory('./', 0o711, 5), { name: 'alone', content: 'x' }],
+    [{ name: 'base/new', content: 'x' }],
+  ]
+  const built = await buildLayout(layout, { name: 'v1', layers, compression: 'none' })
+  const registry = await startFaultyRegistry(layout)
+  t.teardown(() => registry.stop())
+  let release: Held['release'] = () => undefined
+  const released = new Promise<(body: Buffer) => Buffer>((resolve) => {
+    release = (change = (body) => body) => resolve(change)
+  })
+  registry.fault = (request, response) => {
+    const base = built.layerDigests[0] ?? ''
+    if (request.method !== 'GET' || request.url?.endsWith(base) !== true) return false
+    void readFile(join(layout, 'blobs/sha256', base.slice(7))).then(async (body) => {
+      response.writeHead(200, { 'content-length': body.length }).flushHeaders()
+      response.end((await released)(body))
+    })
+    return true
+  }
+  const root = await temporary(t)
+  const images = await openImages(t, root, { registry: { transport: { stallTimeoutMs: 30_000 } } })
+  images.adoptionComplete()
+  return { root, images, name: `${registry.host}/library/app:v1`, release }
+}
+
+/** The second layer is there, and the third waits. */
+async function waiting({ root }: Held): Promise<void> {
+  for (let tries = 0; (await contents(root)).meta.length < 1; tries++) {
+    if (tries > 500) throw new Error('the second layer never came')
+    await sleep(10)
+  }
+  await sleep(100)
+  if ((await contents(root)).meta.length !== 1) throw new Error('the third layer did not wait')
+}
+
+t.test('a layer waits for those below it, and for no longer than its pull', { skip }, async (t) => {
+  await t.test('they come', async (t) => {
+    const scene = await held(t)
+    const pull = scene.images.pull(scene.name)
+    await waiting(scene)
+    scene.release()
+    const { chain } = await scene.images.resolveLayers((await pull).id)
+    const { mode, uid } = await stat(join(scene.root, 'layers', 'fs', chain[2]?.directory ?? '', 'base'))
+    t.same({ mode: mode & 0o7777, uid }, { mode: 0o1777, uid: 4 })
+  })
+  await t.test('they are damaged', async (t) => {
+    const scene = await held(t)
+    const pull = scene.images.pull(scene.name)
+    pull.catch(() => undefined)
+    await waiting(scene)
+    scene.release((body) => Buffer.alloc(body.length, 'x'))
+    await t.rejects(pull, { code: 'ERR_DIGEST_MISMATCH' })
+    t.same(await contents(scene.root), nothing)
+  })
+  await t.test('the pull is left; another goes on', async (t) => {
+    const scene = await held(t)
+    const controller = new AbortController()
+    const pull = scene.images.pull(scene.name, { signal: controller.signal })
+    pull.catch(() => undefined)
+    await waiting(scene)
+    const other = scene.images.pull(scene.name)
+    await sleep(50)
+    controller.abort()
+    await t.rejects(pull, { code: 'ERR_CANCELLED' })
+    scene.release()
+    t.equal((await scene.images.resolveLayers((await other).id)).chain.length, 3)
+    t.match(await contents(scene.root), { tmp: [], leases: [], meta: { length: 3 } })
+  })
+  await t.test('the only pull is left', async (t) => {
+    const scene = await held(t)
+    const controller = new AbortController()
+    const pull = scene.images.pull(scene.name, { signal: controller.signal })
+    pull.catch(() => undefined)
+    await waiting(scene)
+    controller.abort()
+    await t.rejects(pull, { code: 'ERR_CANCELLED' })
+    t.same(await contents(scene.root), nothing)
+  })
+})
 
 t.test('random images look as umoci unpacks them', { skip }, async (t) => {
   const { images, root } = await store(t, 'overlay')
