@@ -52,7 +52,7 @@ Status LayersBelow::look_up(const Directory& above, Directory& directory) const 
 
 Result<const tar::Entry*> LayersBelow::find() {
   Directory all;
-  for (u16 i = 0; i < layers_.size(); ++i) all.layers.push(i);
+  for (size_t i = 0; i < layers_.size(); ++i) all.layers.push(static_cast<u16>(i));
   for (size_t i = 0; i < way_.size(); ++i) {
     if (way_[i].known) continue;
     if (i == 0 || !way_[i - 1].opaque) CAISSON_TRY(look_up(i == 0 ? all : way_[i - 1], way_[i]));
