@@ -153,9 +153,11 @@ Result<PipelineResult> LayerPipeline::run(const BlobInput& blob, int directory) 
     target_.emplace(CAISSON_TRY(IndexedLayer::create(directory, *form_, limits_.tar, inherits_)));
   else
     target_.emplace(CAISSON_TRY(LayerApply::create(directory, limits_.tar, inherits_, clear_umask())));
-  const PipelineResult result =
-      CAISSON_TRY(std::visit([&](auto& target) { return feed(blob, target, limits_); }, *target_));
-  unsettled_ = true;
+  Result<PipelineResult> result = std::visit([&](auto& target) { return feed(blob, target, limits_); }, *target_);
+  if (result)
+    unsettled_ = true;
+  else
+    target_.reset();
   return result;
 }
 
@@ -165,6 +167,10 @@ Status LayerPipeline::settle(span<const int> below) {
   target_.reset();
   if (!settled) return settled.error();
   return ok();
+}
+
+void LayerPipeline::drop() {
+  if (unsettled_.exchange(false)) target_.reset();
 }
 
 }  // namespace caisson

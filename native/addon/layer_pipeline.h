@@ -39,6 +39,8 @@ class LayerPipeline {
   Result<PipelineResult> run(const BlobInput& blob, int directory);
   // Makes the layer whole, once, after run(): `below` as LayerApply::settle() has it. EALREADY: not now.
   Status settle(span<const int> below);
+  // Lets go of a layer that is not to be settled; nothing where run() is at work, or settle().
+  void drop();
 
  private:
   using Target = std::variant<LayerApply, IndexedLayer>;

@@ -82,9 +82,10 @@ Napi::Value unpack_layer(const Napi::CallbackInfo& info) {
     if (!inherits) CAISSON_TRY(pipeline->settle({}));
     return result;
   };
-  auto abort = [cancelled, growth](const Napi::CallbackInfo&) {
+  auto abort = [cancelled, growth, pipeline](const Napi::CallbackInfo&) {
     *cancelled = true;
     if (growth != nullptr) growth->wake();
+    pipeline->drop();
   };
   Napi::Object handle = Napi::Object::New(env);
   handle.Set("done", run_on_thread(env, std::move(work), to_object));

@@ -16,7 +16,7 @@ export const defaultUnpackLimits: UnpackLimits = {
   ratioFloor: 2 ** 30,
 }
 
-type Settle = ReturnType<Native['unpackLayer']>['settle']
+type UnpackTask = ReturnType<Native['unpackLayer']>
 
 /** Whole layers that are unpacked at once: each keeps up to three processors busy. */
 const unpacks = new Slots(Math.min(availableParallelism(), 3))
@@ -50,7 +50,7 @@ export async function unpackBlob(
   const { diffId, what, limits = defaultUnpackLimits, erofsBlock, growth, below, signal } = options
   const explain = (error: unknown): unknown => layerError(error, what, limits)
   const file = await open(path, 'r')
-  const unpack = async (): Promise<{ unpacked: UnpackedLayer; settle: Settle }> => {
+  const unpack = async (): Promise<{ unpacked: UnpackedLayer; task: UnpackTask }> => {
     signal.throwIfAborted()
     const task = native.unpackLayer(file.fd, directory, {
       ...limits,
@@ -58,21 +58,27 @@ export async function unpackBlob(
       ...(growth !== undefined && { growth }),
       inherits: below !== undefined,
     })
-    return { unpacked: await taskEnd(task, signal, explain), settle: task.settle }
+    return { unpacked: await taskEnd(task, signal, explain), task }
   }
   try {
-    const { unpacked, settle } = await (growth === undefined ? unpacks.run(unpack) : unpack())
-    const actual = digestOfHex(unpacked.diffId)
-    if (actual !== diffId) {
-      signal.throwIfAborted()
-      throw digestMismatch(`${what}, uncompressed`, diffId, actual)
+    const { unpacked, task } = await (growth === undefined ? unpacks.run(unpack) : unpack())
+    try {
+      const actual = digestOfHex(unpacked.diffId)
+      if (actual !== diffId) {
+        signal.throwIfAborted()
+        throw digestMismatch(`${what}, uncompressed`, diffId, actual)
+      }
+      await below?.(unpacked, async (trees) => {
+        try {
+          await task.settle(trees)
+        } catch (error) {
+          throw explain(error)
+        }
+      })
+      return unpacked
+    } finally {
+      task.abort()
     }
-    await below?.(unpacked, (trees) =>
-      settle(trees).catch((error: unknown) => {
-        throw explain(error)
-      }),
-    )
-    return unpacked
   } finally {
     await file.close()
   }

@@ -7,6 +7,7 @@ import type { ImageService, SnapshotterName } from '#src/image/index.ts'
 import { startFaultyRegistry } from '../helpers/faulty-registry.ts'
 import { buildLayout, type LayerEntry } from '../helpers/image.ts'
 import { contents, nothing, openImages, temporary } from '../helpers/images.ts'
+import { openFiles } from '../helpers/open-files.ts'
 import { needsRoot } from '../helpers/service.ts'
 import { listing, mountRoot } from '../helpers/snapshots.ts'
 import { missingTools, run } from '../helpers/tools.ts'
@@ -275,9 +276,15 @@ t.test('a layer waits for those below it, and for no longer than its pull', { sk
     const pull = scene.images.pull(scene.name, { signal: controller.signal })
     pull.catch(() => undefined)
     await waiting(scene)
+    const open = (): string[] => openFiles().filter((path) => path.startsWith(scene.root))
+    t.ok(
+      open().some((path) => path.includes('/tmp/image-')),
+      'it holds what it has made so far',
+    )
     controller.abort()
     await t.rejects(pull, { code: 'ERR_CANCELLED' })
     t.same(await contents(scene.root), nothing)
+    t.same(open(), [])
   })
 })
 

@@ -127,7 +127,7 @@ export interface NativeImages {
    *
    * With `inherits` there are layers below, and the layer is whole only after `settle`: directories that it has without an entry for
    * them become what those layers say of them. `below` are their trees, topmost first, each whole; for the root the topmost does.
-   * `settle` rejects with EALREADY where there is nothing to settle, or not yet.
+   * `settle` rejects with EALREADY where there is nothing to settle, or not yet; `abort` lets go of what is not going to be.
    */
   unpackLayer(
     blob: number,
