@@ -9,6 +9,7 @@
 #include <mutex>
 #include <optional>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "addon/sha256.h"
@@ -161,12 +162,14 @@ Result<PipelineResult> LayerPipeline::run(const BlobInput& blob, int directory) 
   return result;
 }
 
-Status LayerPipeline::settle(span<const int> below) {
+Result<bool> LayerPipeline::settle(LayersBelow below) {
   if (!unsettled_.exchange(false)) return Error(EALREADY, "settle", "layer");
-  const Status settled = std::visit([&](auto& target) { return target.settle(below); }, *target_);
-  target_.reset();
-  if (!settled) return settled.error();
-  return ok();
+  Result<bool> whole = std::visit([&](auto& target) { return target.settle(std::move(below)); }, *target_);
+  if (whole && !*whole)
+    unsettled_ = true;
+  else
+    target_.reset();
+  return whole;
 }
 
 void LayerPipeline::drop() {

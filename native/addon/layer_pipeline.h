@@ -37,8 +37,8 @@ class LayerPipeline {
   // Blocks until all of the blob is in `directory`, or it has failed. Descriptors stay the caller's. Errors: those of
   // Decoder, LayerApply and LayerIndex; EFBIG "expand": over a limit of the expansion; ECANCELED.
   Result<PipelineResult> run(const BlobInput& blob, int directory);
-  // Makes the layer whole, once, after run(): `below` as LayerApply::settle() has it. EALREADY: not now.
-  Status settle(span<const int> below);
+  // Makes the layer whole, after run(), as LayerApply::settle() has it. EALREADY: it is, or not now.
+  Result<bool> settle(LayersBelow below);
   // Lets go of a layer that is not to be settled; nothing where run() is at work, or settle().
   void drop();
 

@@ -34,17 +34,18 @@ Napi::Value to_object(Napi::Env env, PipelineResult result) {
 auto settler(std::shared_ptr<LayerPipeline> pipeline) {
   return [pipeline = std::move(pipeline)](const Napi::CallbackInfo& info) {
     std::vector<Fd> below = fd_copies_argument(info[0], "below", kLayersMax);
-    auto work = [pipeline, below = std::move(below)] {
+    auto work = [pipeline, below = std::move(below), all = info[1].ToBoolean().Value()] {
       std::vector<int> fds;
       for (const Fd& each : below) fds.push_back(each.get());
-      return pipeline->settle(fds);
+      return pipeline->settle({fds, all});
     };
-    return run_on_thread(info.Env(), std::move(work), [](Napi::Env env, Unit) { return env.Undefined(); });
+    return run_on_thread(info.Env(), std::move(work),
+                         [](Napi::Env env, bool whole) { return Napi::Boolean::New(env, whole); });
   };
 }
 
 // unpackLayer(blob, directory, { ...limits, erofsBlock?, growth?, inherits? }):
-// { done: Promise<LayerStats>, abort(), settle(below): Promise<void> }
+// { done: Promise<LayerStats>, abort(), settle(below, all): Promise<boolean> }
 Napi::Value unpack_layer(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   auto from = std::make_shared<Fd>(fd_copy_argument(info[0], "blob"));
@@ -79,7 +80,7 @@ Napi::Value unpack_layer(const Napi::CallbackInfo& info) {
   auto pipeline = std::make_shared<LayerPipeline>(form, limits, inherits);
   auto work = [cancelled, growth, pipeline, inherits, from, to]() -> Result<PipelineResult> {
     PipelineResult result = CAISSON_TRY(pipeline->run({from->get(), *cancelled, growth.get()}, to->get()));
-    if (!inherits) CAISSON_TRY(pipeline->settle({}));
+    if (!inherits) CAISSON_TRY(pipeline->settle({{}, true}));
     return result;
   };
   auto abort = [cancelled, growth, pipeline](const Napi::CallbackInfo&) {

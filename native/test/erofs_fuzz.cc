@@ -36,7 +36,7 @@ Error feed(Target& target, span<const u8> bytes, size_t step, span<const int> be
   }
   Result<LayerStats> done = target.end();
   if (!done) return done.error();
-  Status settled = target.settle(below);
+  Result<bool> settled = target.settle({below, true});
   return settled ? Error() : settled.error();
 }
 

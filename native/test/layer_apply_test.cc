@@ -61,7 +61,8 @@ class Fixture {
     }
     Result<LayerStats> done = made->end();
     if (!done) return done.error();
-    Status settled = made->settle({});
+    Result<bool> settled = made->settle({{}, true});
+    CHECK(!settled || *settled);
     if (!settled) return settled.error();
     stats = *done;
     return {};

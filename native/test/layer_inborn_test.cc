@@ -86,7 +86,7 @@ void test_mask(mode_t mask, mode_t told) {
   append_archive(tar);
   const mode_t before = umask(mask);
   Result<LayerApply> apply = LayerApply::create(directory.get(), {}, false, told);
-  CHECK(apply && apply->write(tar.bytes()) && apply->end() && apply->settle({}));
+  CHECK(apply && apply->write(tar.bytes()) && apply->end() && apply->settle({{}, true}));
   umask(before);
   each_file(
       [&](const char* name, u32 mode, u32 uid, u32 gid) { CHECK(is(directory.get(), ".", name, mode, uid, gid)); });

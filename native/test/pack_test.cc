@@ -46,7 +46,7 @@ void unpack(const Memory& archive, int dir) {
     CHECK(apply->write(rest.subspan(0, n)));
     rest = rest.subspan(n);
   }
-  CHECK(apply->end() && apply->settle({}));
+  CHECK(apply->end() && apply->settle({{}, true}));
 }
 
 void test_tree(int top) {

@@ -1,6 +1,6 @@
 import { CaissonError } from '../errors.ts'
 import { withDirectories } from '../files.ts'
-import type { Native } from '../native/types.ts'
+import type { Native, Settle } from '../native/types.ts'
 import type { Digest } from './digest.ts'
 import type { LayerMeta } from './layer-record.ts'
 import { withLayerTrees, type LayerTreeParts } from './layer-trees.ts'
@@ -11,26 +11,32 @@ export interface LayersBelowParts extends LayerTreeParts {
   readonly record: (chainId: Digest) => Promise<LayerMeta | null>
 }
 
-/**
- * Runs `work` with the trees of a layer and of those below it, topmost first, as far as they show.
- *
- * @param only the layer alone
- */
-export async function withLayersBelow<T>(
-  parts: LayersBelowParts,
-  top: Digest,
-  { only }: { only: boolean },
-  work: (trees: readonly number[]) => Promise<T>,
-): Promise<T> {
-  const below: { directory: string }[] = []
-  for (let at: Digest | null = top; at !== null;) {
-    const meta: LayerMeta | null = await parts.record(at)
-    // what a pull needs is leased, but a repair discards what is damaged
-    if (meta === null) throw new CaissonError('ERR_FAILED_PRECONDITION', `layer ${at} has gone: pull its image again`)
-    below.push({ directory: meta.dir })
-    at = only || meta.opaque === true ? null : meta.parent
+/** The layer right below says most of what there is to say: further ones are waited for, and opened, when it does not. */
+const atFirst = 1
+const moreEachTime = 8
+
+/** Settles a layer upon `top` and those below it, as far as they show. */
+export async function settleUpon(parts: LayersBelowParts, top: Digest, settle: Settle): Promise<void> {
+  const below: LayerMeta[] = []
+  let next: Digest | null = top
+  for (let wanted = atFirst; ; wanted *= moreEachTime) {
+    while (next !== null && below.length < wanted) {
+      const meta: LayerMeta | null = await parts.record(next)
+      // what a pull needs is leased, but a repair discards what is damaged
+      if (meta === null)
+        throw new CaissonError('ERR_FAILED_PRECONDITION', `layer ${next} has gone: pull its image again`)
+      below.push(meta)
+      next = meta.opaque === true ? null : meta.parent
+    }
+    const directories = below.map(({ dir }) => ({ directory: dir }))
+    const whole = await withLayerTrees(parts, directories, (paths) =>
+      withDirectories(parts.native, paths, (trees) =>
+        settle(
+          trees.map(({ fd }) => fd),
+          next === null,
+        ),
+      ),
+    )
+    if (whole) return
   }
-  return withLayerTrees(parts, below, (paths) =>
-    withDirectories(parts.native, paths, (trees) => work(trees.map(({ fd }) => fd))),
-  )
 }

@@ -11,7 +11,7 @@ import { digestOfHex, hexOf, type Digest } from './digest.ts'
 import { indexedForm } from './layer-form.ts'
 import { parseLayerMeta, type LayerMeta } from './layer-record.ts'
 import { withLockFile } from './lock.ts'
-import { withLayersBelow } from './layers-below.ts'
+import { settleUpon } from './layers-below.ts'
 import type { LayerDescriptor } from './manifest.ts'
 import type { ImagePaths } from './paths.ts'
 import { orAborted, SingleFlight } from './single-flight.ts'
@@ -58,11 +58,8 @@ export class LayerStore {
   readonly #workspace: Workspace
   readonly #usage: Usage
   readonly #limits: UnpackLimits
-  readonly #known = new Set<Digest>()
-  /** By directory name. */
-  readonly #forms = new Map<string, LayerKind>()
-  /** By directory name: they hide those below. */
-  readonly #opaque = new Set<string>()
+  /** Records, by directory name. */
+  readonly #known = new Map<string, LayerMeta>()
   readonly #arrivals = new Arrivals<Digest>()
   readonly #flights = new SingleFlight<Digest, boolean>()
 
@@ -82,14 +79,15 @@ export class LayerStore {
 
   /** Reads the records on disk, where other processes write as well. */
   async load(): Promise<void> {
-    const onDisk = (await this.recorded()).filter((chainId) => !this.#known.has(chainId))
-    for (const chainId of [...onDisk, ...this.#known]) await this.#read(chainId)
+    const onDisk = (await this.recorded()).filter((chainId) => !this.#known.has(layerDirectory(chainId)))
+    const known = [...this.#known.values()].map(({ chainId }) => chainId)
+    for (const chainId of [...onDisk, ...known]) await this.#read(chainId)
     await this.#measureLeftovers()
   }
 
   /** Directories that have no record, or were set aside, take room as well: each is measured once. */
   async #measureLeftovers(): Promise<void> {
-    const recorded = new Set([...this.#known].map(layerDirectory))
+    const recorded = this.#known
     const names = new Set(await this.present())
     for (const key of this.#usage.layers()) if (!recorded.has(key) && !names.has(key)) this.#usage.dropLayer(key)
     const counted = new Set(this.#usage.layers())
@@ -169,12 +167,15 @@ export class LayerStore {
 
   /** What a layer's record says that its directory holds; null: it has none, as far as this process knows. */
   kindOf(directory: string): LayerKind | null {
-    return this.#forms.get(directory) ?? null
+    const meta = this.#known.get(directory)
+    return meta === undefined ? null : meta.erofs === undefined ? 'tree' : 'erofs'
   }
 
   /** Of layers, base first, those that show: overlayfs does not look at the mark on a layer's root. */
   visible<T extends Pick<ChainLink, 'directory'>>(layers: readonly T[]): readonly T[] {
-    return layers.slice(Math.max(0, layers.map(({ directory }) => this.#opaque.has(directory)).lastIndexOf(true)))
+    return layers.slice(
+      Math.max(0, layers.map(({ directory }) => this.#known.get(directory)?.opaque === true).lastIndexOf(true)),
+    )
   }
 
   /** @returns what `make` does: false when the layer was there, and it was not called */
@@ -252,14 +253,17 @@ export class LayerStore {
 
   /** Whoever asks for a layer asks for those below it as well, which are made meanwhile. */
   #below(parent: Digest, signal: AbortSignal): LayersBelow {
-    return async ({ implied, impliedRoot }, work) => {
-      if (implied === 0 && !impliedRoot) return work([])
-      const record = async (chainId: Digest): Promise<LayerMeta | null> => {
-        await this.#arrivals.wait(chainId, () => this.has(chainId), signal)
-        return this.record(chainId)
+    return async ({ implied, impliedRoot }, settle) => {
+      if (implied === 0 && !impliedRoot) {
+        await settle([], true)
+        return
       }
-      const parts = { native: this.#native, layers: this, paths: this.#paths, record }
-      return withLayersBelow(parts, parent, { only: implied === 0 }, work)
+      const record = async (chainId: Digest): Promise<LayerMeta | null> => {
+        const known = (): LayerMeta | null => this.#known.get(layerDirectory(chainId)) ?? null
+        if (known() === null) await this.#arrivals.wait(chainId, () => this.has(chainId), signal)
+        return known()
+      }
+      await settleUpon({ native: this.#native, layers: this, paths: this.#paths, record }, parent, settle)
     }
   }
 
@@ -355,17 +359,13 @@ export class LayerStore {
   }
 
   #remember(meta: LayerMeta): void {
-    this.#known.add(meta.chainId)
-    this.#forms.set(meta.dir, meta.erofs === undefined ? 'tree' : 'erofs')
-    if (meta.opaque === true) this.#opaque.add(meta.dir)
+    this.#known.set(meta.dir, meta)
     this.#arrivals.arrived(meta.chainId)
     this.#usage.setLayer(meta.dir, { bytes: meta.size, inodes: meta.inodes })
   }
 
   #forget(chainId: Digest): void {
     const directory = layerDirectory(chainId)
-    this.#forms.delete(directory)
-    this.#opaque.delete(directory)
-    if (this.#known.delete(chainId)) this.#usage.dropLayer(directory)
+    if (this.#known.delete(directory)) this.#usage.dropLayer(directory)
   }
 }

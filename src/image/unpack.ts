@@ -1,7 +1,15 @@
 import { open } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import { CaissonError } from '../errors.ts'
-import type { BlobGrowth, ErofsBlock, ExpansionLimits, LayerLimits, Native, UnpackedLayer } from '../native/types.ts'
+import type {
+  BlobGrowth,
+  ErofsBlock,
+  ExpansionLimits,
+  LayerLimits,
+  Native,
+  Settle,
+  UnpackedLayer,
+} from '../native/types.ts'
 import { digestMismatch, digestOfHex, type Digest } from './digest.ts'
 import { taskEnd } from './native-task.ts'
 import { Slots } from './slots.ts'
@@ -21,8 +29,8 @@ type UnpackTask = ReturnType<Native['unpackLayer']>
 /** Whole layers that are unpacked at once: each keeps up to three processors busy. */
 const unpacks = new Slots(Math.min(availableParallelism(), 3))
 
-/** Runs `work` with the trees of the layers below, topmost first: as many as the layer has a use for. */
-export type LayersBelow = (layer: UnpackedLayer, work: (trees: readonly number[]) => Promise<void>) => Promise<void>
+/** Settles a layer upon those below it: with as many of their trees as it has a use for. */
+export type LayersBelow = (layer: UnpackedLayer, settle: Settle) => Promise<void>
 
 /**
  * Applies a layer blob to a directory, and checks its diff id.
@@ -68,9 +76,9 @@ export async function unpackBlob(
         signal.throwIfAborted()
         throw digestMismatch(`${what}, uncompressed`, diffId, actual)
       }
-      await below?.(unpacked, async (trees) => {
+      await below?.(unpacked, async (trees, all) => {
         try {
-          await task.settle(trees)
+          return await task.settle(trees, all)
         } catch (error) {
           throw explain(error)
         }

@@ -50,12 +50,12 @@ Result<LayerStats> IndexedLayer::end() {
   return stats;
 }
 
-Status IndexedLayer::settle(span<const int> below) {
-  CAISSON_TRY(index_.settle(below));
+Result<bool> IndexedLayer::settle(LayersBelow below) {
+  if (!CAISSON_TRY(index_.settle(static_cast<LayersBelow&&>(below)))) return false;
   const erofs::Inode& root = index_.root();
   if (fchown(directory_.get(), root.uid, root.gid) != 0) return Error::last("fchown", "layer directory");
   if (fchmod(directory_.get(), root.mode & 07777) != 0) return Error::last("fchmod", "layer directory");
-  return ok();
+  return true;
 }
 
 }  // namespace caisson

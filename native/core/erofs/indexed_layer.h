@@ -16,7 +16,7 @@ class IndexedLayer {
   // The next bytes of the tar, its end, and that of the layer, as LayerApply has them.
   Status write(span<const u8> chunk);
   Result<LayerStats> end();
-  Status settle(span<const int> below);
+  Result<bool> settle(LayersBelow below);
 
  private:
   IndexedLayer(Fd directory, Fd index_file, Fd archive, erofs::LayerIndex index)

@@ -106,21 +106,23 @@ Result<LayerStats> LayerIndex::end() {
   return stats_;
 }
 
-Status LayerIndex::settle(span<const int> layers) {
-  LayersBelow below(layers);
-  CAISSON_TRY(inherit(below));
+Result<bool> LayerIndex::settle(LayersBelow below) {
+  if (!CAISSON_TRY(inherit(below))) return false;
   const u64 block = u64{1} << form_.block_bits;
   const u64 metadata_at = round_up(next_block_ * block, kDataAt);
-  return write_metadata(fd_, tree_, {form_.block_bits, metadata_at, form_.archive, round_up(position_, block) / block});
+  const u64 device_blocks = round_up(position_, block) / block;
+  CAISSON_TRY(write_metadata(fd_, tree_, {form_.block_bits, metadata_at, form_.archive, device_blocks}));
+  return true;
 }
 
 // As core/unpack/implied.cc does it with a tree on a disk.
-Status LayerIndex::inherit(LayersBelow& below) {
+Result<bool> LayerIndex::inherit(LayersBelow& below) {
   struct Directory {
     u32 inode = Tree::kRoot;
     Text name = {};
     u32 depth = 0;
   };
+  bool all = true;
   Vec<Directory> pending;
   pending.push({});
   while (!pending.empty()) {
@@ -129,8 +131,9 @@ Status LayerIndex::inherit(LayersBelow& below) {
     const Inode& inode = tree_.inode(directory.inode);
     below.enter(directory.depth, tree_.text(directory.name), inode.opaque);
     if (inode.implied) {
-      const tar::Entry* entry = CAISSON_TRY(below.find());
-      if (entry != nullptr) CAISSON_TRY(set_attributes(directory.inode, *entry));
+      const LayersBelow::Answer answer = CAISSON_TRY(below.find());
+      if (answer.entry != nullptr) CAISSON_TRY(set_attributes(directory.inode, *answer.entry));
+      all = all && answer.known;
     }
     // layers below have no directory that lies deeper
     if (stats_.implied == 0 || below.path().size() >= kPathMax) continue;
@@ -140,7 +143,7 @@ Status LayerIndex::inherit(LayersBelow& below) {
         pending.push({name.inode, name.text, directory.depth + 1});
     }
   }
-  return ok();
+  return all;
 }
 
 Status LayerIndex::begin(const tar::Entry& entry, u64 position) {

@@ -13,7 +13,6 @@
 #include "core/erofs/area.h"
 #include "core/erofs/tree.h"
 #include "core/unpack/layer_apply.h"
-#include "core/unpack/layers_below.h"
 #include "core/unpack/tar_reader.h"
 
 namespace caisson::erofs {
@@ -32,13 +31,13 @@ class LayerIndex {
   Status write(span<const u8> chunk);
   // As LayerApply has them; only settle() makes a file system of the file.
   Result<LayerStats> end();
-  Status settle(span<const int> below);
+  Result<bool> settle(LayersBelow below);
   // The layer's top.
   const Inode& root() const { return tree_.inode(Tree::kRoot); }
 
  private:
   LayerIndex(int fd, const IndexForm& form, Tree tree, const tar::Limits& limits);
-  Status inherit(LayersBelow& below);
+  Result<bool> inherit(LayersBelow& below);
 
   Status begin(const tar::Entry& entry, u64 position);
   Status whiteout(u32 parent, string_view name);

@@ -22,6 +22,8 @@ Result<bool> is_directory(int parent, const DirectoryReader::Entry& entry) {
   return S_ISDIR(st.st_mode);
 }
 
+bool is_implied(int dirfd) { return fgetxattr(dirfd, kMark, nullptr, 0) >= 0; }
+
 }  // namespace
 
 Status mark_implied(int dirfd, string_view name) {
@@ -29,21 +31,18 @@ Status mark_implied(int dirfd, string_view name) {
   return ok();
 }
 
-Result<bool> clear_implied(int dirfd, string_view name) {
-  if (fremovexattr(dirfd, kMark) == 0) return true;
-  if (errno == ENODATA) return false;
-  return Error::last("fremovexattr trusted.caisson.implied", name);
-}
-
-Status inherit(int top, LayersBelow& below) {
+Result<bool> inherit(int top, LayersBelow& below) {
+  bool all = true;
   DirectoryWalk walk(top);
   for (;;) {
     const Fd dir = CAISSON_TRY(walk.next());
-    if (!dir) return ok();
+    if (!dir) return all;
     below.enter(walk.depth(), walk.name(), is_opaque_directory(dir.get()));
-    if (CAISSON_TRY(clear_implied(dir.get(), walk.path()))) {
-      const tar::Entry* entry = CAISSON_TRY(below.find());
-      if (entry != nullptr) CAISSON_TRY(set_attributes(dir.get(), *entry));
+    if (is_implied(dir.get())) {
+      const LayersBelow::Answer answer = CAISSON_TRY(below.find());
+      if (answer.entry != nullptr) CAISSON_TRY(set_attributes(dir.get(), *answer.entry));
+      if (answer.known && fremovexattr(dir.get(), kMark) != 0) return Error::last("fremovexattr", walk.path());
+      all = all && answer.known;
     }
     DirectoryReader reader(dir.get());
     for (;;) {

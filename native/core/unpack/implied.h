@@ -9,11 +9,9 @@
 namespace caisson {
 
 Status mark_implied(int dirfd, string_view name);
-// Takes the mark off, where there is one. Returns whether there was.
-Result<bool> clear_implied(int dirfd, string_view name);
 
-// Gives every directory with a mark in the tree of a layer, whose top was entered, what layers below say of it, and
-// takes the mark off. One descriptor, however deep it goes.
-Status inherit(int top, LayersBelow& below);
+// Gives every directory with a mark in the tree of a layer what layers below say of it, and takes the mark off. One
+// descriptor, however deep it goes. False: layers further below are to be asked, of what has its mark still.
+Result<bool> inherit(int top, LayersBelow& below);
 
 }  // namespace caisson

@@ -54,14 +54,14 @@ Result<LayerStats> LayerApply::end() {
   return stats_;
 }
 
-Status LayerApply::settle(span<const int> layers) {
-  LayersBelow below(layers);
-  below.enter(0, "", stats_.opaque_root);
+Result<bool> LayerApply::settle(LayersBelow below) {
   if (stats_.implied_root) {
-    const tar::Entry* entry = CAISSON_TRY(below.find());
-    if (entry != nullptr) CAISSON_TRY(set_attributes(tree_.root(), *entry));
+    below.enter(0, "", stats_.opaque_root);
+    const LayersBelow::Answer answer = CAISSON_TRY(below.find());
+    if (!answer.known) return false;
+    if (answer.entry != nullptr) CAISSON_TRY(set_attributes(tree_.root(), *answer.entry));
   }
-  return stats_.implied != 0 ? inherit(tree_.root(), below) : ok();
+  return stats_.implied != 0 ? inherit(tree_.root(), below) : true;
 }
 
 Status LayerApply::begin(const tar::Entry& entry) {

@@ -13,6 +13,7 @@
 
 #include "core/unpack/layer_attributes.h"
 #include "core/unpack/layer_tree.h"
+#include "core/unpack/layers_below.h"
 #include "core/unpack/tar_reader.h"
 
 namespace caisson {
@@ -40,9 +41,9 @@ class LayerApply {
   Status write(span<const u8> chunk);
   // The tar has ended. Error EBADMSG: it is cut short.
   Result<LayerStats> end();
-  // Makes the layer whole: what no entry describes becomes what the layers below (as LayersBelow has them) say of it.
-  // For the root alone the uppermost of them does.
-  Status settle(span<const int> below);
+  // Makes the layer whole: what no entry describes becomes what the layers below say of it. False: not yet, layers
+  // further below are to be asked as well.
+  Result<bool> settle(LayersBelow below);
 
  private:
   LayerApply(LayerTree tree, const tar::Limits& limits, bool inherits, mode_t mask)

@@ -31,38 +31,49 @@ String LayersBelow::name_of(const Directory& directory) const {
   return String(directory.length == 0 ? string_view(".") : part(path_, 0, directory.length));
 }
 
-// Asked of those layers alone that have the directory above, so that all of a walk costs no more than the layers have
-// directories. Whatever else has the name, a whiteout or a link, hides what is further below; so does an opaque one.
-Status LayersBelow::look_up(const Directory& above, Directory& directory) const {
+// Whatever else has the name, a whiteout or a link, hides what is further below; so does an opaque directory.
+Status LayersBelow::look_at(u16 layer, Directory& directory) const {
   const String name = name_of(directory);
-  for (const u16 layer : above.layers) {
-    Result<Fd> found = open_directory(layers_[layer], name);
-    if (!found) {
-      const int err = found.error().err;
-      if (err == ENOENT) continue;
-      // no image that is made by names of PATH_MAX has a directory so deep
-      if (err == ENOTDIR || err == ELOOP || err == ENAMETOOLONG) break;
-      return Error(err, found.error().call, name);
-    }
+  Result<Fd> found = open_directory(layers_[layer], name);
+  if (found) {
     directory.layers.push(layer);
-    if (is_opaque_directory(found->get())) break;
+    directory.hidden = is_opaque_directory(found->get());
+    return ok();
   }
+  const int err = found.error().err;
+  if (err == ENOENT) return ok();
+  // no image that is made by names of PATH_MAX has a directory so deep
+  if (err != ENOTDIR && err != ELOOP && err != ENAMETOOLONG) return Error(err, found.error().call, name);
+  directory.hidden = true;
   return ok();
 }
 
-Result<const tar::Entry*> LayersBelow::find() {
-  Directory all;
-  for (size_t i = 0; i < layers_.size(); ++i) all.layers.push(static_cast<u16>(i));
-  for (size_t i = 0; i < way_.size(); ++i) {
-    if (way_[i].known) continue;
-    if (i == 0 || !way_[i - 1].opaque) CAISSON_TRY(look_up(i == 0 ? all : way_[i - 1], way_[i]));
-    way_[i].known = true;
+// The layer that is number `number` of those that have a directory on the way; -1: there are no more. Those that do not
+// have the directory above are not asked, and none before it is needed: a walk costs no more than the layers have
+// directories, and mostly no more than the topmost has.
+Result<int> LayersBelow::layer(size_t depth, size_t number) {
+  Directory& directory = way_[depth];
+  while (directory.layers.size() <= number && !directory.hidden) {
+    int next = directory.looked_at < layers_.size() ? static_cast<int>(directory.looked_at) : -1;
+    if (depth != 0) next = way_[depth - 1].opaque ? -1 : CAISSON_TRY(layer(depth - 1, directory.looked_at));
+    if (next < 0) return -1;
+    ++directory.looked_at;
+    CAISSON_TRY(look_at(static_cast<u16>(next), directory));
   }
-  const Directory& last = way_.back();
-  if (last.layers.empty()) return nullptr;
-  const Fd fd = CAISSON_TRY(open_directory(layers_[last.layers[0]], name_of(last)));
+  return directory.layers.size() > number ? directory.layers[number] : -1;
+}
+
+Result<LayersBelow::Answer> LayersBelow::find() {
+  const size_t depth = way_.size() - 1;
+  const int found = CAISSON_TRY(layer(depth, 0));
+  if (found < 0) {
+    bool ended = all_;
+    for (size_t i = 0; i <= depth; ++i) ended = ended || way_[i].hidden || (i < depth && way_[i].opaque);
+    return Answer{ended, nullptr};
+  }
+  const Fd fd = CAISSON_TRY(open_directory(layers_[static_cast<size_t>(found)], name_of(way_[depth])));
   CAISSON_TRY(read(fd.get()));
-  return &entry_;
+  return Answer{true, &entry_};
 }
 
 Status LayersBelow::read(int fd) {

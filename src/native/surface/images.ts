@@ -87,6 +87,9 @@ export interface MapperDevice {
   status: string
 }
 
+/** @returns whether the layer is whole */
+export type Settle = (below: readonly number[], all: boolean) => Promise<boolean>
+
 /** Layers, blobs and the file systems that they become. */
 export interface NativeImages {
   /**
@@ -126,14 +129,15 @@ export interface NativeImages {
    * after `abort`, and what the disk says.
    *
    * With `inherits` there are layers below, and the layer is whole only after `settle`: directories that it has without an entry for
-   * them become what those layers say of them. `below` are their trees, topmost first, each whole; for the root the topmost does.
-   * `settle` rejects with EALREADY where there is nothing to settle, or not yet; `abort` lets go of what is not going to be.
+   * them become what those layers say of them. `below` are the trees of some of them, topmost first, each whole, or of `all`. False:
+   * it is to be called again, with more. It rejects with EALREADY where there is nothing to settle, or not yet; `abort` lets go of what
+   * is not going to be.
    */
   unpackLayer(
     blob: number,
     directory: number,
     options: LayerLimits & ExpansionLimits & { erofsBlock?: ErofsBlock; growth?: BlobGrowth; inherits?: boolean },
-  ): { done: Promise<UnpackedLayer>; abort: () => void; settle: (below: readonly number[]) => Promise<void> }
+  ): { done: Promise<UnpackedLayer>; abort: () => void; settle: Settle }
   /**
    * Writes a blob (gzip, zstd or uncompressed, as its first bytes say) to a descriptor, uncompressed or as gzip, by a thread of its own;
    * its end closes its copy of `to`. `to` null: it is only measured. Rejects as `unpackLayer`, and with EPIPE where nobody reads.
