@@ -1,14 +1,14 @@
 /** Directories that a layer has without an entry for them are those of the layers below: images beside what umoci unpacks of them. */
-import { mkdir, readFile, stat } from 'node:fs/promises'
+import { mkdir, readFile, rmdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import type { ImageService, SnapshotterName } from '#src/image/index.ts'
+import type { Image, ImageService, RootMount, SnapshotterName } from '#src/image/index.ts'
 import { startFaultyRegistry } from '../helpers/faulty-registry.ts'
 import { buildLayout, type LayerEntry } from '../helpers/image.ts'
 import { contents, nothing, openImages, temporary } from '../helpers/images.ts'
 import { openFiles } from '../helpers/open-files.ts'
-import { needsRoot } from '../helpers/service.ts'
+import { needsRoot, until } from '../helpers/service.ts'
 import { listing, mountRoot } from '../helpers/snapshots.ts'
 import { missingTools, run } from '../helpers/tools.ts'
 import { describe } from '../helpers/trees.ts'
@@ -18,25 +18,37 @@ const snapshotters = ['overlay', 'erofs', 'native'] as const
 
 type Layers = readonly (readonly LayerEntry[])[]
 
-async function store(t: Test, snapshotter: SnapshotterName): Promise<{ root: string; images: ImageService }> {
+interface Store {
+  root: string
+  images: ImageService
+}
+
+async function store(t: Test, snapshotter: SnapshotterName): Promise<Store> {
   const root = await temporary(t)
   const images = await openImages(t, root, { snapshots: { snapshotter } })
   images.adoptionComplete()
   return { root, images }
 }
 
-/** The root file system of an image, as `read` sees what each of the snapshotters makes of it. */
+/** The root file system of an image, as `read` sees it. */
+async function seenBy<T>({ root, images }: Store, layout: string, read: (root: RootMount) => Promise<T>): Promise<T> {
+  const { id } = await images.importLayout(layout, 'a')
+  const key = { id: 'c'.repeat(64), directory: join(root, 'container') }
+  await mkdir(key.directory, { mode: 0o700 })
+  const { chosen } = images.snapshotters
+  const seen = await read(await chosen.prepare(key, (await images.resolveLayers(id)).chain))
+  await chosen.remove(key)
+  await rmdir(key.directory)
+  return seen
+}
+
+/** The same by each of the snapshotters, given a command that mounts it. */
 async function roots<T>(t: Test, layout: string, read: (mount: string) => Promise<T>): Promise<Record<string, T>> {
   const seen: Record<string, T> = {}
   for (const name of snapshotters) {
-    const { root, images } = await store(t, name)
-    const image = await images.importLayout(layout, 'a')
-    const key = { id: 'c'.repeat(64), directory: join(root, 'container') }
-    await mkdir(key.directory, { mode: 0o700 })
-    const mounted = await images.snapshotters.of(name).prepare(key, (await images.resolveLayers(image.id)).chain)
-    seen[name] = await read(mountRoot(mounted))
-    await images.snapshotters.of(name).remove(key)
-    const report = await images.check()
+    const own = await store(t, name)
+    seen[name] = await seenBy(own, layout, (root) => read(mountRoot(root)))
+    const report = await own.images.check()
     t.same(report.problems, [], `${name}: its store is sound`)
   }
   return seen
@@ -227,70 +239,64 @@ async function held(t: Test): Promise<Held> {
   return { root, images, name: `${registry.host}/library/app:v1`, release }
 }
 
-/** The second layer is there, and the third waits. */
-async function waiting({ root }: Held): Promise<void> {
-  for (let tries = 0; (await contents(root)).meta.length < 1; tries++) {
-    if (tries > 500) throw new Error('the second layer never came')
-    await sleep(10)
-  }
+interface Begun extends Held {
+  pull: Promise<Image>
+  leave: () => void
+}
+
+/** A pull of it: the second layer is there, and the third waits. */
+async function begun(t: Test): Promise<Begun> {
+  const scene = await held(t)
+  const controller = new AbortController()
+  const pull = scene.images.pull(scene.name, { signal: controller.signal })
+  pull.catch(() => undefined)
+  const made = async (): Promise<number> => (await contents(scene.root)).meta.length
+  await until(async () => (await made()) > 0, 5000)
   await sleep(100)
-  if ((await contents(root)).meta.length !== 1) throw new Error('the third layer did not wait')
+  t.equal(await made(), 1, 'the third layer waits')
+  return { ...scene, pull, leave: () => controller.abort() }
 }
 
 t.test('a layer waits for those below it, and for no longer than its pull', { skip }, async (t) => {
   await t.test('they come', async (t) => {
-    const scene = await held(t)
-    const pull = scene.images.pull(scene.name)
-    await waiting(scene)
-    scene.release()
-    const { chain } = await scene.images.resolveLayers((await pull).id)
-    const { mode, uid } = await stat(join(scene.root, 'layers', 'fs', chain[2]?.directory ?? '', 'base'))
+    const { root, images, pull, release } = await begun(t)
+    release()
+    const { chain } = await images.resolveLayers((await pull).id)
+    const { mode, uid } = await stat(join(root, 'layers', 'fs', chain[2]?.directory ?? '', 'base'))
     t.same({ mode: mode & 0o7777, uid }, { mode: 0o1777, uid: 4 })
   })
   await t.test('they are damaged', async (t) => {
-    const scene = await held(t)
-    const pull = scene.images.pull(scene.name)
-    pull.catch(() => undefined)
-    await waiting(scene)
-    scene.release((body) => Buffer.alloc(body.length, 'x'))
+    const { root, pull, release } = await begun(t)
+    release((body) => Buffer.alloc(body.length, 'x'))
     await t.rejects(pull, { code: 'ERR_DIGEST_MISMATCH' })
-    t.same(await contents(scene.root), nothing)
+    t.same(await contents(root), nothing)
   })
   await t.test('the pull is left; another goes on', async (t) => {
-    const scene = await held(t)
-    const controller = new AbortController()
-    const pull = scene.images.pull(scene.name, { signal: controller.signal })
-    pull.catch(() => undefined)
-    await waiting(scene)
-    const other = scene.images.pull(scene.name)
+    const { root, images, name, pull, leave, release } = await begun(t)
+    const other = images.pull(name)
     await sleep(50)
-    controller.abort()
+    leave()
     await t.rejects(pull, { code: 'ERR_CANCELLED' })
-    scene.release()
-    t.equal((await scene.images.resolveLayers((await other).id)).chain.length, 3)
-    t.match(await contents(scene.root), { tmp: [], leases: [], meta: { length: 3 } })
+    release()
+    t.equal((await images.resolveLayers((await other).id)).chain.length, 3)
+    t.match(await contents(root), { tmp: [], leases: [], meta: { length: 3 } })
   })
   await t.test('the only pull is left', async (t) => {
-    const scene = await held(t)
-    const controller = new AbortController()
-    const pull = scene.images.pull(scene.name, { signal: controller.signal })
-    pull.catch(() => undefined)
-    await waiting(scene)
-    const open = (): string[] => openFiles().filter((path) => path.startsWith(scene.root))
+    const { root, pull, leave } = await begun(t)
+    const open = (): string[] => openFiles().filter((path) => path.startsWith(root))
     t.ok(
       open().some((path) => path.includes('/tmp/image-')),
       'it holds what it has made so far',
     )
-    controller.abort()
+    leave()
     await t.rejects(pull, { code: 'ERR_CANCELLED' })
-    t.same(await contents(scene.root), nothing)
+    t.same(await contents(root), nothing)
     t.same(open(), [])
   })
 })
 
 t.test('random images look as umoci unpacks them', { skip }, async (t) => {
-  const { images, root } = await store(t, 'overlay')
-  const other = await store(t, 'erofs')
+  const stores = { overlay: await store(t, 'overlay'), erofs: await store(t, 'erofs') }
   let compared = 0
   for (let seed = 1; seed <= Number(process.env['CAISSON_RANDOM_IMAGES'] ?? 25); seed++) {
     let state = seed
@@ -304,17 +310,13 @@ t.test('random images look as umoci unpacks them', { skip }, async (t) => {
     const wanted = await byUmoci(t, layout)
     if (wanted === null) continue
     compared++
-    for (const [name, { images: each, root: at }] of Object.entries({ overlay: { images, root }, erofs: other })) {
-      const image = await each.importLayout(layout, 'a')
-      const chain = (await each.resolveLayers(image.id)).chain
-      const key = { id: 'd'.repeat(64), directory: join(at, `container${seed}`) }
-      await mkdir(key.directory, { mode: 0o700 })
-      const mounted = await each.snapshotters.chosen.prepare(key, chain)
-      const seen = await describe('/mnt', mountRoot(mounted), { times: false })
-      t.equal(seen.list, wanted.list, `${name}, seed ${seed}`)
-      if (!t.equal(seen.digest, wanted.digest, `${name}, seed ${seed}: attributes`)) t.comment(JSON.stringify(layers))
-      t.ok(listing(mounted), 'what is listed can be found')
-      await each.snapshotters.chosen.remove(key)
+    for (const [name, own] of Object.entries(stores)) {
+      await seenBy(own, layout, async (root) => {
+        const seen = await describe('/mnt', mountRoot(root), { times: false })
+        t.equal(seen.list, wanted.list, `${name}, seed ${seed}`)
+        if (!t.equal(seen.digest, wanted.digest, `${name}, seed ${seed}: attributes`)) t.comment(JSON.stringify(layers))
+        t.ok(listing(root), 'what is listed can be found')
+      })
     }
   }
   t.ok(compared >= 10, `${compared} images were compared`)
