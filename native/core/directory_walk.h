@@ -17,7 +17,8 @@ class DirectoryWalk {
   // The next directory, open for reading; none at the end. Links are not followed, other mounts not entered (EXDEV).
   // ENAMETOOLONG: it lies deeper than PATH_MAX.
   Result<Fd> next();
-  // One that is in the directory which next() has given.
+  // All those that are in the directory which next() has given, and which `dir` is of; or one of them.
+  Status add_all(int dir);
   void add(const char* name) { pending_.push({String(string_view(name)), depth_ + 1}); }
 
   // Of the directory that next() has given: 0 and "" for the top, whose path is "" too.

@@ -5,12 +5,16 @@
 #include "core/fd.h"
 #include "core/result.h"
 #include "core/text.h"
+#include "core/uapi.h"
 
 namespace caisson {
 
 // openat2(2) as sys::openat2 does it. `resolve` holds the RESOLVE_* bits of uapi.h; a path that leaves its root is
 // EXDEV.
 Result<Fd> open_at2(int dir, const char* path, u64 flags, u64 mode, u64 resolve);
+
+// How what is in a tree is opened, which may be somebody else's to write to: below it, by no link, on no other mount.
+inline constexpr u64 kTreeBelow = uapi::kResolveBeneath | uapi::kResolveNoSymlinks | uapi::kResolveNoXdev;
 
 // One component of a name as file systems take it: not empty, at most 255 bytes, no '/', not "." or "..".
 bool is_file_name(string_view name);

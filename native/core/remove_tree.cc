@@ -6,7 +6,6 @@
 
 #include "core/directory.h"
 #include "core/path.h"
-#include "core/uapi.h"
 
 namespace caisson {
 namespace {
@@ -16,7 +15,6 @@ namespace {
 constexpr u32 kLevels = 24;
 // A directory that somebody fills while we empty it is given up after so many passes.
 constexpr u32 kPasses = 16;
-constexpr u64 kBelow = uapi::kResolveBeneath | uapi::kResolveNoSymlinks | uapi::kResolveNoXdev;
 
 class TreeRemover {
  public:
@@ -51,7 +49,7 @@ class TreeRemover {
     if (errno != ENOTEMPTY && errno != EEXIST) return Error::last("unlinkat", name);
     if (level >= kLevels) return hoist(parent, name);
     // EXDEV: a mount lies over it; what is mounted there is not ours to remove
-    Result<Fd> dir = open_at2(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, kBelow);
+    Result<Fd> dir = open_at2(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, kTreeBelow);
     if (!dir && dir.error().err == ENOENT) return ok();
     if (!dir) return dir.error();
     CAISSON_TRY(empty(dir->get(), level + 1));
@@ -86,7 +84,7 @@ Status remove_tree_at(int dir, const char* name) {
   if (errno != EISDIR && errno != EPERM) return Error::last("unlinkat", name);
   if (unlinkat(dir, name, AT_REMOVEDIR) == 0 || errno == ENOENT) return ok();
   if (errno != ENOTEMPTY && errno != EEXIST) return Error::last("unlinkat", name);
-  Result<Fd> top = open_at2(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, kBelow);
+  Result<Fd> top = open_at2(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, kTreeBelow);
   if (!top && top.error().err == ENOENT) return ok();
   if (!top) return top.error();
   TreeRemover remover(top->get());

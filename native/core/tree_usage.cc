@@ -8,12 +8,10 @@
 #include "core/directory_walk.h"
 #include "core/path.h"
 #include "core/text.h"
-#include "core/uapi.h"
 
 namespace caisson {
 namespace {
 
-constexpr u64 kBelow = uapi::kResolveBeneath | uapi::kResolveNoSymlinks | uapi::kResolveNoXdev;
 constexpr u64 kBlock = 512;  // of st_blocks, stat(3type)
 
 // Inodes with several names that were met: open addressing, at most half full.
@@ -94,7 +92,7 @@ class Counter {
 
 Result<TreeUsage> tree_usage_at(int dir, const char* name) {
   if (!is_file_name(name)) return Error(EINVAL, "openat2", name);
-  Fd top = CAISSON_TRY(open_at2(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, kBelow));
+  Fd top = CAISSON_TRY(open_at2(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, kTreeBelow));
   return Counter(top.get()).count();
 }
 

@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include "core/block_mount.h"
-#include "core/directory.h"
 #include "core/directory_walk.h"
 #include "core/erofs/indexed_layer.h"
 #include "core/unpack/layer_tree.h"
@@ -151,13 +150,7 @@ void distinguish(int tree) {
     if (fchown(dir, count, walk.depth()) != 0 || fchmod(dir, 0700 | (count & 07077)) != 0 ||
         fsetxattr(dir, "trusted.count", &count, sizeof count, 0) != 0)
       abort();
-    DirectoryReader reader(dir);
-    for (;;) {
-      const Result<DirectoryReader::Entry> entry = reader.next();
-      if (!entry || (*entry).name == nullptr) break;
-      struct stat st = {};
-      if (fstatat(dir, (*entry).name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode)) walk.add((*entry).name);
-    }
+    if (!walk.add_all(dir)) abort();
   }
 }
 

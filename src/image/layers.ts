@@ -10,8 +10,8 @@ import { layerDirectory, type ChainLink } from './chain.ts'
 import { digestOfHex, hexOf, type Digest } from './digest.ts'
 import { indexedForm } from './layer-form.ts'
 import { parseLayerMeta, type LayerMeta } from './layer-record.ts'
-import { withLockFile } from './lock.ts'
 import { settleUpon } from './layers-below.ts'
+import { withLockFile } from './lock.ts'
 import type { LayerDescriptor } from './manifest.ts'
 import type { ImagePaths } from './paths.ts'
 import { orAborted, SingleFlight } from './single-flight.ts'
@@ -173,9 +173,8 @@ export class LayerStore {
 
   /** Of layers, base first, those that show: overlayfs does not look at the mark on a layer's root. */
   visible<T extends Pick<ChainLink, 'directory'>>(layers: readonly T[]): readonly T[] {
-    return layers.slice(
-      Math.max(0, layers.map(({ directory }) => this.#known.get(directory)?.opaque === true).lastIndexOf(true)),
-    )
+    const opaque = layers.findLastIndex(({ directory }) => this.#known.get(directory)?.opaque === true)
+    return layers.slice(Math.max(0, opaque))
   }
 
   /** @returns what `make` does: false when the layer was there, and it was not called */

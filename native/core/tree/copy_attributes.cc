@@ -16,16 +16,6 @@ bool wanted(string_view name, string_view value, CopyXattrs which) {
   return of_tree(name);
 }
 
-// A directory that was there has attributes of an earlier layer.
-Status remove_xattrs(const char* path, string_view what) {
-  XattrNames names;
-  CAISSON_TRY(names.read(path, what));
-  for (const char* name = names.next(nullptr); name != nullptr; name = names.next(name)) {
-    if (of_tree(name) && removexattr(path, name) != 0 && errno != ENODATA) return Error::last("removexattr", what);
-  }
-  return ok();
-}
-
 Status copy_xattrs(const char* from, const char* to, CopyXattrs which, string_view what) {
   XattrNames names;
   CAISSON_TRY(names.read(from, what));
@@ -68,6 +58,7 @@ Status copy_attributes(int from, int to, const struct stat& st, CopyXattrs which
   const ProcName target(to);
   if (fchownat(to, "", st.st_uid, st.st_gid, uapi::kAtEmptyPath) != 0) return Error::last("fchownat", what);
   if (!S_ISLNK(st.st_mode) && chmod(target.text, st.st_mode & 07777) != 0) return Error::last("chmod", what);
+  // a directory that was there has attributes of an earlier layer
   if (which == CopyXattrs::kTree && S_ISDIR(st.st_mode)) CAISSON_TRY(remove_xattrs(target.text, what));
   CAISSON_TRY(copy_xattrs(source.text, target.text, which, what));
   const struct timespec times[2] = {st.st_atim, st.st_mtim};

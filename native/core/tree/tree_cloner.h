@@ -4,16 +4,14 @@
 #include <sys/stat.h>
 
 #include "core/base.h"
+#include "core/path.h"
 #include "core/result.h"
 #include "core/tree/clone_tree.h"
 #include "core/tree/links.h"
-#include "core/uapi.h"
 
 namespace caisson {
 
 inline constexpr u32 kTreeDepthMax = 512;  // two descriptors and some 5 KiB of stack a level
-// How a directory of a tree is opened: the trees may be somebody else's to write to.
-inline constexpr u64 kTreeBelow = uapi::kResolveBeneath | uapi::kResolveNoSymlinks | uapi::kResolveNoXdev;
 
 class TreeCloner {
  public:

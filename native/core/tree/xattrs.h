@@ -79,4 +79,13 @@ inline bool of_tree(string_view name) {
   return !name.starts_with("trusted.overlay.") && !name.starts_with("user.overlay.") && name != "security.selinux";
 }
 
+// Takes off all that belong to the tree.
+inline Status remove_xattrs(const char* path, string_view what) {
+  XattrNames names;
+  CAISSON_TRY(names.read(path, what));
+  for (const char* name = names.next(nullptr); name != nullptr; name = names.next(name))
+    if (of_tree(name) && removexattr(path, name) != 0 && errno != ENODATA) return Error::last("removexattr", what);
+  return ok();
+}
+
 }  // namespace caisson

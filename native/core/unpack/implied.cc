@@ -1,11 +1,7 @@
 #include "core/unpack/implied.h"
 
-#include <dirent.h>
-#include <fcntl.h>
-#include <sys/stat.h>
 #include <sys/xattr.h>
 
-#include "core/directory.h"
 #include "core/directory_walk.h"
 #include "core/unpack/layer_attributes.h"
 #include "core/unpack/layer_tree.h"
@@ -14,13 +10,6 @@ namespace caisson {
 namespace {
 
 constexpr const char* kMark = "trusted.caisson.implied";
-
-Result<bool> is_directory(int parent, const DirectoryReader::Entry& entry) {
-  if (entry.type != DT_UNKNOWN) return entry.type == DT_DIR;
-  struct stat st;
-  if (fstatat(parent, entry.name, &st, AT_SYMLINK_NOFOLLOW) != 0) return Error::last("fstatat", entry.name);
-  return S_ISDIR(st.st_mode);
-}
 
 bool is_implied(int dirfd) { return fgetxattr(dirfd, kMark, nullptr, 0) >= 0; }
 
@@ -44,12 +33,7 @@ Result<bool> inherit(int top, LayersBelow& below) {
       if (answer.known && fremovexattr(dir.get(), kMark) != 0) return Error::last("fremovexattr", walk.path());
       all = all && answer.known;
     }
-    DirectoryReader reader(dir.get());
-    for (;;) {
-      const DirectoryReader::Entry entry = CAISSON_TRY(reader.next());
-      if (entry.name == nullptr) break;
-      if (CAISSON_TRY(is_directory(dir.get(), entry))) walk.add(entry.name);
-    }
+    CAISSON_TRY(walk.add_all(dir.get()));
   }
 }
 

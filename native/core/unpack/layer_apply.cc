@@ -60,6 +60,7 @@ Result<bool> LayerApply::settle(LayersBelow below) {
     const LayersBelow::Answer answer = CAISSON_TRY(below.find());
     if (!answer.known) return false;
     if (answer.entry != nullptr) CAISSON_TRY(set_attributes(tree_.root(), *answer.entry));
+    stats_.implied_root = false;
   }
   return stats_.implied != 0 ? inherit(tree_.root(), below) : true;
 }

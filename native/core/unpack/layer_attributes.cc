@@ -41,19 +41,9 @@ Result<u32> set_xattrs(int fd, const char* proc_name, const tar::Entry& entry) {
 
 }  // namespace
 
-Status drop_xattrs(int fd, string_view name) {
-  const ProcName path(fd);
-  XattrNames names;
-  CAISSON_TRY(names.read(path.text, name));
-  for (const char* each = names.next(nullptr); each != nullptr; each = names.next(each))
-    if (of_tree(each) && removexattr(path.text, each) != 0) return Error::last("removexattr", name);
-  return ok();
-}
+Status drop_xattrs(int fd, string_view name) { return remove_xattrs(ProcName(fd).text, name); }
 
-bool is_foreign_attribute(string_view name) {
-  return name.starts_with("trusted.overlay.") || name.starts_with("user.overlay.") || name == "security.selinux" ||
-         name.starts_with("trusted.caisson.");
-}
+bool is_foreign_attribute(string_view name) { return !of_tree(name) || name.starts_with("trusted.caisson."); }
 
 Result<u32> set_attributes(int fd, const tar::Entry& entry, Inborn inborn) {
   if (inborn.xattrs) CAISSON_TRY(drop_xattrs(fd, entry.path));

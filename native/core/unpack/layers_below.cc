@@ -5,16 +5,13 @@
 
 #include "core/path.h"
 #include "core/tree/xattrs.h"
-#include "core/uapi.h"
 #include "core/unpack/layer_tree.h"
 
 namespace caisson {
 namespace {
 
-constexpr u64 kBelow = uapi::kResolveBeneath | uapi::kResolveNoSymlinks | uapi::kResolveNoXdev;
-
 Result<Fd> open_directory(int layer, const String& name) {
-  return open_at2(layer, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, kBelow);
+  return open_at2(layer, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, kTreeBelow);
 }
 
 }  // namespace

@@ -6,15 +6,15 @@ import { promisify } from 'node:util'
 import { CaissonError } from '../../errors.ts'
 import { isPresent } from '../../files.ts'
 import type { ChainLink } from '../chain.ts'
+import { withLayerTrees } from '../layer-trees.ts'
 import type { LayerStore } from '../layers.ts'
 import type { LayerDescriptor } from '../manifest.ts'
+import { mountedDevice } from '../mounted.ts'
 import type { ImagePaths } from '../paths.ts'
 import { SingleFlight } from '../single-flight.ts'
 import type { Workspace } from '../workspace.ts'
 import { CommittingSnapshotter, withChanges } from './commit.ts'
 import type { SnapshotNative } from './directory.ts'
-import { mountedDevice } from '../mounted.ts'
-import { withLayerTrees } from '../layer-trees.ts'
 import type {
   Changes,
   LayerDirectory,

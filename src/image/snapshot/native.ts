@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { CaissonError } from '../../errors.ts'
 import { isPresent } from '../../files.ts'
 import type { ChainLink } from '../chain.ts'
+import { withLayerTrees } from '../layer-trees.ts'
 import type { LayerStore } from '../layers.ts'
 import type { LayerDescriptor } from '../manifest.ts'
 import type { ImagePaths } from '../paths.ts'
@@ -20,7 +21,6 @@ import type {
   Snapshotter,
   SnapshotUsage,
 } from './snapshotter.ts'
-import { withLayerTrees } from '../layer-trees.ts'
 import { cloneTree, diffTree } from './trees.ts'
 
 export interface NativeParts {

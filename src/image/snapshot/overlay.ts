@@ -4,13 +4,14 @@ import { join } from 'node:path'
 import { isPresent } from '../../files.ts'
 import type { TreeStats } from '../../native/types.ts'
 import type { ChainLink } from '../chain.ts'
+import { withLayerTrees } from '../layer-trees.ts'
 import type { LayerStore } from '../layers.ts'
 import type { LayerDescriptor } from '../manifest.ts'
+import { mountedImage } from '../mounted.ts'
 import type { ImagePaths } from '../paths.ts'
 import type { Workspace } from '../workspace.ts'
 import { CommittingSnapshotter, withChanges } from './commit.ts'
 import { removeDirectory, snapshotDirectory, UsageCache, type SnapshotNative } from './directory.ts'
-import { mountedImage } from '../mounted.ts'
 import type {
   Changes,
   LayerDirectory,
@@ -22,7 +23,6 @@ import type {
   SnapshotterName,
   SnapshotUsage,
 } from './snapshotter.ts'
-import { withLayerTrees } from '../layer-trees.ts'
 import { cloneTree } from './trees.ts'
 import { imageOf, makeUpper, type Upper } from './upper.ts'
 
