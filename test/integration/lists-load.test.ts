@@ -10,7 +10,8 @@ import t from 'tap'
 import { create, monitorPid, runPod, start, status, type Pod } from '../helpers/pods.ts'
 import { needsRoot, probeImage, project, startService } from '../helpers/service.ts'
 
-const [pods, perPod, rounds] = [50, 20, 120]
+// of few rounds the 99th percentile is one pause of the garbage collector
+const [pods, perPod, rounds] = [50, 20, 600]
 const handlerMs = 5
 
 /** The times of the handlers since the last call, in milliseconds: all, and without what others had the processor. */
@@ -81,7 +82,7 @@ t.test('lists of a thousand', { skip: needsRoot, timeout: 240_000 }, async (t) =
     waits.push(performance.now() - asked)
     const there = containers.filter(({ id }) => ids.has(id ?? '')).length
     if (there !== ids.size) t.fail(`round ${round}: ${there} of ${ids.size}`)
-    if (round % 20 === 0) {
+    if (round % 100 === 0) {
       let streamed = 0
       for await (const message of runtime.streamContainers({})) {
         streamed += message.containers.filter(({ id }) => ids.has(id ?? '')).length
@@ -92,7 +93,7 @@ t.test('lists of a thousand', { skip: needsRoot, timeout: 240_000 }, async (t) =
       const [held] = (await runtime.listContainers({ filter })).containers
       t.equal((await status(service, held?.id ?? '')).id, held?.id, 'of the pod whose monitor is stopped')
     }
-    await delay(20)
+    await delay(5)
   }
   const seconds = (performance.now() - from) / 1000
   clearInterval(churn)
