@@ -9,86 +9,6 @@ namespace caisson {
 
 namespace {
 
-struct StepWords {
-  Step step;
-  const char* call;
-};
-constexpr StepWords kCalls[] = {
-    {Step::kClone, "clone3"},
-    {Step::kPrepare, "prctl"},
-    {Step::kOpenSource, "open_tree"},
-    {Step::kCreateSource, "mkdir"},
-    {Step::kSourcePropagation, "statx"},
-    {Step::kRelabel, "setxattr"},
-    {Step::kIdmapSource, "mount_setattr"},
-    {Step::kOpenDevice, "open_tree"},
-    {Step::kOpenRoot, "open_tree"},
-    {Step::kOpenLayers, "open_tree"},
-    {Step::kOpenUpper, "open_tree"},
-    {Step::kRelabelRoot, "setxattr"},
-    {Step::kIdmapLayers, "mount_setattr"},
-    {Step::kOpenNamespace, "open"},
-    {Step::kJoinNamespace, "setns"},
-    {Step::kUnshare, "unshare"},
-    {Step::kMapUser, "setresuid"},
-    {Step::kJoinSeed, "setns"},
-    {Step::kLinkLayers, "symlink"},
-    {Step::kMountLayer, "mount"},
-    {Step::kImageVolume, "mount"},
-    {Step::kMountOverlay, "mount"},
-    {Step::kAttachRoot, "move_mount"},
-    {Step::kMount, "mount"},
-    {Step::kMountTarget, "openat2"},
-    {Step::kMountAttributes, "mount_setattr"},
-    {Step::kCopyUp, "copy"},
-    {Step::kDevice, "mknod"},
-    {Step::kSymlink, "symlink"},
-    {Step::kMask, "move_mount"},
-    {Step::kReadonlyPath, "mount_setattr"},
-    {Step::kVolume, "mkdir"},
-    {Step::kReadonlyRoot, "mount_setattr"},
-    {Step::kRootPropagation, "mount_setattr"},
-    {Step::kPivotRoot, "pivot_root"},
-    {Step::kHostname, "sethostname"},
-    {Step::kSysctl, "write"},
-    {Step::kShm, "open_tree"},
-    {Step::kLoopback, "ioctl"},
-    {Step::kResolveUser, "look up"},
-    {Step::kTerminal, "open"},
-    {Step::kConsole, "move_mount"},
-    {Step::kStdio, "dup2"},
-    {Step::kStageTwo, "clone3"},
-    {Step::kTimeOffsets, "write"},
-    {Step::kHook, "execve"},
-    {Step::kGate, "recvmsg"},
-    {Step::kSession, "setsid"},
-    {Step::kRlimit, "setrlimit"},
-    {Step::kOomScore, "write"},
-    {Step::kKeyring, "keyctl"},
-    {Step::kCapabilities, "capset"},
-    {Step::kIdentity, "setresuid"},
-    {Step::kCwd, "chdir"},
-    {Step::kNoNewPrivileges, "prctl"},
-    {Step::kPersonality, "personality"},
-    {Step::kScheduler, "sched_setattr"},
-    {Step::kIoPriority, "ioprio_set"},
-    {Step::kMemoryPolicy, "set_mempolicy"},
-    {Step::kAffinity, "sched_setaffinity"},
-    {Step::kLabel, "write"},
-    {Step::kCloseRange, "close_range"},
-    {Step::kSeccomp, "seccomp"},
-    {Step::kSeccompListener, "sendmsg"},
-    {Step::kLookupExecutable, "execve"},
-    {Step::kExec, "execve"},
-};
-
-const char* call_of(Step step) {
-  for (const StepWords& each : kCalls) {
-    if (each.step == step) return each.call;
-  }
-  return "start";
-}
-
 // The C library's words, with the small first letter that callers match.
 void append_cause(String& out, i32 err) {
   string_view text(strerror(err));
@@ -117,6 +37,7 @@ string_view object_of(const PlanView& plan, Step step, u32 index) {
     case Step::kRelabel:
     case Step::kIdmapSource:
       return mount != nullptr ? plan.text(mount->source) : "";
+    case Step::kImageVolume:
     case Step::kMount:
     case Step::kMountTarget:
     case Step::kMountAttributes:
@@ -141,10 +62,8 @@ string_view object_of(const PlanView& plan, Step step, u32 index) {
       auto sysctl = entry(plan.sysctls(), index);
       return sysctl != nullptr ? plan.text(sysctl->key) : "";
     }
-    case Step::kImageVolume: {
-      auto volume = entry(plan.mounts(), index);
-      return volume != nullptr ? plan.text(volume->destination) : "";
-    }
+    case Step::kImageSubPath:
+      return mount != nullptr ? plan.text(mount->data) : "";
     case Step::kMountLayer: {
       const size_t count = plan.erofs_layers().size();
       if (auto layer = entry(plan.erofs_layers(), index)) return plan.text(plan.layers()[*layer]);
@@ -298,7 +217,7 @@ BirthError describe_failure(const PlanView& plan, const GateReport& report) {
   auto step = static_cast<Step>(report.step);
   string_view object = object_of(plan, step, report.index);
   error.err = report.err;
-  error.call = call_of(step);
+  error.call = step_call(step);
   error.stage = step_name(step);
   error.path = String(object);
   String& out = error.message;
@@ -330,7 +249,7 @@ BirthError describe_failure(const PlanView& plan, const GateReport& report) {
     append_quoted(out, object);
   }
   const bool of_source = step == Step::kOpenSource || step == Step::kCreateSource || step == Step::kSourcePropagation ||
-                         step == Step::kRelabel || step == Step::kIdmapSource;
+                         step == Step::kRelabel || step == Step::kIdmapSource || step == Step::kImageSubPath;
   if (of_source && mount != nullptr) {
     out.append(" for ");
     append_quoted(out, plan.text(mount->destination));

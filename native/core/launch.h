@@ -6,6 +6,7 @@
 #include "core/fd.h"
 #include "core/plan.h"
 #include "core/result.h"
+#include "core/step.h"
 #include "core/text.h"
 
 namespace caisson {
@@ -106,7 +107,7 @@ struct GateReport {
   static constexpr u32 kGroupsMax = 256;
   u32 kind = 0;
   i32 pid = 0;
-  u32 step = 0;   // Step of plan.h
+  u32 step = 0;   // Step
   i32 err = 0;    // errno
   u32 index = 0;  // entry of the plan that the step worked on
   u32 uid = 0;

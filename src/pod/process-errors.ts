@@ -16,7 +16,8 @@ export function processError(error: unknown, task: string): unknown {
       return error.code === 'EINVAL'
         ? new CaissonError('ERR_FAILED_PRECONDITION', error.message, { cause: error })
         : error
-    case 'image volume': // a path that the image does not have, most often
+    case 'image volume':
+    case 'image sub-path': // which the image does not have
       return new CaissonError('ERR_IMAGE_VOLUME_MOUNT', error.message, { cause: error })
     case 'label': // the profile is not loaded, or the host has no such module
       return new CaissonError('ERR_FAILED_PRECONDITION', error.message, { cause: error })

@@ -107,7 +107,7 @@ async function imageVolumes(t: Test, snapshotter: string): Promise<void> {
   t.test('what cannot be is refused when the container is made', async (t) => {
     for (const [options, code, message] of [
       // told with the prefix that kubelets count, which the client takes off
-      [volume(data, 'models/none'), 'UNKNOWN', /^image volume "\/vol": no such file/],
+      [volume(data, 'models/none'), 'UNKNOWN', /^image sub-path "models\/none" for "\/vol": no such file/],
       [volume('localhost/absent:1'), 'UNKNOWN', /^mount \/vol: .*absent/],
       [volume(data, '/models'), 'INVALID_ARGUMENT', /mount \/vol.*image_sub_path is relative/],
       [volume(data, 'a/../..'), 'INVALID_ARGUMENT', /image_sub_path/],

@@ -147,8 +147,9 @@ void mount_overlay(Stage& s) {
 
 // The directory or file that an image volume shows, as a clone of its own: `path` never leaves the image, whatever
 // links are in it.
-int clone_inside(Stage& s, const char* path) {
+int clone_inside(Stage& s, const char* path, u32 index) {
   if (*path == '\0') return s.check(sys::open_tree(AT_FDCWD, kSeedRoot, uapi::kOpenTreeClone));
+  s.at(Step::kImageSubPath, index);
   int root = s.check(open(kSeedRoot, O_PATH | O_DIRECTORY | O_CLOEXEC));
   int found = s.check(sys::openat2(root, path, O_PATH, 0, uapi::kResolveInRoot | uapi::kResolveNoMagiclinks));
   int clone = s.check(sys::open_tree(found, "", uapi::kOpenTreeClone | unsigned{uapi::kAtEmptyPath}));
@@ -177,7 +178,8 @@ void mount_image_volume(Stage& s, u32 index) {
   s.at(Step::kImageVolume, index);
   s.check(sys::mount("overlay", kSeedRoot, "overlay", uapi::kMsRdonly, options.text()));
   s.check(chdir("/"));
-  int clone = clone_inside(s, s.plan->c_str(mount.data));
+  int clone = clone_inside(s, s.plan->c_str(mount.data), index);
+  s.at(Step::kImageVolume, index);
   for (const char* point : {kSeedRoot, linked ? kSeedRoot : "", kSeedLayers})
     if (*point != '\0') s.check(sys::umount2(point, uapi::kMntDetach));
   close(s.sources[index]);
