@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <poll.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -415,7 +416,13 @@ int main() {
     dies_with_its_creator(w);
     hooks_fail(w);
     hands_on_descriptors(w);
-    for (u32 policy : {words::kSchedOther, words::kSchedFifo}) listener(w, policy);
+    for (u32 policy : {words::kSchedOther, words::kSchedFifo}) {
+      for (int nice : {0, 5}) {
+        CHECK(setpriority(PRIO_PROCESS, 0, nice) == 0);
+        listener(w, policy);
+      }
+      CHECK(setpriority(PRIO_PROCESS, 0, 0) == 0);
+    }
     without_pivot(w);
     rootless(w);
   });

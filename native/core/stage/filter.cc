@@ -1,6 +1,7 @@
 // The seccomp filter, and its listener: seccomp(2), seccomp_unotify(2).
 #include <sched.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -31,7 +32,9 @@ int carry(void* argument) {
   auto* messenger = static_cast<Messenger*>(argument);
   // The process cannot sleep while it waits for this one: with a real-time policy and a single CPU it would wait for
   // ever. What is ordinary gets the share that the kernel keeps for it (sched(7)). Refused to some that are ordinary.
-  sys::sched_setattr({sizeof(uapi::SchedAttr), words::kSchedOther, 0, 0, 0, 0, 0, 0});
+  // A nice value below its own, which the real-time policy hides, would be refused to one without CAP_SYS_NICE.
+  const int nice = getpriority(PRIO_PROCESS, 0);
+  sys::sched_setattr({sizeof(uapi::SchedAttr), words::kSchedOther, 0, nice, 0, 0, 0, 0});
   __atomic_store_n(&messenger->ready, 1, __ATOMIC_RELEASE);
   int fd = -1;
   while ((fd = __atomic_load_n(&messenger->listener, __ATOMIC_ACQUIRE)) == -1) pause_briefly();
