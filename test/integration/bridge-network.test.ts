@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs'
 import { runtime } from '#src/gen/cri.ts'
 import t from 'tap'
 import { NetHost } from '../helpers/net-host.ts'
+import { receiveTraffic, throughput } from '../helpers/iperf.ts'
 import { exec, type Pod, type PodConfig, pidOf, refused, runPod, startShell } from '../helpers/pods.ts'
 import { busyboxImage, needsRoot, startService, type TestService, until } from '../helpers/service.ts'
 import { run } from '../helpers/tools.ts'
@@ -74,9 +75,8 @@ t.test('the built-in network', { skip: needsRoot }, async (t) => {
       t.equal(await shell(service, b, `wget -qO- http://${host}/name`), `${a.config.hostname ?? ''}\n`)
       t.equal(await onHost(...get, `http://${host}/name`), `${a.config.hostname ?? ''}\n`, 'the host reaches its pods')
     }
-    const iperf = spawn('nsenter', [`--net=/proc/${a.pid}/ns/net`, 'iperf3', '-s', '-1'], { stdio: 'ignore' })
-    t.teardown(() => iperf.kill())
-    const measured = await reached(b.pid, four)
+    receiveTraffic(t, a.pid)
+    const measured = await throughput(b.pid, four)
     t.ok(measured > 1e8, `${(measured / 1e9).toFixed(1)} Gbit/s from pod to pod`)
     await Promise.all([remove(a), remove(b)])
   })
@@ -178,17 +178,12 @@ t.test('the built-in network', { skip: needsRoot }, async (t) => {
   await t.test('limits of bandwidth', async (t) => {
     const annotations = { 'kubernetes.io/ingress-bandwidth': '8M', 'kubernetes.io/egress-bandwidth': '16M' }
     const [limited, free] = await Promise.all([runServer(service, { annotations }), runServer(service)])
-    const serve = (pid: number): ReturnType<typeof spawn> =>
-      spawn('nsenter', [`--net=/proc/${pid}/ns/net`, 'iperf3', '-s'], { stdio: 'ignore' })
-    const servers = [serve(limited.pid), serve(free.pid)]
-    t.teardown(() => {
-      for (const server of servers) server.kill()
-    })
+    for (const { pid } of [limited, free]) receiveTraffic(t, pid)
     for (const [from, to, rate] of [
       [free, limited, 8e6],
       [limited, free, 16e6],
     ] as const) {
-      const measured = await reached(from.pid, to.ips[0] ?? '', 3)
+      const measured = await throughput(from.pid, to.ips[0] ?? '', 3)
       t.ok(measured > rate * 0.6 && measured < rate * 1.3, `${measured} of ${rate} bits per second`)
     }
     await refused(
@@ -267,15 +262,6 @@ t.test('the built-in network', { skip: needsRoot }, async (t) => {
 })
 
 /** Bits per second, as soon as the server listens. */
-async function reached(pid: number, to: string, seconds = 1): Promise<number> {
-  let measured = 0
-  await until(async () => {
-    measured = await throughput(pid, to, seconds).catch(() => 0)
-    return measured > 0
-  })
-  return measured
-}
-
 const udpEcho = `const s = require('dgram').createSocket('udp4')
 s.on('message', (m, { port, address }) => s.send(m, port, address)).bind(5353)`
 
@@ -290,11 +276,6 @@ function udpAsk(address: string, port: number): string {
 s.on('message', (m) => { process.stdout.write(m); s.close() })
 setTimeout(() => process.exit(), 500)
 s.send('hi', ${port}, '${address}')`
-}
-
-async function throughput(pid: number, to: string, seconds = 1): Promise<number> {
-  const text = await run('nsenter', `--net=/proc/${pid}/ns/net`, 'iperf3', '-J', '-t', String(seconds), '-c', to)
-  return (JSON.parse(text) as { end: { sum_received: { bits_per_second: number } } }).end.sum_received.bits_per_second
 }
 
 async function bridgeOf(host: NetHost): Promise<string> {

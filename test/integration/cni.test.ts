@@ -4,6 +4,7 @@ import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, wr
 import { mkdtemp } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import { receiveTraffic, throughput } from '../helpers/iperf.ts'
 import { exec, monitorPid, pidOf, type Pod, type PodConfig, refused, runPod, startShell } from '../helpers/pods.ts'
 import { NetHost } from '../helpers/net-host.ts'
 import { busyboxImage, needsRoot, startService, type TestService, until } from '../helpers/service.ts'
@@ -138,17 +139,9 @@ t.test('bridge, host-local, portmap, firewall, tuning, bandwidth', { skip }, asy
     t.match(await inside('cat /etc/hosts'), new RegExp(`^${(await addresses(service, client))[0] ?? ''}\\t`, 'm'))
     t.match(await host.run('tc', 'qdisc'), /tbf.* rate 80Mbit/)
     const pid = await pidOf(service, shell)
-    const iperf = spawn('nsenter', [`--net=/proc/${pid}/ns/net`, 'iperf3', '-s'], { stdio: 'ignore' })
-    t.teardown(() => iperf.kill())
+    receiveTraffic(t, pid)
     const [to = ''] = await addresses(service, client)
-    const from = `--net=/proc/${await pidOf(service, web.container)}/ns/net`
-    let rate = 0
-    await until(async () => {
-      const told = await run('nsenter', from, 'iperf3', '-J', '-t', '1', '-c', to).catch(() => '')
-      const result = told === '' ? null : (JSON.parse(told) as { end: { sum_received: { bits_per_second: number } } })
-      rate = result?.end.sum_received.bits_per_second ?? 0
-      return rate > 0
-    }, 20_000)
+    const rate = await throughput(await pidOf(service, web.container), to)
     t.ok(rate > 1e7, `${Math.round(rate / 1e6)} Mbit/s: within the burst that the plugin allows`)
   })
 
