@@ -110,7 +110,9 @@ Result<Vec<int>> cgroup_processes(int cgroup);
 // was frozen before. Success where nobody is left.
 Status cgroup_signal(int cgroup, int signal);
 
-// Is the subtree frozen, or asked to be? False where the cgroup is gone.
+// Is the subtree, or one that it is in, to be frozen? By cgroup.freeze, for "frozen" of cgroup.events may stay 1 for
+// good where the processes of a cgroup and of one below it ended about the time of the thaw (seen on 6.18). False where
+// the cgroup is gone.
 bool cgroup_is_frozen(int cgroup);
 
 // --- cgroup_owner.cc

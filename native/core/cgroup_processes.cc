@@ -104,11 +104,17 @@ Result<Vec<int>> cgroup_processes(int cgroup) {
 }
 
 bool cgroup_is_frozen(int cgroup) {
-  char text[64];
-  auto wanted = cgroup_read(cgroup, "cgroup.freeze", text);
-  if (wanted && *wanted == "1") return true;
-  auto events = cgroup_events(cgroup);
-  return events && events->frozen;
+  Fd above;
+  for (int at = cgroup;;) {
+    char text[8];
+    const auto wanted = cgroup_read(at, "cgroup.freeze", text);
+    if (!wanted) return false;  // the root of the hierarchy has none, nor what it is mounted on
+    if (*wanted == "1") return true;
+    Fd parent(openat(at, "..", O_PATH | O_DIRECTORY | O_CLOEXEC));
+    if (!parent) return false;
+    above = static_cast<Fd&&>(parent);
+    at = above.get();
+  }
 }
 
 Status cgroup_signal(int cgroup, int signal) {

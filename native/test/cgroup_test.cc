@@ -38,6 +38,10 @@ void signal_all(int cgroup) {
   auto below = cgroup_create(cgroup, "signals");
   auto deeper = cgroup_create(below->get(), "deeper");
   CHECK(deeper);
+  CHECK(cgroup_freeze(below->get(), true, 30'000));
+  CHECK(cgroup_is_frozen(below->get()) && cgroup_is_frozen(deeper->get()) && !cgroup_is_frozen(cgroup));
+  CHECK(cgroup_freeze(below->get(), false, 30'000));
+  CHECK(!cgroup_is_frozen(below->get()) && !cgroup_is_frozen(deeper->get()));
   pid_t parents[kParents];
   for (int i = 0; i < kParents; ++i) {
     parents[i] = fork();
