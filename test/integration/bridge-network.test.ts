@@ -261,7 +261,6 @@ t.test('the built-in network', { skip: needsRoot }, async (t) => {
   })
 })
 
-/** Bits per second, as soon as the server listens. */
 const udpEcho = `const s = require('dgram').createSocket('udp4')
 s.on('message', (m, { port, address }) => s.send(m, port, address)).bind(5353)`
 
